@@ -1,0 +1,293 @@
+package toe
+
+import (
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+)
+
+// SocketLayer is the other half of an active device: Chelsio's tom_info. The server of the
+// shared-memory clients implements it.
+type SocketLayer interface {
+	// Attach gives the upper layer for dev, whose workers do not run yet.
+	Attach(dev Device) (UpperLayer, error)
+	// Detach says that dev's workers have stopped for good; no upcall comes any more.
+	Detach(dev Device)
+}
+
+// Registry holds the TOE devices and the socket layer, activates and deactivates devices, and
+// keeps the listeners. It may be used from any goroutine; [Registry.Route] also from a worker.
+type Registry struct {
+	// mu serialises everything but Route. It is held while a device attaches and detaches, whose
+	// workers may call Route meanwhile; never take it on a worker.
+	mu        sync.Mutex
+	layer     SocketLayer // nil until RegisterSocketLayer
+	devices   []*registered
+	listeners []*Listener // live ones, in the order of their IDs
+	lastID    ListenID
+
+	active   atomic.Pointer[[]Device] // what Route sees; replaced, never changed
+	routed   [NumReasons]atomic.Uint64
+	listened [NumReasons]atomic.Uint64
+}
+
+// registered is one device with its place in the activation state machine.
+type registered struct {
+	dev    Device
+	active bool
+}
+
+// DeviceStatus describes one registered device.
+type DeviceStatus struct {
+	Device Device
+	Active bool
+}
+
+// NewRegistry returns an empty registry.
+func NewRegistry() *Registry {
+	r := &Registry{}
+	r.active.Store(new([]Device))
+	return r
+}
+
+// Register makes dev known under its name; it carries nothing until [Registry.Activate].
+func (r *Registry) Register(dev Device) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	name := dev.Name()
+	if name == "" {
+		return fmt.Errorf("toe: register: a device needs a name: %w", ErrInvalid)
+	}
+	if r.find(name) != nil {
+		return fmt.Errorf("toe: register %s: %w", name, ErrExists)
+	}
+	r.devices = append(r.devices, &registered{dev: dev})
+	return nil
+}
+
+// Unregister forgets the device. It fails with ErrBusy while the device is active.
+func (r *Registry) Unregister(name string) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	d := r.find(name)
+	if d == nil {
+		return fmt.Errorf("toe: unregister %s: %w", name, ErrNotFound)
+	}
+	if d.active {
+		return fmt.Errorf("toe: unregister %s: %w", name, ErrBusy)
+	}
+	r.devices = slices.DeleteFunc(r.devices, func(e *registered) bool { return e == d })
+	return nil
+}
+
+// RegisterSocketLayer sets the socket layer for devices activated from now on. It fails with
+// ErrBusy while a device is active; nil takes the layer away.
+func (r *Registry) RegisterSocketLayer(sl SocketLayer) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(*r.active.Load()) > 0 {
+		return fmt.Errorf("toe: register socket layer: %w", ErrBusy)
+	}
+	r.layer = sl
+	return nil
+}
+
+// Activate attaches the socket layer to the device, starts the device, and tells it of the
+// listeners that exist. On failure nothing has changed.
+func (r *Registry) Activate(name string) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	d := r.find(name)
+	switch {
+	case d == nil:
+		return fmt.Errorf("toe: activate %s: %w", name, ErrNotFound)
+	case d.active:
+		return fmt.Errorf("toe: activate %s: %w", name, ErrBusy)
+	case r.layer == nil:
+		return fmt.Errorf("toe: activate %s: %w", name, ErrNoSocketLayer)
+	}
+	up, err := r.layer.Attach(d.dev)
+	if err != nil {
+		return fmt.Errorf("toe: activate %s: socket layer: %w", name, err)
+	}
+	if err := d.dev.Attach(up); err != nil {
+		r.layer.Detach(d.dev)
+		return fmt.Errorf("toe: activate %s: %w", name, err)
+	}
+	d.active = true
+	r.publish()
+	for _, l := range r.listeners {
+		r.listened[listenOn(d.dev, l)].Add(1)
+	}
+	return nil
+}
+
+// Deactivate stops the device: its connections are reset, its listeners remain known for the next
+// activation.
+func (r *Registry) Deactivate(name string) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	d := r.find(name)
+	switch {
+	case d == nil:
+		return fmt.Errorf("toe: deactivate %s: %w", name, ErrNotFound)
+	case !d.active:
+		return fmt.Errorf("toe: deactivate %s: %w", name, ErrDetached)
+	}
+	// Route must stop choosing the device before its workers stop.
+	d.active = false
+	r.publish()
+	err := d.dev.Detach()
+	r.layer.Detach(d.dev)
+	if err != nil {
+		return fmt.Errorf("toe: deactivate %s: %w", name, err)
+	}
+	return nil
+}
+
+// ListenStart gives l its ID, starts it on every active device that has its address and remembers
+// it for devices activated later. A refusal by all of them is the answer of the last one asked
+// that has the address; then the listener is forgotten and l.ID is zero. The registry keeps a copy
+// of l. Not for workers: it waits for them.
+func (r *Registry) ListenStart(l *Listener) Reason {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	reason := r.listenStart(l)
+	r.listened[reason].Add(1)
+	return reason
+}
+
+func (r *Registry) listenStart(l *Listener) Reason {
+	l.ID = 0
+	if l.Port == 0 {
+		return ReasonInvalid
+	}
+	if l.Addr.Netip().IsLoopback() {
+		return ReasonLoopback
+	}
+	active := *r.active.Load()
+	if len(active) == 0 {
+		return ReasonNoDevice
+	}
+	r.lastID++
+	kept := *l
+	kept.ID = r.lastID
+	refusal, taken := ReasonLocalAddr, false
+	for _, dev := range active {
+		switch reason := listenOn(dev, &kept); reason {
+		case Offloaded:
+			taken = true
+		case ReasonLocalAddr: // not this device's business
+		default:
+			refusal = reason
+		}
+	}
+	if !taken {
+		return refusal
+	}
+	l.ID = kept.ID
+	r.listeners = append(r.listeners, &kept)
+	return Offloaded
+}
+
+// ListenStop ends the listener on every device and forgets it; an unknown id is ignored.
+// Not for workers.
+func (r *Registry) ListenStop(id ListenID) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	i := slices.IndexFunc(r.listeners, func(l *Listener) bool { return l.ID == id })
+	if i < 0 {
+		return
+	}
+	r.listeners = slices.Delete(r.listeners, i, i+1)
+	for _, dev := range *r.active.Load() {
+		dev.ListenStop(id)
+	}
+}
+
+// Route returns the first active device that would carry req. When none would, the reason is that
+// of the last device that has a route, else ReasonNoRoute, or ReasonNoDevice when none is active.
+// It does not block or allocate.
+func (r *Registry) Route(req *ConnectRequest) (Device, Reason) {
+	refusal := ReasonNoDevice
+	for _, dev := range *r.active.Load() {
+		switch reason := dev.CanOffload(req); {
+		case reason == Offloaded:
+			r.routed[Offloaded].Add(1)
+			return dev, Offloaded
+		case refusal == ReasonNoDevice || reason != ReasonNoRoute:
+			refusal = reason
+		}
+	}
+	r.routed[refusal].Add(1)
+	return nil, refusal
+}
+
+// Devices lists the registered devices in the order of their registration.
+func (r *Registry) Devices() []DeviceStatus {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	list := make([]DeviceStatus, len(r.devices))
+	for i, d := range r.devices {
+		list[i] = DeviceStatus{d.dev, d.active}
+	}
+	return list
+}
+
+// Listeners returns copies of the live listeners in the order of their IDs.
+func (r *Registry) Listeners() []Listener {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	list := make([]Listener, len(r.listeners))
+	for i, l := range r.listeners {
+		list[i] = *l
+	}
+	return list
+}
+
+// Decisions counts answers by [Reason]; element Offloaded counts consents.
+type Decisions [NumReasons]uint64
+
+// Decisions returns how Route and how ListenStart (replays included) have answered so far.
+func (r *Registry) Decisions() (routes, listens Decisions) {
+	for i := range NumReasons {
+		routes[i] = r.routed[i].Load()
+		listens[i] = r.listened[i].Load()
+	}
+	return routes, listens
+}
+
+func (r *Registry) find(name string) *registered {
+	for _, d := range r.devices {
+		if d.dev.Name() == name {
+			return d
+		}
+	}
+	return nil
+}
+
+// publish shows Route the active devices. Precondition: mu is held.
+func (r *Registry) publish() {
+	active := make([]Device, 0, len(r.devices))
+	for _, d := range r.devices {
+		if d.active {
+			active = append(active, d.dev)
+		}
+	}
+	r.active.Store(&active)
+}
+
+// listenOn starts l on dev if dev has l's address, else answers ReasonLocalAddr.
+func listenOn(dev Device, l *Listener) Reason {
+	if l.Addr.IsUnspecified() {
+		return dev.ListenStart(l)
+	}
+	addr := l.Addr.Netip()
+	for _, p := range dev.Info().Prefixes {
+		if p.Addr().Unmap() == addr {
+			return dev.ListenStart(l)
+		}
+	}
+	return ReasonLocalAddr
+}
