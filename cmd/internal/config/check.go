@@ -1,0 +1,200 @@
+package config
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Limits of values that other packages need to hold; configs/reference.yaml states them too.
+const (
+	MaxWorkers = 16    // TOE_MAX_WORKERS
+	MaxAddrs   = 16    // TOE_MAX_ADDRS
+	MinMTU     = 1280  // IPv6's minimum link MTU, RFC 8200 §5
+	MaxMTU     = 9000  // jumbo frames
+	maxIfName  = 15    // IFNAMSIZ - 1
+	maxRunPath = 90    // sun_path has 108 octets; our socket names are shorter than 18
+	maxDesc    = 32768 // descriptors of a queue
+)
+
+// checker finds values that cannot work.
+type checker struct{ *walker }
+
+func (c checker) bad(key, cause, mend string, args ...any) {
+	c.report(c.line(key), key, c.values[key], fmt.Sprintf(cause, args...), mend)
+}
+
+// line returns the line of key, or of the nearest key above it that the file has.
+func (c checker) line(key string) int {
+	for key != "" {
+		if l, ok := c.lines[key]; ok {
+			return l
+		}
+		key = key[:max(strings.LastIndexAny(key, ".["), 0)]
+	}
+	return 0
+}
+
+func within[T cmp.Ordered](c checker, key string, v, lo, hi T) {
+	if v < lo || v > hi {
+		c.report(c.line(key), key, fmt.Sprint(v), "out of range", fmt.Sprintf("choose %v to %v", lo, hi))
+	}
+}
+
+func (c checker) oneOf(key, v string, valid ...string) {
+	if !slices.Contains(valid, v) {
+		c.report(c.line(key), key, v, "not a valid choice", "choose "+strings.Join(valid, ", "))
+	}
+}
+
+func (c checker) powerOfTwo(key string, v, lo, hi int) {
+	if v&(v-1) != 0 {
+		c.bad(key, "not a power of two", fmt.Sprintf("choose one from %d to %d", lo, hi))
+		return
+	}
+	within(c, key, v, lo, hi)
+}
+
+func (c checker) config(cfg *Config) {
+	if !filepath.IsAbs(cfg.RuntimeDir) || len(cfg.RuntimeDir) > maxRunPath {
+		c.bad("runtime_dir", "not an absolute path of at most %d octets", "write one such as /run/opentoe", maxRunPath)
+	}
+	c.dpdk(&cfg.DPDK)
+	c.workers(&cfg.Workers)
+	c.tcp(&cfg.TCP)
+	within(c, "clients.max", cfg.Clients.Max, 1, 65535)
+	within(c, "clients.memory", cfg.Clients.Memory, 4*MiB, 64*GiB)
+	within(c, "clients.slots", cfg.Clients.Slots, 16, 1<<20)
+	c.interfaceName("mirror.interface", cfg.Mirror.Interface, true)
+	within(c, "mirror.snaplen", cfg.Mirror.SnapLen, 64, 65535)
+	c.oneOf("log.level", cfg.Log.Level, "debug", "info", "warn", "error")
+	c.ports(cfg)
+}
+
+func (c checker) dpdk(d *DPDK) {
+	c.oneOf("dpdk.huge_pages", d.HugePages, "auto", "require", "off")
+	within(c, "dpdk.memory", d.Memory, 64*MiB, 1024*GiB)
+	c.oneOf("dpdk.log_level", d.LogLevel, "error", "warning", "notice", "info", "debug")
+}
+
+func (c checker) workers(w *Workers) {
+	within(c, "workers.count", w.Count, 1, MaxWorkers)
+	if n := len(w.CPUs); n != 0 && n != w.Count {
+		c.bad("workers.cpus", "names %d CPUs for %d workers", "name one each, or none", n, w.Count)
+	}
+	for i, cpu := range w.CPUs {
+		within(c, fmt.Sprintf("workers.cpus[%d]", i), cpu, 0, 1023)
+		if slices.Contains(w.CPUs[:i], cpu) {
+			c.bad("workers.cpus", "names CPU %d twice", "give every worker its own", cpu)
+		}
+	}
+	c.oneOf("workers.poll", w.Poll, "adaptive", "busy")
+	within(c, "workers.spin", w.Spin, 0, Duration(time.Second))
+}
+
+func (c checker) tcp(t *TCP) {
+	second := Duration(time.Second)
+	ms := Duration(time.Millisecond)
+	c.oneOf("tcp.congestion_control", t.CongestionControl, "cubic", "reno")
+	within(c, "tcp.max_connections", t.MaxConnections, 16, 1<<22)
+	within(c, "tcp.max_listeners", t.MaxListeners, 1, 65535)
+	within(c, "tcp.initial_window", t.InitialWindow, 1, 128)
+	within(c, "tcp.rcvbuf", t.RcvBuf, 16*KiB, GiB)
+	within(c, "tcp.rcvbuf_max", t.RcvBufMax, t.RcvBuf, GiB)
+	within(c, "tcp.sndbuf", t.SndBuf, 16*KiB, GiB)
+	within(c, "tcp.sndbuf_max", t.SndBufMax, t.SndBuf, GiB)
+	within(c, "tcp.rto_min", t.RTOMin, ms, 60*second)
+	within(c, "tcp.rto_max", t.RTOMax, max(t.RTOMin, second), 600*second)
+	within(c, "tcp.rto_initial", t.RTOInitial, t.RTOMin, t.RTOMax)
+	within(c, "tcp.msl", t.MSL, ms, 240*second)
+	within(c, "tcp.delayed_ack", t.DelayedAck, 0, 500*ms) // RFC 9293 §3.8.6.3: less than 0.5 s
+	within(c, "tcp.fin_wait2", t.FinWait2, second, 3600*second)
+	within(c, "tcp.keep_idle", t.KeepIdle, second, 32767*second)
+	within(c, "tcp.keep_interval", t.KeepInterval, second, 32767*second)
+	within(c, "tcp.keep_count", t.KeepCount, 1, 127)
+	within(c, "tcp.persist_min", t.PersistMin, ms, 60*second)
+	within(c, "tcp.persist_max", t.PersistMax, t.PersistMin, 600*second)
+	within(c, "tcp.syn_retries", t.SynRetries, 1, 127)
+	within(c, "tcp.data_retries", t.DataRetries, 1, 127)
+}
+
+func (c checker) ports(cfg *Config) {
+	if len(cfg.Ports) == 0 {
+		c.bad("ports", "no port", "add one with name, device and addresses")
+	}
+	if len(cfg.Ports) > 1 {
+		c.bad("ports", "%d ports", "this version drives one", len(cfg.Ports))
+	}
+	for i := range cfg.Ports {
+		c.port(fmt.Sprintf("ports[%d]", i), &cfg.Ports[i])
+	}
+}
+
+func (c checker) port(key string, p *Port) {
+	c.interfaceName(key+".name", p.Name, false)
+	c.device(key+".device", p)
+	within(c, key+".mtu", p.MTU, MinMTU, MaxMTU)
+	c.powerOfTwo(key+".rx_desc", p.RxDesc, 64, maxDesc)
+	c.powerOfTwo(key+".tx_desc", p.TxDesc, 64, maxDesc)
+	c.oneOf(key+".kernel", p.Kernel, "none")
+	if len(p.Addresses) == 0 {
+		c.bad(key+".addresses", "no address", "give at least one with its prefix: 10.99.0.1/24")
+	}
+	if len(p.Addresses) > MaxAddrs {
+		c.bad(key+".addresses", "%d addresses", fmt.Sprintf("at most %d fit", MaxAddrs), len(p.Addresses))
+	}
+	for i, a := range p.Addresses {
+		c.unicast(fmt.Sprintf("%s.addresses[%d]", key, i), a.Addr())
+	}
+	for i, r := range p.Routes {
+		c.onLink(fmt.Sprintf("%s.routes[%d].via", key, i), p, r.Via)
+	}
+	for i, n := range p.Neighbours {
+		c.onLink(fmt.Sprintf("%s.neighbours[%d].address", key, i), p, n.Address)
+	}
+}
+
+// device checks the form of a device: "kind:interface", "loopback", a PCI address, or a DPDK
+// virtual device with its arguments, which only DPDK can judge.
+func (c checker) device(key string, p *Port) {
+	kind, rest, _ := strings.Cut(p.Device, ":")
+	switch {
+	case p.Device == "":
+		c.bad(key, "no device", "name one: af_xdp:IFACE, af_packet:IFACE, a PCI address, or a DPDK vdev such as net_memif0,role=client")
+	case kind == "af_xdp" || kind == "af_packet":
+		c.interfaceName(key, rest, false)
+	case p.Device == "loopback", strings.HasPrefix(p.Device, "net_"), strings.Count(p.Device, ":") >= 1:
+	default:
+		c.bad(key, "not a device", "name one: af_xdp:IFACE, af_packet:IFACE, a PCI address, or a DPDK vdev such as net_memif0,role=client")
+	}
+}
+
+func (c checker) interfaceName(key, name string, mayBeEmpty bool) {
+	switch {
+	case name == "" && mayBeEmpty:
+	case name == "":
+		c.bad(key, "no interface name", "give one of at most 15 octets")
+	case len(name) > maxIfName || strings.ContainsAny(name, "/ ,\t") || name == "." || name == "..":
+		c.bad(key, "not an interface name", "give one of at most 15 octets without spaces, commas or slashes")
+	}
+}
+
+func (c checker) unicast(key string, a netip.Addr) {
+	if a.IsUnspecified() || a.IsMulticast() || a.IsLoopback() || a.Zone() != "" {
+		c.bad(key, "not an address of a host on a wire", "give a unicast address")
+	}
+}
+
+func (c checker) onLink(key string, p *Port, a netip.Addr) {
+	if !a.IsValid() {
+		c.bad(key, "missing", "give an address that one of the port's prefixes contains")
+		return
+	}
+	if !slices.ContainsFunc(p.Addresses, func(pfx netip.Prefix) bool { return pfx.Masked().Contains(a) }) {
+		c.bad(key, "not on the link", "give an address that one of the port's prefixes contains")
+	}
+}

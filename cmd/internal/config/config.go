@@ -1,0 +1,168 @@
+package config
+
+import (
+	"net/netip"
+	"os"
+	"time"
+
+	"opentoe/tcpoffload/wire"
+)
+
+// Config is a whole configuration file. configs/reference.yaml describes every key.
+type Config struct {
+	RuntimeDir string  `mapstructure:"runtime_dir"`
+	DPDK       DPDK    `mapstructure:"dpdk"`
+	Ports      []Port  `mapstructure:"ports"`
+	Workers    Workers `mapstructure:"workers"`
+	TCP        TCP     `mapstructure:"tcp"`
+	Clients    Clients `mapstructure:"clients"`
+	Mirror     Mirror  `mapstructure:"mirror"`
+	Log        Log     `mapstructure:"log"`
+}
+
+// DPDK sets up the environment abstraction layer.
+type DPDK struct {
+	HugePages string   `mapstructure:"huge_pages"` // auto, require or off
+	Memory    Size     `mapstructure:"memory"`
+	LogLevel  string   `mapstructure:"log_level"`
+	ExtraArgs []string `mapstructure:"extra_args"`
+}
+
+// Port is one wire and the addresses that toed answers for on it.
+type Port struct {
+	Name       string         `mapstructure:"name"`
+	Device     string         `mapstructure:"device"`
+	MTU        int            `mapstructure:"mtu"`     // octets of IP packet
+	RxDesc     int            `mapstructure:"rx_desc"` // descriptors of each queue
+	TxDesc     int            `mapstructure:"tx_desc"`
+	Addresses  []netip.Prefix `mapstructure:"addresses"`
+	Routes     []Route        `mapstructure:"routes"`
+	Neighbours []Neighbour    `mapstructure:"neighbours"`
+	Kernel     string         `mapstructure:"kernel"`
+	Offloads   Offloads       `mapstructure:"offloads"`
+}
+
+// Route sends packets for To through the gateway Via.
+type Route struct {
+	To  netip.Prefix `mapstructure:"to"`
+	Via netip.Addr   `mapstructure:"via"`
+}
+
+// Neighbour is a static entry of the neighbour table.
+type Neighbour struct {
+	Address netip.Addr `mapstructure:"address"`
+	MAC     MAC        `mapstructure:"mac"`
+}
+
+// Offloads are asked of the device; it gives what it has.
+type Offloads struct {
+	RxChecksum bool `mapstructure:"rx_checksum"`
+	TxChecksum bool `mapstructure:"tx_checksum"`
+	TSO        bool `mapstructure:"tso"`
+	RSS        bool `mapstructure:"rss"`
+}
+
+// Workers are the threads that carry connections.
+type Workers struct {
+	Count int      `mapstructure:"count"`
+	CPUs  []int    `mapstructure:"cpus"` // one each, or empty: not pinned
+	Poll  string   `mapstructure:"poll"` // adaptive or busy
+	Spin  Duration `mapstructure:"spin"` // without work, before an adaptive worker sleeps
+}
+
+// TCP are the engine's tunables, all workers together where they count something.
+type TCP struct {
+	CongestionControl string   `mapstructure:"congestion_control"`
+	MaxConnections    int      `mapstructure:"max_connections"`
+	MaxListeners      int      `mapstructure:"max_listeners"`
+	InitialWindow     int      `mapstructure:"initial_window"` // segments
+	RcvBuf            Size     `mapstructure:"rcvbuf"`
+	RcvBufMax         Size     `mapstructure:"rcvbuf_max"`
+	SndBuf            Size     `mapstructure:"sndbuf"`
+	SndBufMax         Size     `mapstructure:"sndbuf_max"`
+	RTOMin            Duration `mapstructure:"rto_min"`
+	RTOMax            Duration `mapstructure:"rto_max"`
+	RTOInitial        Duration `mapstructure:"rto_initial"`
+	MSL               Duration `mapstructure:"msl"`
+	DelayedAck        Duration `mapstructure:"delayed_ack"`
+	FinWait2          Duration `mapstructure:"fin_wait2"`
+	KeepIdle          Duration `mapstructure:"keep_idle"`
+	KeepInterval      Duration `mapstructure:"keep_interval"`
+	KeepCount         int      `mapstructure:"keep_count"`
+	PersistMin        Duration `mapstructure:"persist_min"`
+	PersistMax        Duration `mapstructure:"persist_max"`
+	SynRetries        int      `mapstructure:"syn_retries"`
+	DataRetries       int      `mapstructure:"data_retries"`
+}
+
+// Clients are the programs that attach to toed.
+type Clients struct {
+	Max        int  `mapstructure:"max"`
+	Memory     Size `mapstructure:"memory"` // each
+	Slots      int  `mapstructure:"slots"`  // sockets each
+	SocketMode Mode `mapstructure:"socket_mode"`
+}
+
+// Mirror says where copies of the frames go from the start; empty means nowhere.
+type Mirror struct {
+	Interface string `mapstructure:"interface"`
+	File      string `mapstructure:"file"`
+	SnapLen   int    `mapstructure:"snaplen"` // octets of each frame
+}
+
+// Log is toed's own log on standard error.
+type Log struct {
+	Level string `mapstructure:"level"`
+}
+
+// Default returns the configuration of an empty file, which lacks only ports.
+func Default() Config {
+	return Config{
+		RuntimeDir: "/run/opentoe",
+		DPDK:       DPDK{HugePages: "auto", Memory: 256 * MiB, LogLevel: "warning"},
+		Workers:    Workers{Count: 1, Poll: "adaptive", Spin: Duration(50 * time.Microsecond)},
+		TCP: TCP{
+			CongestionControl: "cubic",
+			MaxConnections:    65536,
+			MaxListeners:      1024,
+			InitialWindow:     10,
+			RcvBuf:            256 * KiB,
+			RcvBufMax:         4 * MiB,
+			SndBuf:            1 * MiB,
+			SndBufMax:         4 * MiB,
+			RTOMin:            Duration(200 * time.Millisecond),
+			RTOMax:            Duration(120 * time.Second),
+			RTOInitial:        Duration(time.Second),
+			MSL:               Duration(30 * time.Second),
+			DelayedAck:        Duration(40 * time.Millisecond),
+			FinWait2:          Duration(60 * time.Second),
+			KeepIdle:          Duration(2 * time.Hour),
+			KeepInterval:      Duration(75 * time.Second),
+			KeepCount:         9,
+			PersistMin:        Duration(200 * time.Millisecond),
+			PersistMax:        Duration(120 * time.Second),
+			SynRetries:        6,
+			DataRetries:       15,
+		},
+		Clients: Clients{Max: 256, Memory: 256 * MiB, Slots: 16384, SocketMode: 0o666},
+		Mirror:  Mirror{SnapLen: 65535},
+		Log:     Log{Level: "info"},
+	}
+}
+
+// DefaultPort returns the settings of a port that names only itself, its device and addresses.
+func DefaultPort() Port {
+	return Port{
+		MTU:      1500,
+		RxDesc:   2048,
+		TxDesc:   2048,
+		Kernel:   "none",
+		Offloads: Offloads{RxChecksum: true, TxChecksum: true, TSO: false, RSS: true},
+	}
+}
+
+// FileMode returns the socket mode for os.Chmod.
+func (c *Clients) FileMode() os.FileMode { return os.FileMode(c.SocketMode) }
+
+// HardwareAddr returns the neighbour's Ethernet address.
+func (n *Neighbour) HardwareAddr() wire.MAC { return wire.MAC(n.MAC) }

@@ -1,0 +1,139 @@
+package config
+
+import (
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"go.yaml.in/yaml/v3"
+)
+
+const configs = "../../../configs"
+
+// TestReferenceListsEveryKey proves that reference.yaml is complete and states the real defaults.
+func TestReferenceListsEveryKey(t *testing.T) {
+	file := filepath.Join(configs, "reference.yaml")
+	got, err := Load(file)
+	require.NoError(t, err)
+
+	port := DefaultPort()
+	port.Name = "toe0"
+	port.Device = "af_xdp:toe0"
+	port.Addresses = []netip.Prefix{netip.MustParsePrefix("10.99.0.1/24"), netip.MustParsePrefix("fd99::1/64")}
+	port.Routes, port.Neighbours = []Route{}, []Neighbour{}
+	want := Default()
+	want.Ports = []Port{port}
+	want.DPDK.ExtraArgs, want.Workers.CPUs = []string{}, []int{}
+	require.Equal(t, &want, got, "reference.yaml states a value that is not the default")
+
+	text, err := os.ReadFile(file)
+	require.NoError(t, err)
+	var root yaml.Node
+	require.NoError(t, yaml.Unmarshal(text, &root))
+	var missing []string
+	missingKeys("", root.Content[0], reflect.TypeFor[Config](), &missing)
+	require.Empty(t, missing, "keys that reference.yaml does not mention")
+}
+
+// missingKeys collects the keys of t that the document n lacks; lists that are empty by default
+// have no keys to show.
+func missingKeys(path string, n *yaml.Node, t reflect.Type, missing *[]string) {
+	switch {
+	case n.Kind == yaml.SequenceNode:
+		for _, c := range n.Content {
+			missingKeys(path, c, t.Elem(), missing)
+		}
+	case n.Kind == yaml.MappingNode:
+		have := map[string]*yaml.Node{}
+		for i := 0; i < len(n.Content); i += 2 {
+			have[n.Content[i].Value] = n.Content[i+1]
+		}
+		for key, f := range fieldsByKey(t) {
+			if c, ok := have[key]; ok {
+				missingKeys(join(path, key), c, f.Type, missing)
+			} else {
+				*missing = append(*missing, join(path, key))
+			}
+		}
+	}
+}
+
+func TestQuickstartLoads(t *testing.T) {
+	cfg, err := Load(filepath.Join(configs, "quickstart.yaml"))
+	require.NoError(t, err)
+	require.Equal(t, "/run/opentoe", cfg.RuntimeDir)
+	require.Equal(t, 1500, cfg.Ports[0].MTU)
+	require.Equal(t, "toemon0", cfg.Mirror.Interface)
+}
+
+const good = `
+ports:
+  - name: toe0
+    device: af_xdp:toe0
+    addresses: [10.99.0.1/24]
+`
+
+// TestBadInput demands file, line, key, cause and mend of every complaint.
+func TestBadInput(t *testing.T) {
+	cases := []struct{ name, text, want string }{
+		{"unknown key", good + "worker: {count: 1}", `x.yaml:6: worker: unknown key: did you mean "workers"?`},
+		{"unknown key in a port", strings.Replace(good, "addresses", "adresses", 1),
+			`x.yaml:5: ports[0].adresses: unknown key: did you mean "addresses"?`},
+		{"nothing like it", good + "zzz: 1", "x.yaml:6: zzz: unknown key: valid keys here: clients, dpdk, log, mirror, ports, runtime_dir, tcp, workers"},
+		{"key twice", good + "log: {level: info}\nlog: {level: info}", `x.yaml:7: log: given twice, first on line 6: keep one`},
+		{"wrong type", good + "workers: {count: two}", `x.yaml:6: workers.count: "two": bad value: write a whole number`},
+		{"list for a value", good + "workers: {count: [1]}", `x.yaml:6: workers.count: expects a single value`},
+		{"value for a list", "ports: toe0", `x.yaml:1: ports: "toe0": expects a list`},
+		{"value for keys", good + "tcp: fast", `x.yaml:6: tcp: "fast": expects keys and values`},
+		{"out of range", good + "workers: {count: 17}", `x.yaml:6: workers.count: "17": out of range: choose 1 to 16`},
+		{"no unit", good + "tcp: {rto_min: 200}", `x.yaml:6: tcp.rto_min: "200": bad value: write a duration with its unit`},
+		{"bad size", good + "dpdk: {memory: 1MB}", `x.yaml:6: dpdk.memory: "1MB": bad value: write a size as 64KiB`},
+		{"bounds crossed", good + "tcp: {rto_min: 2s, rto_initial: 1s}", `x.yaml:6: tcp.rto_initial: "1s": out of range: choose 2s to 2m0s`},
+		{"choice", good + "workers: {poll: often}", `x.yaml:6: workers.poll: "often": not a valid choice: choose adaptive, busy`},
+		{"mode", good + "clients: {socket_mode: 600}", `x.yaml:6: clients.socket_mode: "600": bad value: write a file mode in octal`},
+		{"cpus", good + "workers: {cpus: [0, 1]}", `x.yaml:6: workers.cpus: names 2 CPUs for 1 workers: name one each, or none`},
+		{"no port", "log: {level: info}", `x.yaml: ports: no port: add one with name, device and addresses`},
+		{"no address", "ports: [{name: a, device: 'af_xdp:a'}]", `x.yaml:1: ports[0].addresses: no address`},
+		{"bad address", strings.Replace(good, "10.99.0.1/24", "10.99.0.1", 1), `x.yaml:5: ports[0].addresses[0]: "10.99.0.1": bad value`},
+		{"multicast", strings.Replace(good, "10.99.0.1/24", "224.0.0.1/24", 1), `x.yaml:5: ports[0].addresses[0]: "224.0.0.1/24": not an address of a host`},
+		{"device", strings.Replace(good, "af_xdp:toe0", "eth", 1), `x.yaml:4: ports[0].device: "eth": not a device: name one:`},
+		{"interface", strings.Replace(good, "af_xdp:toe0", "af_xdp:an interface", 1), `x.yaml:4: ports[0].device: "af_xdp:an interface": not an interface name`},
+		{"off link", good + "    routes: [{to: 0.0.0.0/0, via: 10.98.0.1}]", `x.yaml:6: ports[0].routes[0].via: "10.98.0.1": not on the link`},
+		{"not YAML", "ports: [", `x.yaml: yaml: line 1:`},
+		{"relative runtime_dir", good + "runtime_dir: run", `x.yaml:6: runtime_dir: "run": not an absolute path`},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			_, err := Parse("x.yaml", []byte(c.text))
+			require.Error(t, err)
+			require.True(t, strings.HasPrefix(err.Error(), c.want), "got:  %s\nwant: %s", err, c.want)
+		})
+	}
+}
+
+func TestAllProblemsAtOnce(t *testing.T) {
+	_, err := Parse("x.yaml", []byte(good+"workers: {count: 99, poll: no}\nlog: {level: loud}"))
+	require.Len(t, err, 3)
+	require.Equal(t, 2, strings.Count(err.Error(), "\n"))
+}
+
+func TestMissingFile(t *testing.T) {
+	_, err := Load("/nowhere/x.yaml")
+	require.EqualError(t, err, "/nowhere/x.yaml: cannot read the configuration: no such file or directory")
+}
+
+func TestValuesPrintAsWritten(t *testing.T) {
+	for _, s := range []string{"64KiB", "256MiB", "1GiB", "1000"} {
+		var v Size
+		require.NoError(t, v.UnmarshalText([]byte(s)))
+		require.Equal(t, s, fmt.Sprint(v))
+	}
+	var m Mode
+	require.NoError(t, m.UnmarshalText([]byte("0640")))
+	require.Equal(t, "0640", m.String())
+}

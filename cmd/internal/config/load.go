@@ -1,0 +1,64 @@
+package config
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+
+	"github.com/go-viper/mapstructure/v2"
+	"github.com/spf13/viper"
+	"go.yaml.in/yaml/v3"
+)
+
+// Load reads and checks file. The error is [Problems] unless the file cannot be read.
+func Load(file string) (*Config, error) {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		cause := err
+		if pe := (*fs.PathError)(nil); errors.As(err, &pe) {
+			cause = pe.Err
+		}
+		return nil, fmt.Errorf("%s: cannot read the configuration: %w", file, cause)
+	}
+	return Parse(file, text)
+}
+
+// Parse is [Load] for a text at hand; file is its name in problems.
+func Parse(file string, text []byte) (*Config, error) {
+	var root yaml.Node
+	if err := yaml.Unmarshal(text, &root); err != nil {
+		return nil, Problems{{File: file, Cause: err.Error()}}
+	}
+	w := walker{file: file, lines: map[string]int{}, values: map[string]string{}}
+	w.document(&root)
+	if len(w.problems) > 0 {
+		return nil, w.problems
+	}
+	cfg, err := decode(text, len(w.ports))
+	if err != nil {
+		return nil, Problems{{File: file, Cause: err.Error()}}
+	}
+	c := checker{walker: &w}
+	c.config(cfg)
+	if len(w.problems) > 0 {
+		return nil, w.problems
+	}
+	return cfg, nil
+}
+
+// decode reads text over the defaults; nports is the number of entries under "ports".
+func decode(text []byte, nports int) (*Config, error) {
+	v := viper.New()
+	v.SetConfigType("yaml")
+	if err := v.ReadConfig(bytes.NewReader(text)); err != nil {
+		return nil, err
+	}
+	cfg := Default()
+	for range nports {
+		cfg.Ports = append(cfg.Ports, DefaultPort())
+	}
+	err := v.UnmarshalExact(&cfg, viper.DecodeHook(mapstructure.TextUnmarshallerHookFunc()))
+	return &cfg, err
+}
