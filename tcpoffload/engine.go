@@ -1,0 +1,167 @@
+package tcpoffload
+
+// The engine: construction, entry points, queries.
+
+import (
+	"fmt"
+
+	"opentoe/tcpoffload/vtime"
+	"opentoe/tcpoffload/wire"
+)
+
+// Config says how to build an engine.
+type Config struct {
+	Memory   *Memory
+	Tunables Tunables
+	ISNKey   [16]byte // secret of RFC 6528; random, one per host
+	Seed     uint64   // secret of the flow table's hash
+	// MTU is the largest IP packet of the device, octets, 576 to 65535; 0 means 1500. It gives
+	// the MSS to announce.
+	MTU int
+	// DeviceSegments: the device cuts large segments (TSO): TxSegment.Len may reach MaxSegSize,
+	// with SegSize set.
+	DeviceSegments bool
+	MaxSegSize     uint32 // octets, valid only with DeviceSegments; 0 means 64 KiB less headers
+}
+
+// Engine is a TCP engine for one thread. It is not safe for concurrent use, holds no clock and
+// does no I/O; see the package documentation.
+type Engine struct {
+	root   *Root
+	conns  []TCB
+	lsts   []Listener
+	bucket []uint32
+	mask   uint32 // len(bucket)-1
+	ranges []Range
+	wheel  []uint32
+	tun    Tunables
+	mtu    int
+	tso    uint32 // largest segment to hand to the device, 0: one MSS
+	last   uint32 // entry found by the last lookup, a guess for the next
+	slow   bool   // tests: no header prediction
+}
+
+// New builds an engine over cfg.Memory. Used memory is adopted with its connections, timers and
+// keys; cfg's keys are then ignored. Errors wrap ErrConfig or ErrTunable.
+func New(cfg Config) (*Engine, error) {
+	m := cfg.Memory
+	switch {
+	case m == nil || len(m.Root) != 1:
+		return nil, fmt.Errorf("no memory: %w", ErrConfig)
+	case len(m.Conns) < 2 || len(m.Conns) > maxConns+1 || len(m.Listeners) < 2 ||
+		len(m.Listeners) > maxListeners+1 || len(m.Ranges) < 2 || len(m.Wheel) != wheelLevels*wheelSlots:
+		return nil, fmt.Errorf("memory tables have impossible lengths: %w", ErrConfig)
+	case len(m.Buckets) == 0 || len(m.Buckets)&(len(m.Buckets)-1) != 0:
+		return nil, fmt.Errorf("%d flow buckets: not a power of two: %w", len(m.Buckets), ErrConfig)
+	}
+	if cfg.MTU == 0 {
+		cfg.MTU = 1500
+	}
+	if cfg.MTU < 576 || cfg.MTU > 65535 {
+		return nil, fmt.Errorf("MTU %d: must be 576 to 65535: %w", cfg.MTU, ErrConfig)
+	}
+	if err := cfg.Tunables.validate(); err != nil {
+		return nil, err
+	}
+	e := &Engine{
+		root: &m.Root[0], conns: m.Conns, lsts: m.Listeners, bucket: m.Buckets,
+		mask: uint32(len(m.Buckets) - 1), ranges: m.Ranges, wheel: m.Wheel,
+		tun: cfg.Tunables, mtu: cfg.MTU,
+	}
+	if cfg.DeviceSegments {
+		const largest = 65535 - 40 - 60 // IPv6 and TCP headers with all options
+		if cfg.MaxSegSize == 0 {
+			cfg.MaxSegSize = largest
+		}
+		if cfg.MaxSegSize > largest {
+			return nil, fmt.Errorf("MaxSegSize %d: at most %d: %w", cfg.MaxSegSize, largest, ErrConfig)
+		}
+		e.tso = cfg.MaxSegSize
+	}
+	switch e.root.format {
+	case 0:
+		e.format(&cfg)
+	case memoryFormat:
+	default:
+		return nil, fmt.Errorf("memory has format %#x, not %#x: %w", e.root.format, memoryFormat, ErrConfig)
+	}
+	return e, nil
+}
+
+// MIB returns the engine's counters; the caller reads them on the engine's thread.
+func (e *Engine) MIB() *MIB { return &e.root.mib }
+
+// Drops returns the discards by reason; the caller reads them on the engine's thread.
+func (e *Engine) Drops() *[NumDropReasons]uint64 { return &e.root.drops }
+
+// Tunables returns the settings in force.
+func (e *Engine) Tunables() Tunables { return e.tun }
+
+// SetTunables replaces the settings. On error, which wraps ErrTunable, nothing changes.
+func (e *Engine) SetTunables(t Tunables) error {
+	if err := t.validate(); err != nil {
+		return err
+	}
+	e.tun = t
+	return nil
+}
+
+// Pending reports whether Transmit has something to do.
+func (e *Engine) Pending() bool { return e.root.txHead != 0 }
+
+// Conns returns how many entries of the connection table are in use, TIME-WAIT included.
+func (e *Engine) Conns() int { return int(e.root.liveConns) }
+
+// SetCookie gives connection h the owner's cookie, which comes back with every action and segment.
+// Unknown handles are ignored.
+func (e *Engine) SetCookie(h Handle, cookie uint64) {
+	if t := e.find(h); t != nil {
+		t.cookie = cookie
+		t.flags &^= flagOffered
+	}
+}
+
+// Cookie returns the cookie of h.
+func (e *Engine) Cookie(h Handle) (uint64, bool) {
+	if t := e.find(h); t != nil {
+		return t.cookie, true
+	}
+	return 0, false
+}
+
+// Next returns the first live connection at table index i or later, to walk the table.
+func (e *Engine) Next(i uint32) (Handle, bool) {
+	for i = max(i, 1); i < e.root.freshConn; i++ {
+		if t := &e.conns[i]; t.state != StateClosed {
+			return e.handle(i), true
+		}
+	}
+	return 0, false
+}
+
+// Lookup returns the connection of flow f.
+func (e *Engine) Lookup(f *wire.Flow) (Handle, bool) {
+	if i := e.lookup(f); i != 0 {
+		return e.handle(i), true
+	}
+	return 0, false
+}
+
+// find returns the TCB of h, or nil.
+func (e *Engine) find(h Handle) *TCB {
+	i := h.Index()
+	if i == 0 || i >= uint32(len(e.conns)) {
+		return nil
+	}
+	t := &e.conns[i]
+	if t.gen != uint32(h>>32) || t.state == StateClosed {
+		return nil
+	}
+	return t
+}
+
+func (e *Engine) handle(i uint32) Handle {
+	return Handle(e.conns[i].gen)<<32 | Handle(i)
+}
+
+var _ vtime.Time

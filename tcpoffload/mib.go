@@ -1,0 +1,48 @@
+package tcpoffload
+
+// Counters (RFC 4022 and beyond).
+
+// MIB holds the counters of one engine. Fields of the first block are RFC 4022's tcp group; the
+// others follow Linux' TcpExt where it has them. They only grow, except CurrEstab.
+type MIB struct {
+	ActiveOpens  uint64 // SYN-SENT entered by CallOpen
+	PassiveOpens uint64 // SYN-RECEIVED entered by a SYN to a listener
+	AttemptFails uint64 // opens that ended before ESTABLISHED
+	EstabResets  uint64 // connections that ended by reset from ESTABLISHED or CLOSE-WAIT
+	CurrEstab    uint64 // connections in ESTABLISHED or CLOSE-WAIT now
+	InSegs       uint64 // segments given to Arrive
+	OutSegs      uint64 // segments appended, retransmissions not counted
+	RetransSegs  uint64 // segments with octets sent before
+	InErrs       uint64 // discarded by Arrive for any reason
+	OutRsts      uint64 // segments with RST
+
+	InOctets, OutOctets uint64 // payload, placed and sent, retransmissions not counted
+	RetransOctets       uint64 // payload sent again
+	FastPathAcks        uint64 // pure ACKs that header prediction took
+	FastPathData        uint64 // in-order data segments that header prediction took
+	OutOfOrder          uint64 // segments placed beyond a hole
+	Duplicates          uint64 // segments whose octets had all been received
+	DupAcksIn           uint64 // duplicate ACKs (RFC 5681 §2)
+	SACKBlocksIn        uint64 // blocks that told something new
+	DSACKsIn, DSACKsOut uint64 // RFC 2883
+	FastRetrans         uint64 // recoveries entered on duplicate ACKs or SACK
+	Timeouts            uint64 // retransmission timeouts
+	LossProbes          uint64 // tail loss probes (RFC 8985 §7)
+	SpuriousRTOs        uint64 // timeouts found unnecessary
+	DelayedAcks         uint64 // ACKs sent by the delayed-ACK timer
+	ZeroWindowProbes    uint64 // persist probes sent
+	KeepaliveProbes     uint64 // keepalive probes sent
+	KeepaliveDrops      uint64 // connections ended by keepalive
+	TimeoutDrops        uint64 // connections ended by retransmission, persist or user timeout
+	ChallengeAcks       uint64 // RFC 5961
+	ChallengeLimited    uint64 // challenge ACKs not sent because of the rate limit
+	SynRetrans          uint64 // SYN and SYN-ACK retransmissions
+	ListenOverflows     uint64 // SYNs dropped because of a full backlog
+	PAWSDrops           uint64
+	TimeWaits           uint64 // connections that entered TIME-WAIT
+	TimeWaitReused      uint64 // reopened by a SYN (RFC 6191)
+	TimeWaitRecycled    uint64 // cut short because the table was full
+	ReasmPoolEmpty      uint64 // segments or SACK blocks forgotten for want of pool entries
+	IdleRestarts        uint64 // congestion window restarted after idle (RFC 5681 §4.1)
+	WindowUpdates       uint64 // ACKs sent only because the window opened
+}

@@ -1,0 +1,204 @@
+package tcpoffload
+
+// The transmission control block.
+
+import (
+	"opentoe/tcpoffload/cc"
+	"opentoe/tcpoffload/seq"
+	"opentoe/tcpoffload/vtime"
+	"opentoe/tcpoffload/wire"
+)
+
+// TCB is one connection's state (RFC 9293 §3.3.1). It holds no pointers: links are indices into
+// the tables of [Memory], 0 for none, so a table of TCBs may lie in any memory.
+//
+// The fields are grouped by use, each group on its own cache lines: demultiplexing and receive,
+// transmit and acknowledgment, loss recovery, and what only handshakes, timers and reports touch.
+type TCB struct {
+	// Line 0: identity.
+	flow     wire.Flow
+	hashNext uint32 // next in the bucket, or in the free list
+	gen      uint32 // generation, part of the handle; changes when the entry is freed
+	state    State  // written by setState only
+	ca       caState
+	pend     pending // what Transmit has to do
+	quick    uint8   // segments still to be acknowledged at once
+	flags    connFlags
+	txNext   uint32 // transmit list; valid only with flagQueued
+	txPrev   uint32
+
+	// Lines 1 and 2: receive.
+	cookie uint64
+	rcv    receiveVars
+	ts     timestampVars
+
+	// Lines 3 and 4: transmit.
+	snd sendVars
+	cc  cc.State
+
+	// Lines 5 and 6: loss recovery and timers.
+	rec       recoveryVars
+	prr       prrVars
+	rtt       rttVars
+	deadline  [numTimers]vtime.Time
+	wheelAt   vtime.Time // when the wheel looks at this TCB; Never: it is in no slot
+	wheelNext uint32
+	wheelPrev uint32
+	wheelSlot uint16
+	backoff   uint8 // timeouts or probes in a row
+	keepSent  uint8 // keepalive probes without an answer
+
+	// Cold.
+	nextHop     uint32
+	listener    uint32 // passive open: index of the listener while half-open, else 0
+	lnkNext     uint32 // list of the listener's half-open connections, or the TIME-WAIT queue
+	lnkPrev     uint32
+	maxSeg      uint16 // upper bound for MSS from SocketOptions, 0 none
+	sackMark    uint16 // next stamp of reasm ranges
+	keepCnt     uint8  // 0: the tunable
+	challenges  uint8  // challenge ACKs sent since challengeAt
+	_           [2]byte
+	keepIdle    vtime.Duration // 0: the tunable
+	keepIntvl   vtime.Duration // 0: the tunable
+	userTimeout vtime.Duration // 0: none
+	linger2     vtime.Duration // 0: the tunable
+	challengeAt vtime.Time
+	rcvTune     rcvTuneVars
+	stats       connStats
+}
+
+// connFlags are facts about a connection.
+type connFlags uint32
+
+const (
+	flagSACK       connFlags = 1 << iota // both ends agreed on SACK (RFC 2018)
+	flagTS                               // both ends agreed on timestamps (RFC 7323)
+	flagNoDelay                          // Nagle is off
+	flagCork                             // hold partial segments
+	flagMore                             // the last CallSend said More
+	flagKeep                             // keepalive is on
+	flagQueued                           // on the transmit list
+	flagPassive                          // opened by a listener
+	flagOffered                          // ActPassEstablished was given, SetCookie not yet
+	flagDetached                         // CallDetach
+	flagFinWanted                        // CallClose: FIN follows the last octet
+	flagFinSent                          // snd.nxt includes our FIN
+	flagFinRcvd                          // rcv.nxt includes the peer's FIN
+	flagFixedRcv                         // the program chose the receive limit: no tuning
+	flagCwndFull                         // the congestion window stopped the last transmission
+	flagAckDue                           // in-order data waits for the delayed ACK
+	flagOverride                         // the SWS override timer ran out: send a partial segment
+	flagDSACK                            // dsack holds a duplicate to report
+	flagUrgent                           // rcv.up is valid
+	flagTLP                              // the retransmission timer is a loss probe (RFC 8985 §7)
+	flagTLPSent                          // a loss probe is in flight
+	flagIgnoreMore                       // cork and More expired for what is queued
+	flagNoTS                             // do not offer timestamps
+	flagNoSACK                           // do not offer SACK
+)
+
+// pending are the jobs of Transmit for one connection.
+type pending uint8
+
+const (
+	pendSyn   pending = 1 << iota // SYN or SYN-ACK
+	pendAck                       // an ACK, by itself if no data takes it along
+	pendData                      // look whether data or FIN may go
+	pendProbe                     // a probe that makes the peer answer: persist or keepalive
+	pendReset                     // RST, then free: the entry is closed and out of the flow table
+	pendTail                      // tail loss probe
+)
+
+// receiveVars are RCV.* (RFC 9293 §3.3.1) and the receive stream's bookkeeping.
+type receiveVars struct {
+	nxt    seq.Num
+	adv    seq.Num // right edge ever advertised: octets before it may arrive
+	irs    seq.Num
+	up     seq.Num    // urgent pointer: the octet after the urgent one; valid with flagUrgent
+	nxt64  uint64     // RCV.NXT − IRS, not wrapped: stream position + 1
+	read   uint64     // stream position up to which the program has read
+	limit  uint32     // octets that may be unread
+	mss    uint32     // estimate of the peer's segment size, for the ACK rule
+	maxSeg uint16     // MSS that we announced
+	wscale uint8      // Rcv.Wind.Shift
+	nreasm uint8      // ranges in the list
+	reasm  uint32     // ranges beyond a hole, ascending (pool index)
+	last   vtime.Time // of the last segment
+	finSeq seq.Num    // sequence number of a FIN beyond a hole; valid with finHeld
+	// finHeld: the peer's FIN arrived beyond a hole.
+	finHeld bool
+	_       [3]byte
+}
+
+// timestampVars are RFC 7323's.
+type timestampVars struct {
+	recent      uint32     // TS.Recent
+	offset      uint32     // of our timestamp clock, per pair of addresses
+	recentAt    vtime.Time // when recent was taken
+	lastAckSent seq.Num    // Last.ACK.sent
+	_           uint32
+}
+
+// sendVars are SND.* (RFC 9293 §3.3.1) and the send stream's bookkeeping.
+type sendVars struct {
+	una      seq.Num
+	nxt      seq.Num
+	wnd      uint32 // octets, already shifted
+	wndMax   uint32 // largest ever: Max(SND.WND)
+	wl1, wl2 seq.Num
+	iss      seq.Num
+	mss      uint32  // octets of payload and options; payload alone is effMSS
+	una64    uint64  // SND.UNA − ISS, not wrapped: stream position + 1
+	end      uint64  // stream position of the end of what the program queued
+	small    seq.Num // end of the last partial segment sent (Minshall's Nagle)
+	wscale   uint8   // Snd.Wind.Shift
+	nscore   uint8   // ranges in the scoreboard
+	dupAcks  uint8
+	_        uint8
+	score    uint32     // SACKed ranges, ascending (pool index); valid only with flagSACK
+	sacked   uint32     // octets in the scoreboard, or estimated from duplicate ACKs
+	lastSent vtime.Time // of the last segment with data
+}
+
+// recoveryVars are RFC 6675's and RFC 6582's.
+type recoveryVars struct {
+	lost    seq.Num // all octets before it that are not SACKed are lost
+	highRxt seq.Num // HighRxt: retransmitted up to here
+	point   seq.Num // RecoveryPoint ("recover" in RFC 6582)
+	pipe    uint32  // octets estimated in flight
+	rescue  seq.Num // RescueRxt
+}
+
+// prrVars are RFC 6937's.
+type prrVars struct {
+	delivered uint32 // octets delivered since recovery began
+	out       uint32 // octets sent since recovery began
+	flight    uint32 // RecoverFS
+}
+
+// rttVars are RFC 6298's.
+type rttVars struct {
+	srtt, rttvar vtime.Duration // 0 before the first measurement
+	rto          vtime.Duration // without back-off
+	min          vtime.Duration // smallest sample, 0 before the first
+	timedAt      vtime.Time     // when timedSeq was sent; Never: nothing is being timed
+	timedSeq     seq.Num        // the sample ends when it is acknowledged
+	_            uint32
+}
+
+// rcvTuneVars measure how fast the program reads, to size the receive limit.
+type rcvTuneVars struct {
+	at    vtime.Time     // begin of the present round trip
+	read  uint64         // stream position read at that time
+	rtt   vtime.Duration // receiver's estimate, 0 unknown
+	seq   seq.Num        // the estimate without timestamps ends when RCV.NXT passes it
+	most  uint32         // octets read in the best round trip so far
+	seqAt vtime.Time     // when seq was set
+}
+
+// connStats are per-connection counters for Info.
+type connStats struct {
+	segsIn, segsOut uint64
+	rexmtSegs       uint64
+	rexmtOctets     uint64
+}
