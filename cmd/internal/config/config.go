@@ -166,3 +166,9 @@ func (c *Clients) FileMode() os.FileMode { return os.FileMode(c.SocketMode) }
 
 // HardwareAddr returns the neighbour's Ethernet address.
 func (n *Neighbour) HardwareAddr() wire.MAC { return wire.MAC(n.MAC) }
+
+// Names of the sockets in a runtime directory.
+const (
+	ControlSocket  = "toed.sock"   // programs attach here
+	OperatorSocket = "toectl.sock" // toectl asks here
+)

@@ -1,0 +1,28 @@
+// Package version names the build of OpenTOE's commands.
+package version
+
+import "runtime/debug"
+
+// Release is the version that the next release will have.
+const Release = "0.1.0"
+
+// String returns the release and, where the build knows it, the commit: "0.1.0 (1a2b3c4d5e6f)".
+func String() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return Release
+	}
+	commit, modified := "", ""
+	for _, s := range info.Settings {
+		switch {
+		case s.Key == "vcs.revision":
+			commit = s.Value[:min(len(s.Value), 12)]
+		case s.Key == "vcs.modified" && s.Value == "true":
+			modified = " with local changes"
+		}
+	}
+	if commit == "" {
+		return Release
+	}
+	return Release + " (" + commit + modified + ")"
+}
