@@ -112,6 +112,7 @@ func (c checker) tcp(t *TCP) {
 	within(c, "tcp.rto_initial", t.RTOInitial, t.RTOMin, t.RTOMax)
 	within(c, "tcp.msl", t.MSL, ms, 240*second)
 	within(c, "tcp.delayed_ack", t.DelayedAck, 0, 500*ms) // RFC 9293 §3.8.6.3: less than 0.5 s
+	within(c, "tcp.delayed_ack_segments", t.DelayedAckMax, 1, 64)
 	within(c, "tcp.fin_wait2", t.FinWait2, second, 3600*second)
 	within(c, "tcp.keep_idle", t.KeepIdle, second, 32767*second)
 	within(c, "tcp.keep_interval", t.KeepInterval, second, 32767*second)
@@ -119,6 +120,7 @@ func (c checker) tcp(t *TCP) {
 	within(c, "tcp.persist_min", t.PersistMin, ms, 60*second)
 	within(c, "tcp.persist_max", t.PersistMax, t.PersistMin, 600*second)
 	within(c, "tcp.syn_retries", t.SynRetries, 1, 127)
+	within(c, "tcp.synack_retries", t.SynAckRetries, 1, 127)
 	within(c, "tcp.data_retries", t.DataRetries, 1, 127)
 }
 

@@ -85,6 +85,7 @@ type TCP struct {
 	RTOInitial        Duration `mapstructure:"rto_initial"`
 	MSL               Duration `mapstructure:"msl"`
 	DelayedAck        Duration `mapstructure:"delayed_ack"`
+	DelayedAckMax     int      `mapstructure:"delayed_ack_segments"`
 	FinWait2          Duration `mapstructure:"fin_wait2"`
 	KeepIdle          Duration `mapstructure:"keep_idle"`
 	KeepInterval      Duration `mapstructure:"keep_interval"`
@@ -92,6 +93,7 @@ type TCP struct {
 	PersistMin        Duration `mapstructure:"persist_min"`
 	PersistMax        Duration `mapstructure:"persist_max"`
 	SynRetries        int      `mapstructure:"syn_retries"`
+	SynAckRetries     int      `mapstructure:"synack_retries"`
 	DataRetries       int      `mapstructure:"data_retries"`
 }
 
@@ -121,32 +123,10 @@ func Default() Config {
 		RuntimeDir: "/run/opentoe",
 		DPDK:       DPDK{HugePages: "auto", Memory: 256 * MiB, LogLevel: "warning"},
 		Workers:    Workers{Count: 1, Poll: "adaptive", Spin: Duration(50 * time.Microsecond)},
-		TCP: TCP{
-			CongestionControl: "cubic",
-			MaxConnections:    65536,
-			MaxListeners:      1024,
-			InitialWindow:     10,
-			RcvBuf:            256 * KiB,
-			RcvBufMax:         4 * MiB,
-			SndBuf:            1 * MiB,
-			SndBufMax:         4 * MiB,
-			RTOMin:            Duration(200 * time.Millisecond),
-			RTOMax:            Duration(120 * time.Second),
-			RTOInitial:        Duration(time.Second),
-			MSL:               Duration(30 * time.Second),
-			DelayedAck:        Duration(40 * time.Millisecond),
-			FinWait2:          Duration(60 * time.Second),
-			KeepIdle:          Duration(2 * time.Hour),
-			KeepInterval:      Duration(75 * time.Second),
-			KeepCount:         9,
-			PersistMin:        Duration(200 * time.Millisecond),
-			PersistMax:        Duration(120 * time.Second),
-			SynRetries:        6,
-			DataRetries:       15,
-		},
-		Clients: Clients{Max: 256, Memory: 256 * MiB, Slots: 16384, SocketMode: 0o666},
-		Mirror:  Mirror{SnapLen: 65535},
-		Log:     Log{Level: "info"},
+		TCP:        tcpDefaults(),
+		Clients:    Clients{Max: 256, Memory: 256 * MiB, Slots: 16384, SocketMode: 0o666},
+		Mirror:     Mirror{SnapLen: 65535},
+		Log:        Log{Level: "info"},
 	}
 }
 

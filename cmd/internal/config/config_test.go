@@ -11,6 +11,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"go.yaml.in/yaml/v3"
+
+	"opentoe/tcpoffload"
 )
 
 const configs = "../../../configs"
@@ -136,4 +138,11 @@ func TestValuesPrintAsWritten(t *testing.T) {
 	var m Mode
 	require.NoError(t, m.UnmarshalText([]byte("0640")))
 	require.Equal(t, "0640", m.String())
+}
+
+func TestDefaultsAreTheEngines(t *testing.T) {
+	tcp := Default().TCP
+	require.Equal(t, tcpoffload.DefaultTunables(), tcp.Tunables())
+	_, err := tcpoffload.New(tcpoffload.Config{Memory: tcpoffload.NewMemory(16, 1), Tunables: tcp.Tunables()})
+	require.NoError(t, err)
 }
