@@ -1,0 +1,82 @@
+#include "pmd_eal.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <rte_eal.h>
+#include <rte_errno.h>
+#include <rte_lcore.h>
+
+int
+pmd_eal_init(int argc, char **argv)
+{
+	/* EAL keeps and permutes the vector; the caller goes on to free its own. */
+	char **copy = calloc((size_t)argc + 1, sizeof(*copy));
+
+	if (copy == NULL)
+		return -ENOMEM;
+	for (int i = 0; i < argc; i++) {
+		copy[i] = strdup(argv[i]);
+		if (copy[i] == NULL)
+			return -ENOMEM;
+	}
+	rte_errno = 0;
+	if (rte_eal_init(argc, copy) < 0)
+		return rte_errno != 0 ? -rte_errno : -EINVAL;
+	return 0;
+}
+
+int
+pmd_eal_cleanup(void)
+{
+	return rte_eal_cleanup();
+}
+
+const char *
+pmd_eal_runtime_dir(void)
+{
+	const char *dir = rte_eal_get_runtime_dir();
+
+	return dir != NULL ? dir : "";
+}
+
+int
+pmd_thread_register(void)
+{
+	if (rte_lcore_id() != LCORE_ID_ANY)
+		return 0;
+	return rte_thread_register() < 0 ? -rte_errno : 0;
+}
+
+void
+pmd_thread_unregister(void)
+{
+	rte_thread_unregister();
+}
+
+char **
+pmd_args_new(int n)
+{
+	return calloc((size_t)n, sizeof(char *));
+}
+
+void
+pmd_args_set(char **args, int i, char *s)
+{
+	args[i] = s;
+}
+
+void
+pmd_args_free(char **args, int n)
+{
+	for (int i = 0; i < n; i++)
+		free(args[i]);
+	free(args);
+}
+
+void
+pmd_string_free(char *s)
+{
+	free(s);
+}
