@@ -1,0 +1,40 @@
+package ports
+
+import "opentoe/tcpoffload/vtime"
+
+// Limits of the port and its tables.
+const (
+	// minMTU and maxMTU bound the IP packet, in octets; minMTU6 applies with IPv6 addresses
+	// (RFC 8200 §5).
+	minMTU, minMTU6, maxMTU = 576, 1280, 65535
+	// maxAddresses and maxRoutes bound the linear searches on the data path.
+	maxAddresses, maxRoutes = 64, 256
+	// defaultNeighbours is the L2 table's size, maxNeighbours what an index can name. When the
+	// table is full, an unused entry is given up; without one the new next hop is refused.
+	defaultNeighbours, maxNeighbours = 1024, 1 << slotBits
+	// maxJobs is how many neighbours one worker resolves or probes at a time. Beyond it, frames to
+	// further unresolved neighbours are dropped.
+	maxJobs = 64
+	// heldPerHop is how many frames wait for one neighbour, as the driver's own buffers; the oldest
+	// makes room for another.
+	heldPerHop = 8
+	// echoPerSecond and echoBurst limit echo replies per worker.
+	echoPerSecond, echoBurst = 10000, 1000
+)
+
+// Times of neighbour discovery (RFC 4861 §10), used for ARP too.
+const (
+	reachableTime = 30 * vtime.Second // REACHABLE without a confirmation, then STALE
+	delayTime     = 5 * vtime.Second  // DELAY_FIRST_PROBE_TIME
+	retransTime   = 1 * vtime.Second  // RETRANS_TIMER
+	maxRequests   = 3                 // MAX_MULTICAST_SOLICIT and MAX_UNICAST_SOLICIT
+	// negativeTime is how long a failed neighbour is not asked for again.
+	negativeTime = 3 * vtime.Second
+	// confirmGrain is how old a confirmation has to be to be written again: the entry is shared.
+	confirmGrain = 1 * vtime.Second
+	// sharedPoll is how often a worker looks whether another one has received the answer it waits
+	// for.
+	sharedPoll = 1 * vtime.Millisecond
+	// bufferRetry is how long a request waits that found no transmit buffer.
+	bufferRetry = 1 * vtime.Millisecond
+)
