@@ -21,9 +21,13 @@ pmd_eal_init(int argc, char **argv)
 		if (copy[i] == NULL)
 			return -ENOMEM;
 	}
+	/* Without this libxdp would pin a dispatcher under /sys/fs/bpf, which outlives us. The
+	 * interfaces that we drive are ours, nobody else's XDP programs need to run there. */
+	setenv("LIBXDP_SKIP_DISPATCHER", "1", 0);
 	rte_errno = 0;
 	if (rte_eal_init(argc, copy) < 0)
 		return rte_errno != 0 ? -rte_errno : -EINVAL;
+	pmd_log_adopt();
 	return 0;
 }
 

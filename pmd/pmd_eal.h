@@ -21,6 +21,7 @@ void pmd_thread_unregister(void);
  * octets) instead of written to stderr, unless verbose. */
 #define PMD_LOG_SIZE 2048
 int pmd_log_open(int verbose); /* a second call does nothing */
+void pmd_log_adopt(void); /* the loaded drivers' libraries log there too */
 void pmd_log_capture(int on);
 size_t pmd_log_take(char *buf, size_t size); /* copies and forgets what was kept */
 

@@ -1,8 +1,10 @@
 #define _GNU_SOURCE
 #include "pmd_eal.h"
 
+#include <dlfcn.h>
 #include <errno.h>
 #include <pthread.h>
+#include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
@@ -36,6 +38,48 @@ log_write(void *cookie, const char *buf, size_t size)
 	}
 	pthread_mutex_unlock(&log_state.lock);
 	return (ssize_t)size;
+}
+
+/* libbpf and libxdp, through which the AF_XDP driver loads its XDP program, print by themselves.
+ * Their warnings go where DPDK's lines go; the rest is idle talk about section names. */
+static int
+bpf_print(int level, const char *format, va_list args)
+{
+	char line[256];
+	int n;
+
+	if (level != 0)
+		return 0;
+	n = vsnprintf(line, sizeof(line), format, args);
+	if (n > 0)
+		log_write(NULL, line, (size_t)n < sizeof(line) ? (size_t)n : sizeof(line) - 1);
+	return n;
+}
+
+/* The libraries come with the driver's plugin, if at all, so they are looked up, not linked. */
+static void
+adopt_printer(const char *library, const char *setter)
+{
+	typedef int (*print_fn)(int, const char *, va_list);
+	union {
+		void *symbol;
+		print_fn (*set)(print_fn);
+	} u;
+	void *h = dlopen(library, RTLD_LAZY | RTLD_NOLOAD);
+
+	if (h == NULL)
+		return;
+	u.symbol = dlsym(h, setter);
+	if (u.symbol != NULL)
+		u.set(bpf_print);
+	dlclose(h);
+}
+
+void
+pmd_log_adopt(void)
+{
+	adopt_printer("libbpf.so.1", "libbpf_set_print");
+	adopt_printer("libxdp.so.1", "libxdp_set_print");
 }
 
 int

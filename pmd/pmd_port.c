@@ -10,6 +10,7 @@
 #include <rte_errno.h>
 #include <rte_ethdev.h>
 #include <rte_mbuf.h>
+#include <rte_mbuf_pool_ops.h>
 #include <rte_mempool.h>
 
 #define RX_CSUM (RTE_ETH_RX_OFFLOAD_IPV4_CKSUM | RTE_ETH_RX_OFFLOAD_TCP_CKSUM)
@@ -258,14 +259,37 @@ pmd_port_xstats(uint16_t port, char *names, uint64_t *values, int size)
 
 _Static_assert(RTE_ETH_XSTATS_NAME_SIZE == PMD_NAME_SIZE, "xstat names are copied whole");
 
+/* rte_pktmbuf_pool_create lays buffers out so that none crosses a page, for the sake of DMA. Over
+ * 4 KiB pages that wastes half of the memory, and AF_XDP, which expects a pool to be one dense
+ * array, hands the kernel addresses beyond what it registered: frames vanish. Devices that DMA
+ * need that layout; the others get the dense one. */
 int
-pmd_pool_new(const char *name, unsigned n, uint16_t room, int socket, struct pmd_pool **pool)
+pmd_pool_new(const char *name, unsigned n, uint16_t room, int socket, int dma,
+	     struct pmd_pool **pool)
 {
-	struct rte_mempool *mp = rte_pktmbuf_pool_create(
-		name, n, POOL_CACHE, 0, RTE_PKTMBUF_HEADROOM + room, socket);
+	struct rte_pktmbuf_pool_private priv = {
+		.mbuf_data_room_size = RTE_PKTMBUF_HEADROOM + room,
+	};
+	unsigned size = sizeof(struct rte_mbuf) + priv.mbuf_data_room_size;
+	struct rte_mempool *mp = rte_mempool_create_empty(
+		name, n, size, POOL_CACHE, sizeof(priv), socket,
+		dma ? 0 : RTE_MEMPOOL_F_NO_IOVA_CONTIG);
+	int rc;
 
 	if (mp == NULL)
 		return -rte_errno;
+	rc = rte_mempool_set_ops_byname(mp, rte_mbuf_best_mempool_ops(), NULL);
+	if (rc == 0) {
+		rte_pktmbuf_pool_init(mp, &priv);
+		rc = rte_mempool_populate_default(mp);
+	}
+	if (rc >= 0 && !dma && mp->nb_mem_chunks != 1)
+		rc = -ENOMEM; /* memory is too fragmented for one array */
+	if (rc < 0) {
+		rte_mempool_free(mp);
+		return rc;
+	}
+	rte_mempool_obj_iter(mp, rte_pktmbuf_init, NULL);
 	*pool = (struct pmd_pool *)mp;
 	return 0;
 }

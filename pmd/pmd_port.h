@@ -70,8 +70,10 @@ int pmd_port_rss(uint16_t port, struct pmd_rss *rss);
  * which may exceed size, or a negative errno. */
 int pmd_port_xstats(uint16_t port, char *names, uint64_t *values, int size);
 
-/* pmd_pool_new makes an mbuf pool of n buffers with room octets each, headroom not counted. */
-int pmd_pool_new(const char *name, unsigned n, uint16_t room, int socket, struct pmd_pool **pool);
+/* pmd_pool_new makes an mbuf pool of n buffers with room octets each, headroom not counted. dma
+ * says that a device reads and writes them by itself. */
+int pmd_pool_new(const char *name, unsigned n, uint16_t room, int socket, int dma,
+		 struct pmd_pool **pool);
 void pmd_pool_free(struct pmd_pool *pool);
 unsigned pmd_pool_available(struct pmd_pool *pool);
 

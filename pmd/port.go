@@ -35,6 +35,7 @@ const (
 	DefaultDesc  = 2048
 	DefaultMbufs = 8191 // one less than a power of two wastes no memory
 	defaultMTU   = 1500
+	minMbufs     = 1024  // what the stash, the bursts and the pool's own cache hold, and some to move
 	minMTU       = 68    // RFC 791
 	maxMTU       = 16000 // a buffer's length has 16 bits, and headers need some
 )
@@ -157,13 +158,13 @@ func (c *PortConfig) complete(d *device) error {
 		{"RX descriptors", &c.RxDesc, DefaultDesc, 1, 32768},
 		{"TX descriptors", &c.TxDesc, DefaultDesc, 1, 32768},
 		{"MTU", &c.MTU, defaultMTU, minMTU, maxMTU},
-		{"buffers", &c.Mbufs, DefaultMbufs, 1, 1 << 24},
+		{"buffers", &c.Mbufs, DefaultMbufs, minMbufs, 1 << 24},
 	} {
 		if *f.v == 0 {
 			*f.v = f.def
 		}
 		if *f.v < f.least || *f.v > f.most {
-			return fmt.Errorf("%d %s are not possible: %d to %d are", *f.v, f.name, f.least, f.most)
+			return fmt.Errorf("%s: %d is not possible, %d to %d are", f.name, *f.v, f.least, f.most)
 		}
 	}
 	if c.RxQueues != c.TxQueues {
@@ -239,7 +240,7 @@ func (p *Port) configure(cfg *PortConfig, d *device) error {
 		return err
 	}
 	for i := range cfg.RxQueues {
-		if err := p.addQueue(i, rx, tx, cfg.Mbufs, bufferRoom(cfg.MTU, d), info.socket); err != nil {
+		if err := p.addQueue(i, rx, tx, cfg, d, info.socket); err != nil {
 			return err
 		}
 	}
@@ -254,12 +255,18 @@ func bufferRoom(mtu int, d *device) C.uint16_t {
 
 // addQueue gives the port its i-th queue, with a pool of its own: drivers such as AF_XDP share
 // memory with the device pool by pool, and send without a copy what comes from there.
-func (p *Port) addQueue(i int, rx, tx C.uint16_t, mbufs int, room C.uint16_t, socket C.int) error {
+func (p *Port) addQueue(i int, rx, tx C.uint16_t, cfg *PortConfig, d *device, socket C.int) error {
 	object := fmt.Sprintf("%s queue %d", p.device, i)
 	name := C.CString(fmt.Sprintf("toe_p%d_q%d", p.id, i))
 	defer C.pmd_string_free(name)
-	var pool *C.struct_pmd_pool
-	rc := C.pmd_pool_new(name, C.uint(mbufs), room, socket, &pool)
+	var (
+		pool *C.struct_pmd_pool
+		dma  C.int
+	)
+	if d.bus == "pci" {
+		dma = 1
+	}
+	rc := C.pmd_pool_new(name, C.uint(cfg.Mbufs), bufferRoom(cfg.MTU, d), socket, dma, &pool)
 	if err := check(rc, "allocate buffers", object); err != nil {
 		return err
 	}
@@ -316,6 +323,8 @@ func explain(err error, d *device) error {
 	switch {
 	case e.Err == syscall.EEXIST:
 		e.Mend = "give each port another vdev name"
+	case e.Err == syscall.ENOMEM:
+		e.Mend = "give DPDK more memory or the port fewer buffers"
 	case d.bus == "pci":
 		e.Mend = "bind the device to vfio-pci and list its address for EAL (dpdk-devbind.py --status)"
 	case syscall.Geteuid() != 0 && d.iface != "":
