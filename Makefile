@@ -1,0 +1,77 @@
+# OpenTOE. `make help` lists the targets.
+
+GO       ?= go
+BIN      := bin
+BUILD    := build
+COMMANDS := toed toerun toectl
+UNIT     := ./...
+FUZZTIME ?= 20s
+# Two cores are enough for everything here; packages one at a time keep timing-free tests quick.
+GOTEST   := $(GO) test -timeout 10m
+
+.PHONY: help all build shim check test unit invariants race sanitize e2e fuzz bench generate fmt demo demo-stop clean deps
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+all: build check ## build, and check the sources
+
+build: shim ## build toed, toerun, toectl and the preload library
+	@$(GO) build -o $(BIN)/ $(addprefix ./cmd/,$(COMMANDS))
+
+shim:
+	@$(MAKE) --no-print-directory -s -C sockshim/preload
+
+check: ## formatting, vet, generated files up to date, architecture
+	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); echo "make fmt mends it"; exit 1; }
+	@$(GO) vet ./... && $(GO) vet -tags e2e ./test/... && $(GO) vet -tags invariants ./...
+	@$(GOTEST) ./test/architecture ./hwregs/... ./sockshim/shm
+
+test: deps build ## install what is needed, then run every test
+	@$(GO) vet ./... && $(GO) vet -tags e2e ./test/...
+	@$(MAKE) --no-print-directory unit invariants race sanitize e2e
+
+unit: ## unit tests
+	$(GOTEST) $(UNIT)
+
+invariants: ## unit tests of the protocol engine with its invariants checked at every step
+	$(GOTEST) -tags invariants ./tcpoffload/... ./toe/...
+
+race: ## unit tests under the race detector
+	$(GOTEST) -race -short $(UNIT)
+
+sanitize: build ## socket programs on the preload library built with sanitizers
+	@$(MAKE) --no-print-directory -s -C sockshim/preload SAN=1
+	SAN=1 $(GOTEST) -count=1 ./test/sockets
+
+e2e: build ## unmodified programs over a real wire; needs root
+	$(GOTEST) -count=1 -tags e2e -v -timeout 12m ./test/e2e
+
+fuzz: ## fuzz every parser and descriptor path for FUZZTIME each
+	@.ci/fuzz $(FUZZTIME)
+
+bench: ## benchmarks of the data path, written to build/bench.txt
+	@mkdir -p $(BUILD)
+	$(GO) test -run '^$$' -bench . -benchmem ./tcpoffload/... ./pmd/... ./toe/... ./ports/... ./sockshim/... | tee $(BUILD)/bench.txt
+
+generate: ## regenerate what is generated: register map, shared-memory layout
+	$(GO) generate ./...
+
+fmt: ## format Go and C
+	@gofmt -w $$(git ls-files '*.go')
+	@clang-format -i $$(git ls-files '*.c' '*.h') 2>/dev/null || echo "clang-format is not installed: C left as it is"
+
+demo: deps build ## unmodified nginx and curl over the TOE; KEEP=1 leaves it running
+	@$(GO) build -o $(BUILD)/demo ./test/demo
+	@exec $(BUILD)/demo $(if $(KEEP),--keep)
+
+demo-stop: ## end a demo that KEEP=1 left running
+	@$(GO) build -o $(BUILD)/demo ./test/demo
+	@exec $(BUILD)/demo --stop
+
+clean: ## remove what was built
+	@rm -rf $(BIN) $(BUILD)
+	@$(MAKE) --no-print-directory -s -C sockshim/preload clean
+
+deps: ## install missing Debian packages (root)
+	@.ci/deps

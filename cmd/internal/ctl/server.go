@@ -1,0 +1,137 @@
+package ctl
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"strconv"
+	"time"
+)
+
+// Daemon is what toed answers from. Its methods may be called from any goroutine.
+type Daemon interface {
+	Status() (Status, error)
+	Sockets() ([]Socket, error)
+	Stats() (Stats, error)
+	// Registers returns the named register, or all without a name.
+	Registers(name string) ([]Register, error)
+	// Assign carries out "NAME=VALUE" and returns the register's new state.
+	Assign(assignment string) (Register, error)
+	// Capture writes a pcapng stream of the frames that filter matches until ctx ends. It has
+	// checked filter when it first calls start; what it returns before that is the client's fault.
+	Capture(ctx context.Context, filter string, snapLen int, start func() io.Writer) error
+}
+
+// ErrRequest is wrapped by errors of a [Daemon] that are the request's fault.
+var ErrRequest = errors.New("bad request")
+
+// maxAssignment bounds the body of an assignment, octets.
+const maxAssignment = 1024
+
+// Server answers on a Unix socket.
+type Server struct {
+	http http.Server
+	l    net.Listener
+}
+
+// Listen makes the socket, which only this user may open, and starts to answer. It replaces a
+// socket that nobody answers on; the caller has made sure that it is the directory's only owner.
+func Listen(socket string, d Daemon) (*Server, error) {
+	if err := os.Remove(socket); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, err
+	}
+	l, err := net.Listen("unix", socket)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.Chmod(socket, 0o600); err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
+	s := &Server{l: l, http: http.Server{Handler: handler(d), ReadHeaderTimeout: 5 * time.Second}}
+	go s.http.Serve(l) // returns when Close is called
+	return s, nil
+}
+
+// Close hangs up on everybody, captures included, and removes the socket.
+func (s *Server) Close() error { return s.http.Close() }
+
+func handler(d Daemon) http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /status", answer(func(*http.Request) (any, error) { return d.Status() }))
+	mux.HandleFunc("GET /sockets", answer(func(*http.Request) (any, error) { return d.Sockets() }))
+	mux.HandleFunc("GET /stats", answer(func(*http.Request) (any, error) { return d.Stats() }))
+	mux.HandleFunc("GET /registers", answer(func(r *http.Request) (any, error) {
+		return d.Registers(r.FormValue("name"))
+	}))
+	mux.HandleFunc("POST /registers", answer(func(r *http.Request) (any, error) {
+		body, err := io.ReadAll(io.LimitReader(r.Body, maxAssignment))
+		if err != nil {
+			return nil, err
+		}
+		return d.Assign(string(body))
+	}))
+	mux.HandleFunc("GET /capture", func(w http.ResponseWriter, r *http.Request) { capture(d, w, r) })
+	return mux
+}
+
+func answer(f func(*http.Request) (any, error)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		v, err := f(r)
+		if err != nil {
+			fail(w, err)
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		json.NewEncoder(w).Encode(v) // fails only if the client has hung up
+	}
+}
+
+func fail(w http.ResponseWriter, err error) {
+	status := http.StatusInternalServerError
+	if errors.Is(err, ErrRequest) {
+		status = http.StatusBadRequest
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	json.NewEncoder(w).Encode(Error{err.Error()})
+}
+
+func capture(d Daemon, w http.ResponseWriter, r *http.Request) {
+	snapLen := 0
+	if s := r.FormValue("snaplen"); s != "" {
+		n, err := strconv.Atoi(s)
+		if err != nil || n < 0 {
+			fail(w, fmt.Errorf("snaplen %q: not a number of octets: %w", s, ErrRequest))
+			return
+		}
+		snapLen = n
+	}
+	started := false
+	err := d.Capture(r.Context(), r.FormValue("filter"), snapLen, func() io.Writer {
+		started = true
+		w.Header().Set("Content-Type", "application/x-pcapng")
+		return flushWriter{w, http.NewResponseController(w)}
+	})
+	if err != nil && !started {
+		fail(w, err)
+	}
+}
+
+// flushWriter passes on every write at once: a capture is watched live.
+type flushWriter struct {
+	w io.Writer
+	c *http.ResponseController
+}
+
+func (f flushWriter) Write(b []byte) (int, error) {
+	n, err := f.w.Write(b)
+	if err != nil {
+		return n, err
+	}
+	return n, f.c.Flush()
+}

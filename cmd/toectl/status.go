@@ -1,0 +1,73 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"opentoe/cmd/internal/ctl"
+)
+
+func statusCommand(o *operator) *cobra.Command {
+	return &cobra.Command{
+		Use:   "status",
+		Short: "toed in a few lines",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			s, err := o.client().Status(cmd.Context())
+			if err != nil {
+				return err
+			}
+			return o.print(s, func(w io.Writer) { printStatus(w, s) })
+		},
+	}
+}
+
+func printStatus(w io.Writer, s ctl.Status) {
+	fmt.Fprintf(w, "toed %s, pid %d, up %v, %s\n", s.Version, s.PID, s.UptimeNS.Round(time.Second), s.RuntimeDir)
+	for _, p := range s.Ports {
+		link := "down"
+		if p.LinkUp {
+			link = "up"
+		}
+		fmt.Fprintf(w, "port %s: %s (%s), %s, mtu %d, link %s\n", p.Name, p.Device, p.Driver, p.MAC, p.MTU, link)
+		fmt.Fprintf(w, "  addresses %s\n", strings.Join(p.Addresses, " "))
+		if len(p.Offloads) > 0 {
+			fmt.Fprintf(w, "  offloads  %s\n", strings.Join(p.Offloads, " "))
+		}
+	}
+	for _, d := range s.Devices {
+		state := "inactive"
+		if d.Active {
+			state = "active"
+		}
+		fmt.Fprintf(w, "device %s: %s, %s, workers %d, %d of %d connections, %d listeners\n",
+			d.Name, d.Type, state, d.Workers, s.Connections, d.MaxConns, s.Listeners)
+	}
+	fmt.Fprintf(w, "clients %d, memory in use %s\n", s.Clients, octets(s.MemoryBytes))
+	fmt.Fprintf(w, "offloaded %d", s.Offloaded)
+	for _, reason := range slices.Sorted(maps.Keys(s.Refused)) {
+		if n := s.Refused[reason]; n > 0 {
+			fmt.Fprintf(w, ", refused for %s %d", reason, n)
+		}
+	}
+	fmt.Fprintln(w)
+}
+
+// octets writes n in the largest binary unit that leaves at least 1.
+func octets(n uint64) string {
+	const units = "KMGT"
+	if n < 1024 {
+		return fmt.Sprintf("%d B", n)
+	}
+	v, i := float64(n)/1024, 0
+	for v >= 1024 && i < len(units)-1 {
+		v, i = v/1024, i+1
+	}
+	return fmt.Sprintf("%.1f %ciB", v, units[i])
+}
