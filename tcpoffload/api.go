@@ -63,6 +63,8 @@ const (
 	ActEstablished
 	// ActPassEstablished: a passive open of Listener is complete. The owner gives the connection
 	// its cookie by SetCookie, or refuses it by CallAbort; a refused handle's later actions are void.
+	// Actions of the same Arrive that follow were made before the owner could set the cookie and
+	// carry zero: look it up by Handle.
 	ActPassEstablished
 	// ActPeerClose: the peer's FIN is in order; Pos is the end of the receive stream.
 	ActPeerClose
@@ -95,7 +97,7 @@ const (
 	ReasonTimedOut                     // retransmission or persist gave up: ETIMEDOUT
 	ReasonKeepalive                    // the peer did not answer keepalive probes: ETIMEDOUT
 	ReasonUnreachable                  // ICMP said so and the open gave up: EHOSTUNREACH
-	ReasonAborted                      // CallAbort
+	ReasonAborted                      // we reset it: data came after CallDetach
 )
 
 // Output collects what one entry point produced. The caller owns it, allocates it once with
@@ -119,7 +121,7 @@ type CallKind uint8
 // The calls. Fields named are inputs unless marked as results.
 const (
 	CallOpen      CallKind = iota + 1 // active open: Flow, NextHop, Cookie, Opt → Handle
-	CallListen                        // passive open: Flow.Local (zero = any), Flow.LocalPort, Value = backlog, Cookie, Opt → Listener
+	CallListen                        // passive open: Flow.Local, Flow.LocalPort, V6Only, Value = backlog, Cookie, Opt → Listener
 	CallUnlisten                      // stop Listener: half-open connections of it are reset
 	CallAccepted                      // Listener: the program took Value connections off the accept queue
 	CallSend                          // Handle: the send stream now ends at Pos; More = hold a partial segment back
@@ -131,11 +133,14 @@ const (
 	CallNextHop                       // Handle: NextHop
 )
 
-// Call is one user call with its arguments and results.
+// Call is one user call with its arguments and results. CallListen takes as Flow.Local an address of
+// ours, the zero Addr (::, any address of either family, or with V6Only of IPv6), or the mapped
+// 0.0.0.0 (any IPv4 address). CallAbort and CallUnlisten produce no ActFinished.
 type Call struct {
 	Kind     CallKind
 	Option   Option
 	More     bool
+	V6Only   bool // CallListen on the zero address: do not accept IPv4
 	Handle   Handle
 	Listener ListenerID
 	Flow     wire.Flow
@@ -149,7 +154,7 @@ type Call struct {
 // SocketOptions are the per-connection settings at the time of an open. The zero value of a field
 // means the engine's default.
 type SocketOptions struct {
-	RcvBuf      uint32 // octets that the receive stream may hold unread
+	RcvBuf      uint32 // octets that the receive stream may hold unread; set, it is not auto-tuned
 	SndBuf      uint32 // octets, used by auto-tuning only
 	MSS         uint16 // upper bound for both directions
 	NoDelay     bool

@@ -5,7 +5,6 @@ package tcpoffload
 import (
 	"fmt"
 
-	"opentoe/tcpoffload/vtime"
 	"opentoe/tcpoffload/wire"
 )
 
@@ -32,6 +31,7 @@ type Engine struct {
 	lsts   []Listener
 	bucket []uint32
 	mask   uint32 // len(bucket)-1
+	ports  []uint32
 	ranges []Range
 	wheel  []uint32
 	tun    Tunables
@@ -51,8 +51,9 @@ func New(cfg Config) (*Engine, error) {
 	case len(m.Conns) < 2 || len(m.Conns) > maxConns+1 || len(m.Listeners) < 2 ||
 		len(m.Listeners) > maxListeners+1 || len(m.Ranges) < 2 || len(m.Wheel) != wheelLevels*wheelSlots:
 		return nil, fmt.Errorf("memory tables have impossible lengths: %w", ErrConfig)
-	case len(m.Buckets) == 0 || len(m.Buckets)&(len(m.Buckets)-1) != 0:
-		return nil, fmt.Errorf("%d flow buckets: not a power of two: %w", len(m.Buckets), ErrConfig)
+	case len(m.Buckets) == 0 || len(m.Buckets)&(len(m.Buckets)-1) != 0 ||
+		len(m.Ports) == 0 || len(m.Ports)&(len(m.Ports)-1) != 0:
+		return nil, fmt.Errorf("%d flow and %d port buckets: not powers of two: %w", len(m.Buckets), len(m.Ports), ErrConfig)
 	}
 	if cfg.MTU == 0 {
 		cfg.MTU = 1500
@@ -65,7 +66,7 @@ func New(cfg Config) (*Engine, error) {
 	}
 	e := &Engine{
 		root: &m.Root[0], conns: m.Conns, lsts: m.Listeners, bucket: m.Buckets,
-		mask: uint32(len(m.Buckets) - 1), ranges: m.Ranges, wheel: m.Wheel,
+		mask: uint32(len(m.Buckets) - 1), ports: m.Ports, ranges: m.Ranges, wheel: m.Wheel,
 		tun: cfg.Tunables, mtu: cfg.MTU,
 	}
 	if cfg.DeviceSegments {
@@ -163,5 +164,3 @@ func (e *Engine) find(h Handle) *TCB {
 func (e *Engine) handle(i uint32) Handle {
 	return Handle(e.conns[i].gen)<<32 | Handle(i)
 }
-
-var _ vtime.Time

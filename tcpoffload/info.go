@@ -61,3 +61,49 @@ type Info struct {
 	Timer     TimerKind // the running timer that expires first
 	TimerLeft vtime.Duration
 }
+
+// Info fills info with the present state of connection h, TIME-WAIT included, and reports whether
+// h names one.
+func (e *Engine) Info(h Handle, now vtime.Time, info *Info) bool {
+	t := e.find(h)
+	if t == nil {
+		return false
+	}
+	mss := max(t.snd.mss, 1)
+	if t.snd.mss > 0 {
+		mss = t.effMSS()
+	}
+	segs := func(octets uint32) uint32 { return (octets + mss - 1) / mss }
+	*info = Info{
+		Handle: h, Cookie: t.cookie, Flow: t.flow, State: t.state,
+		Detached: t.flags&flagDetached != 0,
+		SndUna:   t.snd.una, SndNxt: t.snd.nxt, SndMax: t.snd.nxt, RcvNxt: t.rcv.nxt,
+		SndWnd: t.snd.wnd, RcvWnd: uint32(t.rcv.adv - t.rcv.nxt),
+		SndWscale: t.snd.wscale, RcvWscale: t.rcv.wscale,
+		SndMSS: mss, RcvMSS: t.rcv.mss, RcvLimit: t.rcv.limit,
+		Cwnd: t.cc.Cwnd, Ssthresh: t.cc.Ssthresh,
+		SRTT: t.rtt.srtt, RTTVar: t.rtt.rttvar, RTO: backedOff(t.rtt.rto, t.backoff, e.tun.RTOMax),
+		MinRTT: t.rtt.min, CC: t.cc.Algorithm().String(), CAState: uint8(t.ca), Backoff: t.backoff,
+		SACK: t.flags&flagSACK != 0, Timestamps: t.flags&flagTS != 0,
+		Unacked: segs(t.flight()), Sacked: segs(t.snd.sacked),
+		TotalRetrans: t.stats.rexmtSegs, BytesRetrans: t.stats.rexmtOctets,
+		SegsIn: t.stats.segsIn, SegsOut: t.stats.segsOut,
+	}
+	if !isOpening.has(t.state) {
+		acked := min(t.snd.una64-1, t.snd.end)
+		info.BytesAcked = acked
+		info.BytesSent = t.snd.end - e.unsent(t)
+		info.BytesReceived = t.rcvPos()
+		info.SndBufUsed = t.snd.end - acked
+		info.RcvBufUsed = uint64(t.unread())
+		lost, rxt := e.sackedBefore(t, t.rec.lost, t.rec.highRxt)
+		info.Lost = segs(uint32(t.rec.lost-t.snd.una) - lost)
+		info.Retrans = segs(uint32(t.rec.highRxt-t.snd.una) - rxt)
+	}
+	when, kind := t.earliest()
+	info.Timer = kind
+	if kind != TimerNone {
+		info.TimerLeft = max(when.Sub(now), 0)
+	}
+	return true
+}

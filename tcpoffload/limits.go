@@ -20,12 +20,15 @@ const (
 	maxConns = 1 << 24
 	// maxListeners bounds the listener table.
 	maxListeners = 1 << 16
+	// portBuckets is the number of buckets of the listener table, by port.
+	portBuckets = 1 << 10
+
 	// maxReasmRanges is how many islands of octets beyond a hole one connection may have. More:
 	// the segment is dropped, DropReasmLimit.
 	maxReasmRanges = 128
 	// maxScoreRanges is how many SACKed islands one connection remembers. More: the highest
 	// are forgotten, which costs retransmissions, not correctness.
-	maxScoreRanges = 256
+	maxScoreRanges = 255
 	// rangesPerConn sizes the pool that all connections share; at least minRanges. Empty: as if
 	// the connection's own limit were reached, MIB.ReasmPoolEmpty.
 	rangesPerConn = 2

@@ -7,6 +7,7 @@ import (
 
 	"opentoe/tcpoffload/seq"
 	"opentoe/tcpoffload/vtime"
+	"opentoe/tcpoffload/wire"
 )
 
 // Memory is all state of one engine: slices without pointers, allocated once. The caller may take
@@ -20,6 +21,7 @@ type Memory struct {
 	Conns     []TCB
 	Listeners []Listener
 	Buckets   []uint32 // of the flow table; a power of two
+	Ports     []uint32 // of the listener table; a power of two
 	Ranges    []Range
 	Wheel     []uint32 // wheelLevels × wheelSlots list heads
 }
@@ -56,7 +58,10 @@ const memoryFormat = 0x544f4501
 
 // Listener is one passive open.
 type Listener struct {
-	key      listenKey
+	addr     wire.Addr // zero: any
+	port     uint16
+	v6only   bool
+	used     bool
 	gen      uint32
 	next     uint32 // next listener in the port's bucket, or in the free list
 	halfOpen uint32 // connections in SYN-RECEIVED
@@ -65,7 +70,6 @@ type Listener struct {
 	list     uint32 // half-open connections
 	cookie   uint64
 	opt      SocketOptions
-	used     bool
 }
 
 // Range is the octets [left, right), one element of a list sorted by left.
@@ -86,6 +90,7 @@ func NewMemory(conns, listeners int) *Memory {
 		Conns:     make([]TCB, conns+1),
 		Listeners: make([]Listener, listeners+1),
 		Buckets:   make([]uint32, 1<<bits.Len(uint(2*conns-1))),
+		Ports:     make([]uint32, portBuckets),
 		Ranges:    make([]Range, 1+max(conns*rangesPerConn, minRanges)),
 		Wheel:     make([]uint32, wheelLevels*wheelSlots),
 	}

@@ -26,6 +26,7 @@ type TCB struct {
 	flags    connFlags
 	txNext   uint32 // transmit list; valid only with flagQueued
 	txPrev   uint32
+	self     uint32 // index in the table
 
 	// Lines 1 and 2: receive.
 	cookie uint64
@@ -46,18 +47,20 @@ type TCB struct {
 	wheelPrev uint32
 	wheelSlot uint16
 	backoff   uint8 // timeouts or probes in a row
-	keepSent  uint8 // keepalive probes without an answer
+	_         uint8
 
 	// Cold.
 	nextHop     uint32
 	listener    uint32 // passive open: index of the listener while half-open, else 0
 	lnkNext     uint32 // list of the listener's half-open connections, or the TIME-WAIT queue
 	lnkPrev     uint32
-	maxSeg      uint16 // upper bound for MSS from SocketOptions, 0 none
-	sackMark    uint16 // next stamp of reasm ranges
-	keepCnt     uint8  // 0: the tunable
-	challenges  uint8  // challenge ACKs sent since challengeAt
-	_           [2]byte
+	sackMark    uint32     // last stamp given to a range of rcv.reasm
+	dsack       dsackRange // valid with flagDSACK
+	offeredBy   uint32     // listener that offered the connection; valid with flagOffered
+	maxSeg      uint16     // upper bound for MSS from SocketOptions, 0 none
+	keepCnt     uint8      // 0: the tunable
+	challenges  uint8      // challenge ACKs sent since challengeAt
+	_           [4]byte
 	keepIdle    vtime.Duration // 0: the tunable
 	keepIntvl   vtime.Duration // 0: the tunable
 	userTimeout vtime.Duration // 0: none
@@ -111,23 +114,23 @@ const (
 
 // receiveVars are RCV.* (RFC 9293 §3.3.1) and the receive stream's bookkeeping.
 type receiveVars struct {
-	nxt    seq.Num
-	adv    seq.Num // right edge ever advertised: octets before it may arrive
-	irs    seq.Num
-	up     seq.Num    // urgent pointer: the octet after the urgent one; valid with flagUrgent
-	nxt64  uint64     // RCV.NXT − IRS, not wrapped: stream position + 1
-	read   uint64     // stream position up to which the program has read
-	limit  uint32     // octets that may be unread
-	mss    uint32     // estimate of the peer's segment size, for the ACK rule
-	maxSeg uint16     // MSS that we announced
-	wscale uint8      // Rcv.Wind.Shift
-	nreasm uint8      // ranges in the list
-	reasm  uint32     // ranges beyond a hole, ascending (pool index)
-	last   vtime.Time // of the last segment
-	finSeq seq.Num    // sequence number of a FIN beyond a hole; valid with finHeld
-	// finHeld: the peer's FIN arrived beyond a hole.
-	finHeld bool
-	_       [3]byte
+	nxt     seq.Num
+	adv     seq.Num // right edge ever advertised: octets before it may arrive
+	irs     seq.Num
+	up      seq.Num    // urgent pointer: the octet after the urgent one; valid with flagUrgent
+	nxt64   uint64     // RCV.NXT − IRS, not wrapped: stream position + 1
+	read    uint64     // stream position up to which the program has read
+	limit   uint32     // octets that may be unread
+	mss     uint32     // estimate of the peer's segment size, for the ACK rule
+	maxSeg  uint16     // MSS that we announced
+	wscale  uint8      // Rcv.Wind.Shift
+	nreasm  uint8      // ranges in the list
+	reasm   uint32     // ranges beyond a hole, ascending (pool index)
+	last    vtime.Time // of the last segment
+	finSeq  seq.Num    // sequence number of a FIN beyond a hole; valid with finHeld
+	finHeld bool       // the peer's FIN arrived beyond a hole
+	probes  uint8      // persist or keepalive probes without an answer
+	_       [2]byte
 }
 
 // timestampVars are RFC 7323's.

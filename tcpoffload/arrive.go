@@ -1,0 +1,463 @@
+package tcpoffload
+
+// SEGMENT ARRIVES (RFC 9293 §3.10.7).
+
+import (
+	"opentoe/tcpoffload/seq"
+	"opentoe/tcpoffload/vtime"
+	"opentoe/tcpoffload/wire"
+)
+
+// arrival is a segment on its way through the steps of §3.10.7.4, trimmed as they go. seq, off, len
+// and fin describe what is left of it.
+type arrival struct {
+	seg *Segment
+	now vtime.Time
+	seq seq.Num
+	off uint32 // octets trimmed from the front of the payload
+	len uint32 // payload octets left
+	syn bool
+	fin bool
+	old bool // some octets were received before: acknowledge at once
+	cut bool // octets beyond the window were trimmed
+}
+
+// Arrive processes one received segment and appends what follows from it: at most MaxArriveActions
+// actions and MaxArriveSegs segments. ACKs for in-order data and data that may now be sent are left
+// to Transmit. It returns why the segment, or its payload, was discarded, and DropNone if it was
+// not; only then actions may ask to place octets. Precondition: out has room for the actions.
+func (e *Engine) Arrive(now vtime.Time, seg *Segment, out *Output) DropReason {
+	if !out.room(0, MaxArriveActions) {
+		panic("tcpoffload: Arrive: no room for actions")
+	}
+	e.root.mib.InSegs++
+	var d DropReason
+	if i := e.lookup(&seg.Flow); i != 0 {
+		t := &e.conns[i]
+		t.stats.segsIn++
+		if e.slow || !e.predict(t, now, seg, out) {
+			d = e.arriveConn(t, now, seg, out)
+		}
+		e.check(t)
+	} else {
+		d = e.arriveNoConn(now, seg, out)
+	}
+	if d != DropNone {
+		e.root.drops[d]++
+		e.root.mib.InErrs++
+	}
+	return d
+}
+
+// arriveConn hands seg to the procedure of t's state.
+func (e *Engine) arriveConn(t *TCB, now vtime.Time, seg *Segment, out *Output) DropReason {
+	switch t.state {
+	case StateSynSent:
+		return e.arriveSynSent(t, now, seg, out)
+	case StateTimeWait:
+		return e.arriveTimeWait(t, now, seg, out)
+	default:
+		return e.arriveSynchronized(t, now, seg, out)
+	}
+}
+
+// arriveNoConn handles a segment of no connection: for a listener or for nobody.
+func (e *Engine) arriveNoConn(now vtime.Time, seg *Segment, out *Output) DropReason {
+	src := &seg.Flow.Remote
+	multicast := src.Is4() && src[12] >= 224 || !src.Is4() && src[0] == 0xff
+	if seg.Flow.RemotePort == 0 || src.IsUnspecified() || multicast {
+		return DropBadSource
+	}
+	if i := e.findListener(seg.Flow.Local, seg.Flow.LocalPort); i != 0 {
+		return e.arriveListen(i, now, seg, out)
+	}
+	return e.arriveClosed(seg, out)
+}
+
+// arriveClosed is §3.10.7.1.
+func (e *Engine) arriveClosed(seg *Segment, out *Output) DropReason {
+	if seg.Flags.Has(wire.RST) {
+		return DropResetNoConn
+	}
+	e.appendResetFor(seg, out)
+	return DropNoConnection
+}
+
+// arriveListen is §3.10.7.2, for listener i.
+func (e *Engine) arriveListen(i uint32, now vtime.Time, seg *Segment, out *Output) DropReason {
+	l := &e.lsts[i]
+	switch {
+	case seg.Flags.Has(wire.RST):
+		return DropListenReset
+	case seg.Flags.Has(wire.ACK):
+		e.appendResetFor(seg, out)
+		return DropListenAck
+	case seg.Flags&(wire.SYN|wire.FIN) != wire.SYN:
+		return DropBadFlags
+	case l.halfOpen+l.ready >= l.backlog:
+		e.root.mib.ListenOverflows++
+		return DropBacklog
+	}
+	t := e.allocConn(&seg.Flow)
+	if t == nil {
+		return DropTableFull
+	}
+	t.flags |= flagPassive
+	e.initConn(t, now, seg.NextHop, &l.opt)
+	e.synArrived(t, now, seg)
+	e.root.mib.PassiveOpens++
+	e.setState(t, StateSynReceived)
+	e.halfOpenAdd(t, i)
+	e.txAdd(t, pendSyn)
+	return DropNone // text or control on the SYN is not taken; the peer sends it again
+}
+
+// arriveSynSent is §3.10.7.3.
+func (e *Engine) arriveSynSent(t *TCB, now vtime.Time, seg *Segment, out *Output) DropReason {
+	ack := seg.Flags.Has(wire.ACK)
+	// First, the ACK bit.
+	if ack && (seg.Ack.LEQ(t.snd.iss) || seg.Ack.GT(t.snd.nxt)) {
+		if !seg.Flags.Has(wire.RST) {
+			e.appendResetFor(seg, out)
+		}
+		return DropSynAckMismatch
+	}
+	// Second, the RST bit.
+	if seg.Flags.Has(wire.RST) {
+		if !ack {
+			return DropBadReset
+		}
+		e.finish(t, ReasonRefused, out)
+		return DropNone
+	}
+	// Fourth, the SYN bit.
+	if !seg.Flags.Has(wire.SYN) {
+		return DropNoAck
+	}
+	if seg.Flags.Has(wire.FIN) {
+		return DropBadFlags
+	}
+	e.synArrived(t, now, seg)
+	t.rcv.last = now
+	t.probes0()
+	if !ack {
+		// Simultaneous open: SYN-ACK with the same sequence number.
+		e.setState(t, StateSynReceived)
+		e.txAdd(t, pendSyn)
+		return DropNone
+	}
+	t.pend &^= pendSyn
+	e.established(t, now, seg, out)
+	e.txAdd(t, pendAck|pendData)
+	return DropNone
+}
+
+// established ends the handshake of t: seg acknowledges our SYN.
+func (e *Engine) established(t *TCB, now vtime.Time, seg *Segment, out *Output) {
+	if t.rtt.timedAt != vtime.Never {
+		t.rtt.sample(now.Sub(t.rtt.timedAt), e.tun.RTOMin, e.tun.RTOMax)
+		t.rtt.timedAt = vtime.Never
+	}
+	t.snd.una = t.snd.iss.Add(1)
+	t.snd.una64 = 1
+	t.rec.lost, t.rec.highRxt, t.rec.point = t.snd.una, t.snd.una, t.snd.una
+	t.snd.small = t.snd.una
+	t.snd.wnd = uint32(seg.Wnd)
+	if !seg.Flags.Has(wire.SYN) {
+		t.snd.wnd <<= t.snd.wscale
+	}
+	t.snd.wndMax = max(t.snd.wndMax, t.snd.wnd)
+	t.snd.wl1, t.snd.wl2 = seg.Seq, seg.Ack
+	t.backoff = 0
+	t.deadline[TimerRexmt] = vtime.Never
+	t.pend &^= pendSyn
+	t.rcvTune.at = now
+
+	if i := t.listener; i != 0 {
+		e.halfOpenRemove(t)
+		e.setState(t, StateEstablished)
+		l := &e.lsts[i]
+		l.ready++
+		t.flags |= flagOffered
+		t.offeredBy = i
+		e.act(out, t, Action{Kind: ActPassEstablished, Listener: l.cookie})
+	} else {
+		e.setState(t, StateEstablished)
+		e.act(out, t, Action{Kind: ActEstablished})
+	}
+	if t.flags&flagFinWanted != 0 {
+		e.setState(t, StateFinWait1) // closed before it was open
+	}
+	e.startKeepalive(t)
+}
+
+// arriveSynchronized is §3.10.7.4: SYN-RECEIVED and all states after it but TIME-WAIT.
+func (e *Engine) arriveSynchronized(t *TCB, now vtime.Time, seg *Segment, out *Output) DropReason {
+	a := arrival{
+		seg: seg, now: now, seq: seg.Seq, len: seg.Len,
+		syn: seg.Flags.Has(wire.SYN), fin: seg.Flags.Has(wire.FIN),
+	}
+	if t.state == StateSynReceived && a.syn && a.seq == t.rcv.irs && e.repeatedSyn(t, &a) {
+		return DropNone
+	}
+	if d := e.checkSequence(t, &a, out); d != DropNone {
+		return d
+	}
+	if d := e.checkReset(t, &a, out); d != DropNone || t.state == StateClosed {
+		return d
+	}
+	if d := e.checkSyn(t, &a, out); d != DropNone {
+		return d
+	}
+	t.rcv.last = now
+	t.probes0()
+	t.updateTSRecent(now, seg, a.seq)
+	if d := e.checkAck(t, &a, out); d != DropNone || t.state == StateClosed {
+		return d
+	}
+	e.checkUrgent(t, &a, out)
+	d := e.processText(t, &a, out)
+	if d == DropNone && t.state != StateClosed {
+		e.checkFin(t, &a, out)
+	}
+	return d
+}
+
+// repeatedSyn recognises the peer's SYN come again in SYN-RECEIVED. By itself it asks for our
+// SYN-ACK again, and is done with; with ACK it completes a simultaneous open (§3.5, figure 8), and
+// goes on without its SYN.
+func (e *Engine) repeatedSyn(t *TCB, a *arrival) (done bool) {
+	switch a.seg.Flags & (wire.RST | wire.ACK) {
+	case 0:
+		e.txAdd(t, pendSyn)
+		return true
+	case wire.ACK:
+		a.seq, a.syn = a.seq.Add(1), false
+	}
+	return false
+}
+
+// checkSequence is the first step: PAWS and the window, then trimming to the window.
+func (e *Engine) checkSequence(t *TCB, a *arrival, out *Output) DropReason {
+	rst := a.seg.Flags.Has(wire.RST)
+	if !rst && t.pawsRejects(a.now, a.seg) {
+		e.root.mib.PAWSDrops++
+		e.answerOutside(t, a, out)
+		return DropPAWS
+	}
+	end := a.seq.Add(a.len)
+	if a.fin {
+		end = end.Add(1)
+	}
+	v := &t.rcv
+	if end.LT(v.nxt) || a.seq.GT(v.adv) {
+		if !rst {
+			if a.len > 0 && a.seq.LT(v.nxt) {
+				t.noteDuplicate(a.seq, seq.Min(a.seq.Add(a.len), v.nxt))
+			}
+			e.answerOutside(t, a, out)
+		}
+		return DropSequence
+	}
+	if d := v.nxt.Sub(a.seq); d > 0 {
+		n := min(uint32(d), a.len)
+		if n > 0 {
+			a.old = true
+			t.noteDuplicate(a.seq, a.seq.Add(n))
+		}
+		a.seq, a.off, a.len = a.seq.Add(n), n, a.len-n
+		if a.seq.LT(v.nxt) {
+			a.fin, a.old = false, true // the FIN was received before
+		}
+	}
+	if over := a.seq.Add(a.len).Sub(v.adv); over > 0 {
+		a.len -= min(uint32(over), a.len)
+		a.fin, a.cut = false, true
+	}
+	return DropNone
+}
+
+// answerOutside acknowledges an unacceptable segment. Those without text are limited: two ends that
+// disagree could answer each other for ever.
+func (e *Engine) answerOutside(t *TCB, a *arrival, out *Output) {
+	if a.len == 0 && !a.fin {
+		e.challengeAck(t, a.now, out)
+		return
+	}
+	e.replyAck(t, a.now, out)
+}
+
+// checkReset is the second step with RFC 5961 §3.2: only the exact sequence number resets.
+func (e *Engine) checkReset(t *TCB, a *arrival, out *Output) DropReason {
+	if !a.seg.Flags.Has(wire.RST) {
+		return DropNone
+	}
+	if a.seg.Seq != t.rcv.nxt {
+		e.challengeAck(t, a.now, out)
+		return DropBadReset
+	}
+	reason := ReasonReset
+	switch {
+	case t.state == StateSynReceived:
+		reason = ReasonRefused
+	case isEstab.has(t.state):
+		e.root.mib.EstabResets++
+	}
+	e.finish(t, reason, out)
+	return DropNone
+}
+
+// checkSyn is the fourth step with RFC 5961 §4.2.
+func (e *Engine) checkSyn(t *TCB, a *arrival, out *Output) DropReason {
+	if !a.syn {
+		return DropNone
+	}
+	e.challengeAck(t, a.now, out)
+	return DropSynInWindow
+}
+
+// checkAck is the fifth step, with RFC 5961 §5 against injected data.
+func (e *Engine) checkAck(t *TCB, a *arrival, out *Output) DropReason {
+	seg := a.seg
+	if !seg.Flags.Has(wire.ACK) {
+		return DropNoAck
+	}
+	if t.state == StateSynReceived {
+		if seg.Ack.LEQ(t.snd.una) || seg.Ack.GT(t.snd.nxt) {
+			e.appendResetFor(seg, out)
+			return DropBadAck
+		}
+		e.established(t, a.now, seg, out)
+		e.wakeSend(t)
+	}
+	if seg.Ack.GT(t.snd.nxt) || seg.Ack.LT(t.snd.una-seq.Num(t.snd.wndMax)) {
+		e.challengeAck(t, a.now, out)
+		return DropBadAck
+	}
+	e.ackArrived(t, a, out)
+	if t.snd.una != t.snd.nxt || t.flags&flagFinSent == 0 {
+		return DropNone
+	}
+	// Our FIN is acknowledged.
+	switch t.state {
+	case StateFinWait1:
+		e.setState(t, StateFinWait2)
+		e.enterFinWait2(t, a.now)
+	case StateClosing:
+		e.enterTimeWait(t, a.now, out)
+	case StateLastAck:
+		e.finish(t, ReasonNone, out)
+	}
+	return DropNone
+}
+
+// checkUrgent is the sixth step. The octets stay in line (RFC 6093 §3); the owner is told where
+// the pointer stands, which is after the last urgent octet.
+func (e *Engine) checkUrgent(t *TCB, a *arrival, out *Output) {
+	seg := a.seg
+	if !seg.Flags.Has(wire.URG) || seg.Urg == 0 || !canReceive.has(t.state) {
+		return
+	}
+	up := seg.Seq.Add(uint32(seg.Urg))
+	if up.LEQ(t.rcv.nxt) || t.flags&flagUrgent != 0 && up.LEQ(t.rcv.up) {
+		return
+	}
+	t.rcv.up = up
+	t.flags |= flagUrgent
+	e.act(out, t, Action{Kind: ActUrgent, Pos: t.rcvPos() + uint64(up-t.rcv.nxt)})
+}
+
+// processText is the seventh step.
+func (e *Engine) processText(t *TCB, a *arrival, out *Output) DropReason {
+	if a.len == 0 {
+		switch {
+		case a.cut:
+			// Beyond the window, as a window probe is.
+			e.replyAck(t, a.now, out)
+			return DropWindow
+		case a.old:
+			e.root.mib.Duplicates++
+			e.replyAck(t, a.now, out)
+			if !a.fin {
+				return DropDuplicate
+			}
+		}
+		return DropNone
+	}
+	if !canReceive.has(t.state) || t.flags&flagFinRcvd != 0 {
+		e.challengeAck(t, a.now, out)
+		return DropAfterFIN
+	}
+	if t.flags&flagDetached != 0 {
+		// Nobody will read it; the peer has to know (RFC 9293 §3.6.1, RFC 1122 §4.2.2.13).
+		e.appendReset(t, out)
+		e.finish(t, ReasonAborted, out)
+		return DropAfterClose
+	}
+	if a.seq != t.rcv.nxt {
+		return e.textBeyondHole(t, a, out)
+	}
+	e.textInOrder(t, a.now, a.off, a.len, out)
+	if a.old || a.cut {
+		e.txAdd(t, pendAck)
+	}
+	return DropNone
+}
+
+// textInOrder takes n octets at RCV.NXT, from offset off of the payload, and what they join up with.
+func (e *Engine) textInOrder(t *TCB, now vtime.Time, off, n uint32, out *Output) {
+	v := &t.rcv
+	e.act(out, t, Action{Kind: ActPlace, Pos: t.rcvPos(), Off: off, Len: n})
+	e.root.mib.InOctets += uint64(n)
+	v.nxt = v.nxt.Add(n)
+	v.nxt64 += uint64(n)
+	if n > v.mss {
+		v.mss = min(n, uint32(v.maxSeg))
+	}
+	if v.reasm != 0 {
+		e.joinReassembly(t)
+		e.txAdd(t, pendAck) // RFC 5681 §4.2: a segment that fills a gap
+	} else {
+		e.ackInOrder(t, now)
+	}
+	t.rcvRTTArrive(now)
+	e.act(out, t, Action{Kind: ActReadable, Pos: t.rcvPos()})
+}
+
+// checkFin is the eighth step: the peer's FIN, when all before it is in.
+func (e *Engine) checkFin(t *TCB, a *arrival, out *Output) {
+	v := &t.rcv
+	end := a.seq.Add(a.len)
+	switch {
+	case t.flags&flagFinRcvd != 0:
+		return
+	case a.fin && end != v.nxt:
+		if end.GT(v.nxt) {
+			v.finHeld, v.finSeq = true, end
+		}
+		return
+	case !a.fin && !(v.finHeld && v.finSeq == v.nxt):
+		return
+	}
+	v.finHeld = false
+	v.nxt = v.nxt.Add(1)
+	v.nxt64++
+	t.flags |= flagFinRcvd
+	e.txAdd(t, pendAck)
+	e.act(out, t, Action{Kind: ActPeerClose, Pos: t.rcvPos()})
+	switch t.state {
+	case StateEstablished:
+		e.setState(t, StateCloseWait)
+	case StateFinWait1:
+		e.setState(t, StateClosing)
+	case StateFinWait2:
+		e.enterTimeWait(t, a.now, out)
+	}
+}
+
+// probes0 forgets unanswered probes: the peer is alive.
+func (t *TCB) probes0() {
+	if t.rcv.probes != 0 {
+		t.rcv.probes = 0
+	}
+}

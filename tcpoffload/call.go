@@ -1,0 +1,288 @@
+package tcpoffload
+
+// User calls (RFC 9293 §3.9.1, §3.10.1 to §3.10.6).
+
+import (
+	"opentoe/tcpoffload/vtime"
+)
+
+// Call carries out c and fills in its results. It appends at most MaxCallActions actions and
+// MaxCallSegs segments; anything but CallOK changed nothing. Precondition: out has room for them.
+func (e *Engine) Call(now vtime.Time, c *Call, out *Output) CallResult {
+	if !out.room(0, MaxCallActions) {
+		panic("tcpoffload: Call: no room for actions")
+	}
+	switch c.Kind {
+	case CallOpen:
+		return e.open(now, c)
+	case CallListen:
+		return e.listen(c)
+	case CallUnlisten:
+		return e.unlisten(c)
+	case CallAccepted:
+		return e.accepted(c)
+	case CallSetOption:
+		if c.Listener != 0 {
+			return e.setListenerOption(c)
+		}
+	}
+	t := e.find(c.Handle)
+	if t == nil || t.state == StateTimeWait {
+		return CallNoConnection
+	}
+	r := e.callConn(t, now, c, out)
+	e.check(t)
+	return r
+}
+
+// callConn carries out a call on an existing connection.
+func (e *Engine) callConn(t *TCB, now vtime.Time, c *Call, out *Output) CallResult {
+	switch c.Kind {
+	case CallSend:
+		return e.queue(t, c)
+	case CallReceived:
+		return e.received(t, now, c)
+	case CallClose:
+		return e.closeSend(t, out)
+	case CallAbort:
+		e.abort(t, out)
+		return CallOK
+	case CallDetach:
+		return e.detach(t, now)
+	case CallSetOption:
+		return e.setOption(t, now, c)
+	case CallNextHop:
+		t.nextHop = c.NextHop
+		return CallOK
+	}
+	return CallInvalid
+}
+
+// open is the active OPEN of §3.10.1.
+func (e *Engine) open(now vtime.Time, c *Call) CallResult {
+	f := &c.Flow
+	if f.LocalPort == 0 || f.RemotePort == 0 || f.Remote.IsUnspecified() || f.Local.IsUnspecified() ||
+		f.Local.Is4() != f.Remote.Is4() || !validOptions(&c.Opt) {
+		return CallInvalid
+	}
+	if i := e.lookup(f); i != 0 {
+		if e.conns[i].state != StateTimeWait {
+			return CallInUse
+		}
+		// The initial sequence number and the timestamps lie beyond those of the old incarnation.
+		e.free(&e.conns[i])
+	}
+	t := e.allocConn(f)
+	if t == nil {
+		return CallTableFull
+	}
+	t.cookie = c.Cookie
+	e.initConn(t, now, c.NextHop, &c.Opt)
+	e.setState(t, StateSynSent)
+	e.root.mib.ActiveOpens++
+	e.txAdd(t, pendSyn)
+	c.Handle = e.handle(t.self)
+	return CallOK
+}
+
+// accepted is CallAccepted: the backlog has room again.
+func (e *Engine) accepted(c *Call) CallResult {
+	l := e.findListenerID(c.Listener)
+	if l == nil {
+		return CallNoConnection
+	}
+	if c.Value < 0 || c.Value > int64(l.ready) {
+		return CallInvalid
+	}
+	l.ready -= uint32(c.Value)
+	return CallOK
+}
+
+// queue is the SEND of §3.10.2: the octets are in the owner's memory, only the end moves.
+func (e *Engine) queue(t *TCB, c *Call) CallResult {
+	if !canQueue.has(t.state) || t.flags&flagFinWanted != 0 || c.Pos < t.snd.end {
+		return CallInvalid
+	}
+	if acked := max(t.snd.una64, 1) - 1; c.Pos-acked > maxSndAhead {
+		return CallInvalid
+	}
+	t.snd.end = c.Pos
+	t.flags &^= flagMore
+	if c.More {
+		t.flags |= flagMore
+	}
+	if canTransmit.has(t.state) {
+		e.txAdd(t, pendData)
+	}
+	return CallOK
+}
+
+// received is the RECEIVE of §3.10.3: the program has read up to c.Pos.
+func (e *Engine) received(t *TCB, now vtime.Time, c *Call) CallResult {
+	if isOpening.has(t.state) || c.Pos < t.rcv.read || c.Pos > t.rcvPos() {
+		return CallInvalid
+	}
+	t.rcv.read = c.Pos
+	if t.flags&flagFixedRcv == 0 {
+		t.tuneReceive(now, e.tun.MaxRcvBuf)
+	}
+	if canReceive.has(t.state) && t.windowGrew() && t.pend&pendAck == 0 {
+		e.root.mib.WindowUpdates++
+		e.txAdd(t, pendAck)
+	}
+	return CallOK
+}
+
+// closeSend is the CLOSE of §3.10.4. In SYN-SENT there is nothing to close: the connection ends.
+func (e *Engine) closeSend(t *TCB, out *Output) CallResult {
+	if t.flags&flagFinWanted != 0 {
+		return CallInvalid
+	}
+	switch t.state {
+	case StateSynSent:
+		e.finish(t, ReasonNone, out)
+		return CallOK
+	case StateSynReceived: // FIN-WAIT-1 when the handshake is complete
+	case StateEstablished:
+		e.setState(t, StateFinWait1)
+	case StateCloseWait:
+		e.setState(t, StateLastAck)
+	default:
+		return CallInvalid
+	}
+	t.flags |= flagFinWanted
+	e.txAdd(t, pendData)
+	return CallOK
+}
+
+// abort is the ABORT of §3.10.5: a reset while the peer may still wait for something.
+func (e *Engine) abort(t *TCB, out *Output) {
+	if t.flags&flagOffered != 0 {
+		// The owner refused what a listener offered.
+		if l := &e.lsts[t.offeredBy]; l.ready > 0 {
+			l.ready--
+		}
+	}
+	switch t.state {
+	case StateEstablished, StateCloseWait:
+		e.root.mib.EstabResets++
+		fallthrough
+	case StateSynReceived, StateFinWait1, StateFinWait2:
+		if !out.room(1, 0) {
+			e.close(t)
+			e.txAdd(t, pendReset)
+			return
+		}
+		e.appendReset(t, out)
+	}
+	e.free(t)
+}
+
+// detach notes that nobody will read any more.
+func (e *Engine) detach(t *TCB, now vtime.Time) CallResult {
+	t.flags |= flagDetached
+	if t.state == StateFinWait2 {
+		e.enterFinWait2(t, now)
+	}
+	return CallOK
+}
+
+// setListenerOption changes what connections of a listener start with.
+func (e *Engine) setListenerOption(c *Call) CallResult {
+	l := e.findListenerID(c.Listener)
+	if l == nil {
+		return CallNoConnection
+	}
+	o := l.opt
+	switch c.Option {
+	case OptionNoDelay:
+		o.NoDelay = c.Value != 0
+	case OptionKeepalive:
+		o.Keepalive = c.Value != 0
+	case OptionRcvBuf:
+		if c.Value < 0 || c.Value > maxRcvBuf {
+			return CallInvalid
+		}
+		o.RcvBuf = uint32(c.Value)
+	case OptionMaxSeg:
+		if c.Value < minMSS || c.Value > 65535 {
+			return CallInvalid
+		}
+		o.MSS = uint16(c.Value)
+	default:
+		return CallInvalid
+	}
+	l.opt = o
+	return CallOK
+}
+
+// setOption changes a setting of t.
+func (e *Engine) setOption(t *TCB, now vtime.Time, c *Call) CallResult {
+	v := c.Value
+	if v < 0 {
+		return CallInvalid
+	}
+	switch c.Option {
+	case OptionNoDelay:
+		e.setFlag(t, flagNoDelay, v != 0)
+		e.wakeSend(t)
+	case OptionCork:
+		e.setFlag(t, flagCork, v != 0)
+		if v == 0 {
+			t.flags &^= flagMore
+		}
+		e.wakeSend(t)
+	case OptionKeepalive:
+		e.setFlag(t, flagKeep, v != 0)
+		e.startKeepalive(t)
+	case OptionKeepIdle:
+		t.keepIdle = vtime.Duration(v)
+		e.startKeepalive(t)
+	case OptionKeepIntvl:
+		t.keepIntvl = vtime.Duration(v)
+	case OptionKeepCnt:
+		if v > 127 {
+			return CallInvalid
+		}
+		t.keepCnt = uint8(v)
+	case OptionRcvBuf:
+		if v > maxRcvBuf {
+			return CallInvalid
+		}
+		t.rcv.limit = max(uint32(v), minRcvBuf)
+		t.flags |= flagFixedRcv
+	case OptionQuickAck:
+		if v != 0 {
+			t.quick = quickAcks
+			if t.flags&flagAckDue != 0 {
+				e.txAdd(t, pendAck)
+			}
+		} else {
+			t.quick = 0
+		}
+	case OptionUserTimeout:
+		t.userTimeout = vtime.Duration(v)
+	case OptionMaxSeg:
+		if v < minMSS || v > 65535 {
+			return CallInvalid
+		}
+		t.maxSeg = uint16(v)
+		if !isOpening.has(t.state) {
+			t.snd.mss = min(t.snd.mss, uint32(v))
+		}
+	case OptionLinger2:
+		t.linger2 = vtime.Duration(v)
+	default:
+		return CallInvalid
+	}
+	return CallOK
+}
+
+// setFlag sets or clears f.
+func (e *Engine) setFlag(t *TCB, f connFlags, on bool) {
+	if on {
+		t.flags |= f
+	} else {
+		t.flags &^= f
+	}
+}

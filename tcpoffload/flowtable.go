@@ -1,0 +1,155 @@
+package tcpoffload
+
+// Demultiplexing, and the life of table entries.
+
+import (
+	"encoding/binary"
+	"math/bits"
+
+	"opentoe/tcpoffload/vtime"
+	"opentoe/tcpoffload/wire"
+)
+
+// hash is a keyed hash of the 4-tuple: without the key nobody can aim connections at one bucket.
+func (e *Engine) hash(f *wire.Flow) uint32 {
+	k := &e.root.hashKey
+	ports := uint64(f.LocalPort)<<16 | uint64(f.RemotePort)
+	h := fold(binary.LittleEndian.Uint64(f.Remote[8:])^k[0], binary.LittleEndian.Uint64(f.Local[8:])^k[1])
+	h = fold(h^binary.LittleEndian.Uint64(f.Remote[:])^ports, binary.LittleEndian.Uint64(f.Local[:])^k[0]^ports<<32)
+	return uint32(h) & e.mask
+}
+
+// fold multiplies and xors both halves of the product.
+func fold(a, b uint64) uint64 {
+	hi, lo := bits.Mul64(a, b)
+	return hi ^ lo
+}
+
+// lookup returns the index of the connection of flow f, or 0.
+func (e *Engine) lookup(f *wire.Flow) uint32 {
+	// Segments come in trains: the last connection found is the likeliest.
+	if t := &e.conns[e.last]; t.flow == *f && t.state != StateClosed {
+		return e.last
+	}
+	for i := e.bucket[e.hash(f)]; i != 0; {
+		t := &e.conns[i]
+		if t.flow == *f {
+			e.last = i
+			return i
+		}
+		i = t.hashNext
+	}
+	return 0
+}
+
+// allocConn takes an entry for flow f, in StateClosed and in the flow table, timers stopped. When
+// the table is full the oldest connection in TIME-WAIT gives way. It returns nil if there is none.
+func (e *Engine) allocConn(f *wire.Flow) *TCB {
+	r := e.root
+	i := r.freeConn
+	switch {
+	case i != 0:
+		r.freeConn = e.conns[i].hashNext
+	case r.freshConn < uint32(len(e.conns)):
+		i = r.freshConn
+		r.freshConn++
+		e.conns[i].gen = 1
+	case r.twHead != 0:
+		i = r.twHead
+		r.mib.TimeWaitRecycled++
+		e.free(&e.conns[i])
+		r.freeConn = e.conns[i].hashNext
+	default:
+		return nil
+	}
+	t := &e.conns[i]
+	b := e.hash(f)
+	*t = TCB{flow: *f, gen: t.gen, self: i, hashNext: e.bucket[b], wheelAt: vtime.Never}
+	for k := range t.deadline {
+		t.deadline[k] = vtime.Never
+	}
+	t.rtt.timedAt = vtime.Never
+	e.bucket[b] = i
+	r.liveConns++
+	return t
+}
+
+// unhash takes t out of the flow table: its segments find no connection any more.
+func (e *Engine) unhash(t *TCB) {
+	p := &e.bucket[e.hash(&t.flow)]
+	for *p != t.self {
+		if *p == 0 {
+			return
+		}
+		p = &e.conns[*p].hashNext
+	}
+	*p = t.hashNext
+	t.hashNext = 0
+	if e.last == t.self {
+		e.last = 0
+	}
+}
+
+// free ends t: nothing refers to it afterwards, and its handle is stale.
+func (e *Engine) free(t *TCB) {
+	e.close(t)
+	e.txRemove(t)
+	t.gen++
+	if t.gen == 0 {
+		t.gen = 1
+	}
+	t.hashNext = e.root.freeConn
+	e.root.freeConn = t.self
+	e.root.liveConns--
+}
+
+// close moves t to StateClosed and takes it out of every list but the transmit list.
+func (e *Engine) close(t *TCB) {
+	if t.state == StateClosed {
+		return // closed before, and waiting for Transmit
+	}
+	e.unhash(t)
+	e.wheelRemove(t)
+	e.clearRanges(&t.rcv.reasm, &t.rcv.nreasm)
+	e.clearRanges(&t.snd.score, &t.snd.nscore)
+	switch {
+	case t.state == StateTimeWait:
+		e.timeWaitRemove(t)
+	case t.listener != 0:
+		e.halfOpenRemove(t)
+	}
+	e.setState(t, StateClosed)
+}
+
+// setState is the only writer of t.state. It panics on an edge that RFC 9293 does not have.
+func (e *Engine) setState(t *TCB, s State) {
+	if !legal(t.state).has(s) {
+		panic("tcpoffload: illegal transition " + t.state.String() + " to " + s.String())
+	}
+	m := &e.root.mib
+	switch {
+	case isEstab.has(s) && !isEstab.has(t.state):
+		m.CurrEstab++
+	case !isEstab.has(s) && isEstab.has(t.state):
+		m.CurrEstab--
+	}
+	if s == StateClosed && isOpening.has(t.state) {
+		m.AttemptFails++
+	}
+	t.state = s
+}
+
+// finish tells the owner that t ended for reason, and frees it. Half-open passive connections end
+// in silence: the owner does not know them.
+func (e *Engine) finish(t *TCB, reason EndReason, out *Output) {
+	if t.state != StateTimeWait && !(t.state == StateSynReceived && t.flags&flagPassive != 0) {
+		e.act(out, t, Action{Kind: ActFinished, Reason: reason})
+	}
+	e.free(t)
+}
+
+// act appends an action of connection t.
+func (e *Engine) act(out *Output, t *TCB, a Action) {
+	a.Handle, a.Cookie = Handle(t.gen)<<32|Handle(t.self), t.cookie
+	out.Actions = append(out.Actions, a)
+}

@@ -1,0 +1,89 @@
+package tcpoffload
+
+// Initial sequence numbers (RFC 6528), timestamp offsets, and formatting of fresh memory.
+
+import (
+	"encoding/binary"
+	"math/bits"
+
+	"opentoe/tcpoffload/seq"
+	"opentoe/tcpoffload/vtime"
+	"opentoe/tcpoffload/wire"
+)
+
+// isnTick is the unit of M in RFC 6528 §3: the clock of initial sequence numbers.
+const isnTick = 4 * vtime.Microsecond
+
+// isn returns the initial sequence number of flow f at time now: M + F(4-tuple, key).
+func (e *Engine) isn(now vtime.Time, f *wire.Flow) seq.Num {
+	m := uint32(int64(now) / int64(isnTick))
+	return seq.Num(m + uint32(e.keyedHash(f, true)))
+}
+
+// tsOffset returns the offset of our timestamp clock towards f.Remote. It does not depend on the
+// ports, so that timestamps rise from one incarnation to the next (RFC 7323 §7.1, RFC 6191).
+func (e *Engine) tsOffset(f *wire.Flow) uint32 { return uint32(e.keyedHash(f, false) >> 32) }
+
+// keyedHash is SipHash-2-4 of the addresses and, if ports, the ports.
+func (e *Engine) keyedHash(f *wire.Flow, ports bool) uint64 {
+	var p uint64
+	if ports {
+		p = uint64(f.LocalPort)<<16 | uint64(f.RemotePort) | 1<<32
+	}
+	return sipHash(e.root.isnKey, [...]uint64{
+		binary.LittleEndian.Uint64(f.Local[:]), binary.LittleEndian.Uint64(f.Local[8:]),
+		binary.LittleEndian.Uint64(f.Remote[:]), binary.LittleEndian.Uint64(f.Remote[8:]),
+		p,
+	})
+}
+
+// sipHash is SipHash-2-4 of 40 octets given as little-endian words.
+func sipHash(key [2]uint64, words [5]uint64) uint64 {
+	v0, v1 := key[0]^0x736f6d6570736575, key[1]^0x646f72616e646f6d
+	v2, v3 := key[0]^0x6c7967656e657261, key[1]^0x7465646279746573
+	round := func() {
+		v0 += v1
+		v1 = bits.RotateLeft64(v1, 13) ^ v0
+		v0 = bits.RotateLeft64(v0, 32)
+		v2 += v3
+		v3 = bits.RotateLeft64(v3, 16) ^ v2
+		v0 += v3
+		v3 = bits.RotateLeft64(v3, 21) ^ v0
+		v2 += v1
+		v1 = bits.RotateLeft64(v1, 17) ^ v2
+		v2 = bits.RotateLeft64(v2, 32)
+	}
+	for _, w := range words {
+		v3 ^= w
+		round()
+		round()
+		v0 ^= w
+	}
+	const last = uint64(len(words)*8) << 56
+	v3 ^= last
+	round()
+	round()
+	v0 ^= last
+	v2 ^= 0xff
+	for range 4 {
+		round()
+	}
+	return v0 ^ v1 ^ v2 ^ v3
+}
+
+// format prepares zeroed memory.
+func (e *Engine) format(cfg *Config) {
+	r := e.root
+	r.format = memoryFormat
+	r.freshConn, r.freshRange, r.freshListen = 1, 1, 1
+	r.isnKey = [2]uint64{
+		binary.LittleEndian.Uint64(cfg.ISNKey[:8]), binary.LittleEndian.Uint64(cfg.ISNKey[8:]),
+	}
+	// Two words of the hash key from one seed: SplitMix64.
+	for i := range r.hashKey {
+		z := cfg.Seed + uint64(i+1)*0x9e3779b97f4a7c15
+		z = (z ^ z>>30) * 0xbf58476d1ce4e5b9
+		z = (z ^ z>>27) * 0x94d049bb133111eb
+		r.hashKey[i] = z ^ z>>31
+	}
+}

@@ -1,0 +1,63 @@
+package tcpoffload
+
+// Keepalive (RFC 9293 §3.8.4, RFC 1122 §4.2.3.6).
+
+import "opentoe/tcpoffload/vtime"
+
+func (e *Engine) keepIdle(t *TCB) vtime.Duration {
+	if t.keepIdle != 0 {
+		return t.keepIdle
+	}
+	return e.tun.KeepIdle
+}
+
+func (e *Engine) keepIntvl(t *TCB) vtime.Duration {
+	if t.keepIntvl != 0 {
+		return t.keepIntvl
+	}
+	return e.tun.KeepIntvl
+}
+
+func (e *Engine) keepCnt(t *TCB) uint8 {
+	if t.keepCnt != 0 {
+		return t.keepCnt
+	}
+	return e.tun.KeepCnt
+}
+
+// startKeepalive arms the timer if keepalive is on. Arrivals do not touch it: when it expires it
+// looks how long the silence has been.
+func (e *Engine) startKeepalive(t *TCB) {
+	if t.flags&flagKeep == 0 || isOpening.has(t.state) || t.state == StateTimeWait {
+		t.deadline[TimerKeep] = vtime.Never
+		return
+	}
+	e.setTimer(t, TimerKeep, t.rcv.last.Add(e.keepIdle(t)))
+}
+
+// keepExpired probes a silent peer, or gives it up.
+func (e *Engine) keepExpired(t *TCB, now vtime.Time, out *Output) {
+	if t.flags&flagKeep == 0 {
+		return
+	}
+	idle := t.rcv.last.Add(e.keepIdle(t))
+	if t.snd.una != t.snd.nxt || e.unsent(t) > 0 {
+		// Retransmission and persist timers watch over the peer.
+		e.setTimer(t, TimerKeep, max(idle, now.Add(e.keepIntvl(t))))
+		return
+	}
+	if idle.After(now) {
+		e.setTimer(t, TimerKeep, idle)
+		return
+	}
+	if t.rcv.probes >= e.keepCnt(t) {
+		e.root.mib.KeepaliveDrops++
+		e.appendReset(t, out)
+		e.finish(t, ReasonKeepalive, out)
+		return
+	}
+	e.root.mib.KeepaliveProbes++
+	t.rcv.probes++
+	e.txAdd(t, pendProbe)
+	e.setTimer(t, TimerKeep, now.Add(e.keepIntvl(t)))
+}

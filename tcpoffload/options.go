@@ -1,0 +1,203 @@
+package tcpoffload
+
+// TCP options (RFC 9293 §3.7.1, RFC 7323, RFC 2018) and the parameters that they negotiate.
+
+import (
+	"math/bits"
+
+	"opentoe/tcpoffload/seq"
+	"opentoe/tcpoffload/vtime"
+	"opentoe/tcpoffload/wire"
+)
+
+// Octets of options in a segment, padding included.
+const (
+	tsOptLen     = 12 // two NOPs and the timestamps
+	sackOptLen   = 4  // two NOPs, kind and length
+	sackBlockLen = 8
+)
+
+// tsTick is the unit of our timestamp clock (RFC 7323 §5.4).
+const tsTick = vtime.Millisecond
+
+// tsVal returns t's timestamp clock.
+func (t *TCB) tsVal(now vtime.Time) uint32 {
+	return uint32(int64(now)/int64(tsTick)) + t.ts.offset
+}
+
+// headerLen returns the octets of the IP and TCP headers without options.
+func headerLen(f *wire.Flow) int {
+	if f.Is4() {
+		return 20 + 20
+	}
+	return 40 + 20
+}
+
+// announcedMSS returns the MSS to announce: what the device's MTU leaves, or less if the program
+// chose so. RFC 9293 §3.7.1.
+func (e *Engine) announcedMSS(t *TCB) uint16 {
+	mss := uint16(e.mtu - headerLen(&t.flow))
+	if t.maxSeg != 0 {
+		mss = min(mss, t.maxSeg)
+	}
+	return mss
+}
+
+// scaleFor returns the smallest shift with which the 16-bit window can express limit octets.
+// RFC 7323 §2.2.
+func scaleFor(limit uint32) uint8 {
+	return uint8(min(max(bits.Len32(limit)-16, 0), maxWscale))
+}
+
+// validOptions reports whether o can be granted.
+func validOptions(o *SocketOptions) bool {
+	return o.RcvBuf <= maxRcvBuf && (o.MSS == 0 || o.MSS >= minMSS)
+}
+
+// initConn sets what an opening connection has before it hears from the peer.
+func (e *Engine) initConn(t *TCB, now vtime.Time, nextHop uint32, o *SocketOptions) {
+	t.nextHop = nextHop
+	t.maxSeg = o.MSS
+	t.rcv.limit = e.tun.DefaultRcvBuf
+	top := e.tun.MaxRcvBuf
+	if o.RcvBuf != 0 {
+		t.rcv.limit = max(o.RcvBuf, minRcvBuf)
+		top = t.rcv.limit
+		t.flags |= flagFixedRcv
+	}
+	t.rcv.wscale = scaleFor(max(top, e.tun.MaxRcvBuf))
+	t.rcv.mss = defaultMSS4
+	t.rcv.maxSeg = e.announcedMSS(t)
+	t.rcv.last = now
+	if o.NoDelay {
+		t.flags |= flagNoDelay
+	}
+	if o.Keepalive {
+		t.flags |= flagKeep
+	}
+	if o.NoSACK {
+		t.flags |= flagNoSACK
+	}
+	if o.NoTimestamp {
+		t.flags |= flagNoTS
+	}
+	t.ts.offset = e.tsOffset(&t.flow)
+	t.snd.iss = e.isn(now, &t.flow)
+	t.snd.una, t.snd.nxt = t.snd.iss, t.snd.iss
+	t.snd.small = t.snd.iss
+	t.rec.lost, t.rec.highRxt, t.rec.point = t.snd.iss, t.snd.iss, t.snd.iss
+	t.rtt.rto = min(max(e.tun.RTOInit, e.tun.RTOMin), e.tun.RTOMax)
+	t.quick = quickAcks
+}
+
+// synArrived takes the peer's sequence number, window and options from its SYN.
+func (e *Engine) synArrived(t *TCB, now vtime.Time, seg *Segment) {
+	o := &seg.Opt
+	mss := uint32(defaultMSS6)
+	if t.flow.Is4() {
+		mss = defaultMSS4
+	}
+	if o.Set&wire.OptMSS != 0 {
+		mss = max(uint32(o.MSS), minMSS)
+	}
+	t.snd.mss = min(mss, uint32(t.rcv.maxSeg))
+
+	if o.Set&wire.OptTimestamps != 0 && t.flags&flagNoTS == 0 {
+		t.flags |= flagTS
+		t.ts.recent, t.ts.recentAt = o.TSVal, now
+	}
+	if o.Set&wire.OptSACKPermitted != 0 && t.flags&flagNoSACK == 0 {
+		t.flags |= flagSACK
+	}
+	if o.Set&wire.OptWindowScale != 0 {
+		t.snd.wscale = min(o.WScale, maxWscale)
+	} else {
+		t.rcv.wscale = 0
+	}
+
+	t.rcv.irs = seg.Seq
+	t.rcv.nxt = seg.Seq.Add(1)
+	t.rcv.nxt64 = 1
+	t.rcv.adv = t.rcv.nxt.Add(min(t.rcv.limit, 65535)) // windows on SYNs are not scaled
+	t.ts.lastAckSent = t.rcv.nxt
+	t.snd.wnd = uint32(seg.Wnd)
+	t.snd.wndMax = t.snd.wnd
+	t.snd.wl1, t.snd.wl2 = seg.Seq, seg.Ack
+
+	e.startCongestion(t)
+}
+
+// startCongestion gives t its initial window (RFC 6928 §2).
+func (e *Engine) startCongestion(t *TCB) {
+	t.cc.Init(e.tun.CC, uint32(e.tun.InitCwnd), t.effMSS())
+}
+
+// effMSS returns Eff.snd.MSS of RFC 9293 §3.7.1: payload octets of a full segment without SACK
+// blocks.
+func (t *TCB) effMSS() uint32 {
+	if t.flags&flagTS != 0 {
+		return t.snd.mss - tsOptLen
+	}
+	return t.snd.mss
+}
+
+// synOptions fills the options of our SYN or SYN-ACK. A SYN offers everything that is not switched
+// off; a SYN-ACK grants what the peer offered.
+func (t *TCB) synOptions(now vtime.Time, o *wire.Options) {
+	offer := t.state == StateSynSent
+	o.Set = wire.OptMSS
+	o.MSS = t.rcv.maxSeg
+	if offer || t.snd.wscale != 0 || t.rcv.wscale != 0 {
+		o.Set |= wire.OptWindowScale
+		o.WScale = t.rcv.wscale
+	}
+	if offer && t.flags&flagNoSACK == 0 || t.flags&flagSACK != 0 {
+		o.Set |= wire.OptSACKPermitted
+	}
+	if offer && t.flags&flagNoTS == 0 || t.flags&flagTS != 0 {
+		o.Set |= wire.OptTimestamps
+		o.TSVal, o.TSEcr = t.tsVal(now), t.ts.recent
+	}
+}
+
+// sackOptions fills o with SACK blocks for what lies beyond holes, latest first (RFC 2018 §4),
+// after a duplicate to report (RFC 2883 §4), and returns the octets that the option takes.
+func (e *Engine) sackOptions(t *TCB, o *wire.Options) uint32 {
+	room := wire.MaxSACKBlocks
+	if t.flags&flagTS != 0 {
+		room-- // 40 octets of option space hold 12 + 4 + 3·8
+	}
+	n := 0
+	if t.flags&flagDSACK != 0 {
+		t.flags &^= flagDSACK
+		o.SACK[0] = wire.SACKBlock{Left: t.dsack.left, Right: t.dsack.right}
+		n = 1
+		e.root.mib.DSACKsOut++
+	}
+	// Insertion into the few places by stamp; the list is bounded by maxReasmRanges.
+	var stamps [wire.MaxSACKBlocks]uint32
+	first := n
+	for i := t.rcv.reasm; i != 0; i = e.ranges[i].next {
+		r := &e.ranges[i]
+		at := n
+		for at > first && r.stamp > stamps[at-1] {
+			at--
+		}
+		if at >= room {
+			continue
+		}
+		n = min(n+1, room)
+		copy(o.SACK[at+1:n], o.SACK[at:])
+		copy(stamps[at+1:n], stamps[at:])
+		o.SACK[at], stamps[at] = wire.SACKBlock{Left: r.left, Right: r.right}, r.stamp
+	}
+	if n == 0 {
+		return 0
+	}
+	o.Set |= wire.OptSACK
+	o.NumSACK = uint8(n)
+	return sackOptLen + sackBlockLen*uint32(n)
+}
+
+// dsackRange is a duplicate that the next ACK reports.
+type dsackRange struct{ left, right seq.Num }

@@ -1,0 +1,28 @@
+package tcpoffload
+
+// Timestamps: protection against wrapped sequence numbers (RFC 7323 §4.3, §5).
+
+import (
+	"opentoe/tcpoffload/seq"
+	"opentoe/tcpoffload/vtime"
+	"opentoe/tcpoffload/wire"
+)
+
+// pawsIdle is how long TS.Recent is believed (RFC 7323 §5.5): less than half a turn of a clock that
+// ticks every millisecond.
+const pawsIdle = 24 * 24 * 60 * vtime.Minute
+
+// pawsRejects reports whether seg is older than what was received before (§5.3, R1). A segment
+// without timestamps is not rejected, as in Linux: middleboxes strip options.
+func (t *TCB) pawsRejects(now vtime.Time, seg *Segment) bool {
+	return t.flags&flagTS != 0 && seg.Opt.Set&wire.OptTimestamps != 0 &&
+		int32(seg.Opt.TSVal-t.ts.recent) < 0 && now.Sub(t.ts.recentAt) < pawsIdle
+}
+
+// updateTSRecent is §4.3 step 2: an acceptable segment at or before Last.ACK.sent gives TS.Recent.
+func (t *TCB) updateTSRecent(now vtime.Time, seg *Segment, sq seq.Num) {
+	if t.flags&flagTS != 0 && seg.Opt.Set&wire.OptTimestamps != 0 &&
+		sq.LEQ(t.ts.lastAckSent) && int32(seg.Opt.TSVal-t.ts.recent) >= 0 {
+		t.ts.recent, t.ts.recentAt = seg.Opt.TSVal, now
+	}
+}

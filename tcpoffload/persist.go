@@ -1,0 +1,47 @@
+package tcpoffload
+
+// The persist timer: zero-window probes (RFC 9293 §3.8.6.1) and the override of sender SWS avoidance
+// (§3.8.6.2.1).
+
+import "opentoe/tcpoffload/vtime"
+
+// armPersist starts the timer because octets wait, nothing is in flight whose ACK would wake us, and
+// either the window is shut or a partial segment is held back.
+func (e *Engine) armPersist(t *TCB, now vtime.Time) {
+	if t.deadline[TimerPersist] == vtime.Never {
+		e.setTimer(t, TimerPersist, now.Add(e.persistInterval(t)))
+	}
+}
+
+func (e *Engine) persistInterval(t *TCB) vtime.Duration {
+	return backedOff(min(max(t.rtt.rto, e.tun.PersMin), e.tun.PersMax), t.backoff, e.tun.PersMax)
+}
+
+// persistExpired probes a shut window, or lets a held partial segment go.
+func (e *Engine) persistExpired(t *TCB, now vtime.Time, out *Output) {
+	if !canTransmit.has(t.state) || t.snd.una != t.snd.nxt || !e.hasUnsent(t) {
+		return
+	}
+	if t.sendRoom() > 0 {
+		t.flags |= flagOverride
+		e.txAdd(t, pendData)
+		return
+	}
+	// The connection stays as long as the peer answers probes (§3.8.6.1).
+	if t.rcv.probes >= e.tun.Retries2 || e.userTimedOut(t, now, t.rcv.last) {
+		e.root.mib.TimeoutDrops++
+		e.appendReset(t, out)
+		e.finish(t, ReasonTimedOut, out)
+		return
+	}
+	e.root.mib.ZeroWindowProbes++
+	t.rcv.probes++
+	t.backoff = min(t.backoff+1, maxBackoff)
+	e.txAdd(t, pendProbe)
+	e.setTimer(t, TimerPersist, now.Add(e.persistInterval(t)))
+}
+
+// userTimedOut reports whether the user timeout (RFC 5482) has passed since the given instant.
+func (e *Engine) userTimedOut(t *TCB, now, since vtime.Time) bool {
+	return t.userTimeout != 0 && now.Sub(since) >= t.userTimeout
+}

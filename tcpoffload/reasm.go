@@ -1,0 +1,50 @@
+package tcpoffload
+
+// Reassembly of octets beyond a hole, and what SACK tells about them (RFC 2018, RFC 2883).
+
+import "opentoe/tcpoffload/seq"
+
+// textBeyondHole places a's octets beyond RCV.NXT and answers with a duplicate ACK at once
+// (RFC 5681 §4.2).
+func (e *Engine) textBeyondHole(t *TCB, a *arrival, out *Output) DropReason {
+	v := &t.rcv
+	end := a.seq.Add(a.len)
+	t.sackMark++
+	added, ok := e.insertRange(&v.reasm, &v.nreasm, maxReasmRanges, a.seq, end, t.sackMark)
+	switch {
+	case !ok:
+		e.replyAck(t, a.now, out)
+		return DropReasmLimit
+	case added == 0:
+		e.root.mib.Duplicates++
+		t.noteDuplicate(a.seq, end)
+		e.replyAck(t, a.now, out)
+		return DropDuplicate
+	}
+	e.root.mib.OutOfOrder++
+	e.root.mib.InOctets += uint64(added)
+	e.act(out, t, Action{
+		Kind: ActPlace, Pos: t.rcvPos() + uint64(a.seq-v.nxt), Off: a.off, Len: a.len,
+	})
+	e.replyAck(t, a.now, out)
+	return DropNone
+}
+
+// joinReassembly moves RCV.NXT over the octets that are no longer beyond a hole.
+func (e *Engine) joinReassembly(t *TCB) {
+	v := &t.rcv
+	if first := &e.ranges[v.reasm]; first.left.LEQ(v.nxt) && first.right.GT(v.nxt) {
+		n := uint32(first.right - v.nxt)
+		v.nxt = v.nxt.Add(n)
+		v.nxt64 += uint64(n)
+	}
+	e.trimRanges(&v.reasm, &v.nreasm, v.nxt)
+}
+
+// noteDuplicate remembers a range that came twice, for the next ACK (RFC 2883 §4).
+func (t *TCB) noteDuplicate(left, right seq.Num) {
+	if t.flags&flagSACK != 0 && left.LT(right) {
+		t.dsack = dsackRange{left, right}
+		t.flags |= flagDSACK
+	}
+}

@@ -1,0 +1,131 @@
+package tcpoffload
+
+// Forming segments (RFC 9293 §3.1, §3.10.7.1).
+
+import (
+	"opentoe/tcpoffload/seq"
+	"opentoe/tcpoffload/vtime"
+	"opentoe/tcpoffload/wire"
+)
+
+// next extends out.Segs by one cleared segment. Precondition: there is room.
+func (o *Output) next() *TxSegment {
+	n := len(o.Segs)
+	o.Segs = o.Segs[:n+1]
+	s := &o.Segs[n]
+	*s = TxSegment{}
+	return s
+}
+
+// appendSegment appends a segment of a synchronized connection with n octets from sequence number
+// sq. It carries the present ACK and window, timestamps, and SACK blocks if there is something to
+// report and room beside the payload.
+func (e *Engine) appendSegment(t *TCB, now vtime.Time, flags wire.Flags, sq seq.Num, n uint32, out *Output) *TxSegment {
+	s := out.next()
+	s.Handle, s.Cookie = Handle(t.gen)<<32|Handle(t.self), t.cookie
+	s.Flow = t.flow
+	s.NextHop = t.nextHop
+	s.Flags = flags
+	s.Seq, s.Ack = sq, t.rcv.nxt
+	s.Wnd = t.window()
+	s.Len = n
+	if n > 0 {
+		s.Pos = t.sndPos(uint32(sq))
+	}
+	if t.flags&flagTS != 0 {
+		s.Opt.Set = wire.OptTimestamps
+		s.Opt.TSVal, s.Opt.TSEcr = t.tsVal(now), t.ts.recent
+	}
+	// SACK blocks go with segments that carry no text: a full segment has no room for them, and
+	// reassembly sends such an ACK for every segment that it takes.
+	if n == 0 && t.flags&flagSACK != 0 && (t.rcv.reasm != 0 || t.flags&flagDSACK != 0) {
+		e.sackOptions(t, &s.Opt)
+	}
+	t.stats.segsOut++
+	t.ackSent()
+	return s
+}
+
+// appendAck appends a pure ACK.
+func (e *Engine) appendAck(t *TCB, now vtime.Time, out *Output) {
+	e.appendSegment(t, now, wire.ACK, t.snd.nxt, 0, out)
+	e.root.mib.OutSegs++
+}
+
+// appendProbe appends a segment that is outside the peer's window and so makes it answer with an
+// ACK: the sequence number before SND.UNA, no text (RFC 9293 §3.8.4).
+func (e *Engine) appendProbe(t *TCB, now vtime.Time, out *Output) {
+	e.appendSegment(t, now, wire.ACK, t.snd.una-1, 0, out)
+	e.root.mib.OutSegs++
+}
+
+// appendSyn appends our SYN or SYN-ACK and starts its timer. The window is not scaled.
+func (e *Engine) appendSyn(t *TCB, now vtime.Time, out *Output) {
+	s := out.next()
+	s.Handle, s.Cookie = Handle(t.gen)<<32|Handle(t.self), t.cookie
+	s.Flow = t.flow
+	s.NextHop = t.nextHop
+	s.Seq = t.snd.iss
+	s.Flags = wire.SYN
+	s.Wnd = uint16(min(t.rcv.limit, 65535))
+	if t.state == StateSynReceived {
+		s.Flags |= wire.ACK
+		s.Ack = t.rcv.nxt
+		t.ackSent()
+	}
+	t.synOptions(now, &s.Opt)
+	t.stats.segsOut++
+	if t.snd.nxt == t.snd.iss {
+		e.root.mib.OutSegs++
+		t.snd.nxt = t.snd.iss.Add(1)
+		t.rtt.timedAt, t.rtt.timedSeq = now, t.snd.nxt
+	} else {
+		e.root.mib.SynRetrans++
+		e.root.mib.RetransSegs++
+		t.rtt.timedAt = vtime.Never
+	}
+	if t.deadline[TimerRexmt] == vtime.Never {
+		e.armRexmt(t, now)
+	}
+}
+
+// appendReset appends a RST for t, if there is room.
+func (e *Engine) appendReset(t *TCB, out *Output) {
+	if !out.room(1, 0) {
+		return
+	}
+	s := out.next()
+	s.Handle, s.Cookie = Handle(t.gen)<<32|Handle(t.self), t.cookie
+	s.Flow = t.flow
+	s.NextHop = t.nextHop
+	s.Flags = wire.RST | wire.ACK
+	s.Seq, s.Ack = t.snd.nxt, t.rcv.nxt
+	e.root.mib.OutSegs++
+	e.root.mib.OutRsts++
+}
+
+// appendResetFor appends the RST that answers seg (RFC 9293 §3.10.7.1), if there is room.
+func (e *Engine) appendResetFor(seg *Segment, out *Output) {
+	if !out.room(1, 0) {
+		return
+	}
+	s := out.next()
+	s.Flow = seg.Flow
+	s.NextHop = seg.NextHop
+	if seg.Flags.Has(wire.ACK) {
+		s.Flags = wire.RST
+		s.Seq = seg.Ack
+	} else {
+		n := seg.Len
+		if seg.Flags.Has(wire.SYN) {
+			n++
+		}
+		if seg.Flags.Has(wire.FIN) {
+			n++
+		}
+		s.Flags = wire.RST | wire.ACK
+		s.Ack = seg.Seq.Add(n)
+	}
+	e.root.mib.OutSegs++
+	e.root.mib.OutRsts++
+}

@@ -1,0 +1,297 @@
+package tcpoffload
+
+// Sending: who may send, segmentation, Nagle (RFC 9293 §3.7.4), sender SWS avoidance (§3.8.6.2.1).
+
+import (
+	"opentoe/tcpoffload/seq"
+	"opentoe/tcpoffload/vtime"
+	"opentoe/tcpoffload/wire"
+)
+
+// Transmit appends up to budget segments, as many as out has room for, and returns how many. The
+// connections that have something to send take turns of txQuantum segments. It appends no actions.
+func (e *Engine) Transmit(now vtime.Time, budget int, out *Output) int {
+	start := len(out.Segs)
+	limit := min(start+budget, cap(out.Segs))
+	for e.root.txHead != 0 && len(out.Segs) < limit {
+		t := &e.conns[e.root.txHead]
+		if more := e.send(t, now, out, min(len(out.Segs)+txQuantum, limit)); more {
+			e.txRotate(t)
+		} else if t.flags&flagQueued != 0 {
+			e.txRemove(t)
+		}
+		e.check(t)
+	}
+	return len(out.Segs) - start
+}
+
+// send does the pending jobs of t until out.Segs has limit entries, and reports whether some remain.
+// Precondition: there is room for one segment.
+func (e *Engine) send(t *TCB, now vtime.Time, out *Output, limit int) (more bool) {
+	switch {
+	case t.pend&pendReset != 0:
+		e.appendReset(t, out)
+		e.free(t)
+		return false
+	case isOpening.has(t.state):
+		if t.pend&pendSyn != 0 {
+			e.appendSyn(t, now, out)
+		}
+		t.pend = 0
+		return false
+	}
+	if t.pend&pendProbe != 0 {
+		t.pend &^= pendProbe
+		e.appendProbe(t, now, out)
+	}
+	if t.pend&pendData != 0 {
+		if e.sendData(t, now, out, limit) {
+			return true
+		}
+		t.pend &^= pendData
+	}
+	if t.pend&pendAck != 0 {
+		if len(out.Segs) >= limit {
+			return true
+		}
+		e.appendAck(t, now, out)
+	}
+	t.pend = 0
+	return false
+}
+
+// sendData sends what is lost, then what is new, then the FIN, as windows allow. It reports whether
+// it stopped only because out.Segs has limit entries.
+func (e *Engine) sendData(t *TCB, now vtime.Time, out *Output, limit int) (more bool) {
+	if !canTransmit.has(t.state) {
+		return false
+	}
+	if t.ca == caOpen && t.snd.sacked == 0 {
+		t.rec.pipe = t.flight()
+	}
+	t.flags &^= flagCwndFull
+	for t.rec.highRxt.LT(t.rec.lost) {
+		left, right, ok := e.nextHole(t)
+		if !ok {
+			t.rec.highRxt = t.rec.lost
+			break
+		}
+		if len(out.Segs) >= limit {
+			return true
+		}
+		if t.rec.pipe >= t.cc.Cwnd {
+			t.flags |= flagCwndFull
+			return false
+		}
+		e.retransmit(t, now, left, right, out)
+	}
+	for t.flags&flagFinSent == 0 {
+		if len(out.Segs) >= limit {
+			return e.hasUnsent(t)
+		}
+		n, fin := e.sendable(t)
+		if n == 0 && !fin {
+			break
+		}
+		e.sendNew(t, now, n, fin, out)
+	}
+	if t.snd.una == t.snd.nxt && e.hasUnsent(t) {
+		e.armPersist(t, now)
+	}
+	return false
+}
+
+// sendRoom returns how many octets the peer's window takes beyond SND.NXT.
+func (t *TCB) sendRoom() uint32 {
+	return uint32(max(t.snd.una.Add(t.snd.wnd).Sub(t.snd.nxt), 0))
+}
+
+// sendable returns how many new octets may leave now in one TxSegment, and whether our FIN goes
+// with them. Both zero: nothing may.
+func (e *Engine) sendable(t *TCB) (n uint32, fin bool) {
+	avail := e.unsent(t)
+	wantFin := t.flags&flagFinWanted != 0
+	if avail == 0 && !wantFin {
+		return 0, false
+	}
+	room := t.sendRoom()
+	if avail == 0 {
+		// A FIN by itself minds the peer's window but not the congestion window.
+		return 0, room > 0
+	}
+	mss := t.effMSS()
+	n = uint32(min(avail, uint64(room), uint64(max(mss, e.tso))))
+	if n > mss && uint64(n) < avail {
+		n -= n % mss
+	}
+	if n > mss {
+		// Several segments for the device to cut: whole ones that the congestion window takes.
+		if space := t.cc.Cwnd - min(t.cc.Cwnd, t.rec.pipe); n > space {
+			n = max(space-space%mss, mss)
+		}
+	}
+	last := uint64(n) == avail
+	if n < mss && !e.partialMayGo(t, n, last, wantFin) {
+		return 0, false
+	}
+	if t.rec.pipe > 0 && uint64(t.rec.pipe)+uint64(n) > uint64(t.cc.Cwnd) {
+		t.flags |= flagCwndFull
+		return 0, false
+	}
+	return n, last && wantFin && room > n
+}
+
+// partialMayGo decides about a segment smaller than the MSS: n octets, all that is queued if last.
+// RFC 9293 §3.8.6.2.1 with Nagle's rule as Minshall amended it: one partial segment in flight.
+func (e *Engine) partialMayGo(t *TCB, n uint32, last, fin bool) bool {
+	switch {
+	case n == 0:
+		return false
+	case t.flags&flagOverride != 0:
+		return true
+	case !last: // the peer's window limits
+		return n >= t.snd.wndMax/2
+	case fin:
+		return true
+	case t.flags&(flagCork|flagMore) != 0:
+		return false
+	case t.flags&flagNoDelay != 0:
+		return true
+	}
+	return t.snd.small.LEQ(t.snd.una)
+}
+
+// sendNew sends n octets at SND.NXT, and the FIN after them.
+func (e *Engine) sendNew(t *TCB, now vtime.Time, n uint32, fin bool, out *Output) {
+	s := &t.snd
+	if s.una == s.nxt {
+		e.afterIdle(t, now)
+	}
+	mss := t.effMSS()
+	flags := wire.ACK
+	if uint64(n) == e.unsent(t) {
+		flags |= wire.PSH
+	}
+	if fin {
+		flags |= wire.FIN
+	}
+	seg := e.appendSegment(t, now, flags, s.nxt, n, out)
+	if n > mss {
+		seg.SegSize = uint16(mss)
+	}
+	e.root.mib.OutSegs++
+	e.root.mib.OutOctets += uint64(n)
+	end := s.nxt.Add(n)
+	if n%mss != 0 {
+		s.small = end
+	}
+	if fin {
+		end = end.Add(1)
+		t.flags |= flagFinSent
+	}
+	if t.rtt.timedAt == vtime.Never && t.ca == caOpen {
+		t.rtt.timedAt, t.rtt.timedSeq = now, end
+	}
+	t.sentOctets(uint32(end - s.nxt))
+	s.nxt = end
+	s.lastSent = now
+	t.flags &^= flagOverride
+	if t.quick > 0 && now.Sub(t.rcv.last) < e.tun.DelAck {
+		t.quick = 0 // a dialogue: our data carries the ACKs
+	}
+	if t.deadline[TimerRexmt] == vtime.Never {
+		t.backoff = 0
+		e.armRexmt(t, now)
+	}
+}
+
+// sentOctets counts n octets into the network.
+func (t *TCB) sentOctets(n uint32) {
+	t.rec.pipe += n
+	if t.ca == caRecovery {
+		t.prr.out += n
+	}
+}
+
+// afterIdle restarts the congestion window if nothing was sent for longer than a timeout
+// (RFC 5681 §4.1).
+func (e *Engine) afterIdle(t *TCB, now vtime.Time) {
+	if t.snd.lastSent == 0 || now.Sub(t.snd.lastSent) <= t.rtt.rto {
+		return
+	}
+	restart := uint32(e.tun.InitCwnd) * t.effMSS()
+	if t.cc.Cwnd > restart {
+		e.root.mib.IdleRestarts++
+		t.cc.OnIdle(restart)
+	}
+}
+
+// retransmit sends the first segment of the lost octets [left, right) again.
+func (e *Engine) retransmit(t *TCB, now vtime.Time, left, right seq.Num, out *Output) {
+	s := &t.snd
+	n := min(uint32(right-left), t.effMSS())
+	flags := wire.ACK
+	end := left.Add(n)
+	data := n
+	if t.flags&flagFinSent != 0 && end == s.nxt {
+		flags |= wire.FIN
+		data--
+	}
+	if end == s.nxt {
+		flags |= wire.PSH
+	}
+	e.appendSegment(t, now, flags, left, data, out)
+	t.sentOctets(n)
+	t.rec.highRxt = end
+	t.rtt.timedAt = vtime.Never
+	t.stats.rexmtSegs++
+	t.stats.rexmtOctets += uint64(data)
+	e.root.mib.RetransSegs++
+	e.root.mib.RetransOctets += uint64(data)
+	if t.deadline[TimerRexmt] == vtime.Never {
+		e.armRexmt(t, now)
+	}
+}
+
+// txAdd gives t the jobs p and puts it on the transmit list.
+func (e *Engine) txAdd(t *TCB, p pending) {
+	t.pend |= p
+	if t.flags&flagQueued != 0 {
+		return
+	}
+	r := e.root
+	t.flags |= flagQueued
+	t.txNext, t.txPrev = 0, r.txTail
+	if r.txTail != 0 {
+		e.conns[r.txTail].txNext = t.self
+	} else {
+		r.txHead = t.self
+	}
+	r.txTail = t.self
+}
+
+// txRemove takes t off the transmit list, if it is on it.
+func (e *Engine) txRemove(t *TCB) {
+	if t.flags&flagQueued == 0 {
+		return
+	}
+	r := e.root
+	t.flags &^= flagQueued
+	if t.txPrev != 0 {
+		e.conns[t.txPrev].txNext = t.txNext
+	} else {
+		r.txHead = t.txNext
+	}
+	if t.txNext != 0 {
+		e.conns[t.txNext].txPrev = t.txPrev
+	} else {
+		r.txTail = t.txPrev
+	}
+	t.txNext, t.txPrev = 0, 0
+}
+
+// txRotate moves t to the end of the transmit list.
+func (e *Engine) txRotate(t *TCB) {
+	e.txRemove(t)
+	e.txAdd(t, 0)
+}

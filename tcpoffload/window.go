@@ -1,0 +1,113 @@
+package tcpoffload
+
+// Receive window (RFC 9293 §3.8.6), receiver SWS avoidance (§3.8.6.2.2), and how the receive limit
+// follows the program.
+
+import (
+	"opentoe/tcpoffload/seq"
+	"opentoe/tcpoffload/vtime"
+	"opentoe/tcpoffload/wire"
+)
+
+// rcvPos returns the stream position that RCV.NXT stands at.
+func (t *TCB) rcvPos() uint64 {
+	p := t.rcv.nxt64 - 1
+	if t.flags&flagFinRcvd != 0 {
+		p--
+	}
+	return p
+}
+
+// unread returns how many octets are in order and not read.
+func (t *TCB) unread() uint32 { return uint32(t.rcvPos() - t.rcv.read) }
+
+// freeSpace returns the octets that the receive stream can still take after RCV.NXT.
+func freeSpace(limit, unread uint32) uint32 { return limit - min(limit, unread) }
+
+// edgeFor returns the right edge that free octets allow, as the window field can express it.
+func edgeFor(nxt seq.Num, free uint32, wscale uint8) seq.Num {
+	w := min(free>>wscale, 65535) << wscale
+	return nxt.Add(w)
+}
+
+// swsStep returns by how much the right edge has to advance to be worth telling.
+func swsStep(limit, mss uint32) uint32 { return min(limit/2, mss) }
+
+// window moves the advertised right edge as far as it should go and returns the window field. The
+// edge is never moved back: octets before it may arrive even if the field, which is rounded down to
+// the scale, no longer covers them (RFC 7323 §2.4).
+func (t *TCB) window() uint16 {
+	v := &t.rcv
+	edge := edgeFor(v.nxt, freeSpace(v.limit, t.unread()), v.wscale)
+	if edge.Sub(v.adv) >= int32(swsStep(v.limit, uint32(v.maxSeg))) {
+		v.adv = edge
+	}
+	return uint16(min(uint32(v.adv-v.nxt)>>v.wscale, 65535))
+}
+
+// windowGrew reports whether the program has read so much that the peer should hear of it without
+// waiting for data to acknowledge: two segments and a quarter of the limit, or half of it, or two
+// segments after the window was nearly shut.
+func (t *TCB) windowGrew() bool {
+	v := &t.rcv
+	gain := edgeFor(v.nxt, freeSpace(v.limit, t.unread()), v.wscale).Sub(v.adv)
+	if gain <= 0 {
+		return false
+	}
+	g := uint32(gain)
+	if g >= v.limit/2 {
+		return true
+	}
+	return g >= 2*uint32(v.maxSeg) && (g >= v.limit/4 || uint32(v.adv-v.nxt) <= v.limit/8)
+}
+
+// updateSendWindow takes SND.WND from an acceptable segment (RFC 9293 §3.10.7.4, fifth step). The
+// test on WL1 and WL2 keeps old segments from shutting the window.
+func (t *TCB) updateSendWindow(seg *Segment) {
+	s := &t.snd
+	if seg.Ack.LT(s.una) || seg.Flags.Has(wire.SYN) {
+		return // the window of a SYN is not scaled, and taken by established
+	}
+	if s.wl1.LT(seg.Seq) || s.wl1 == seg.Seq && s.wl2.LEQ(seg.Ack) {
+		s.wnd = uint32(seg.Wnd) << s.wscale
+		s.wl1, s.wl2 = seg.Seq, seg.Ack
+		s.wndMax = max(s.wndMax, s.wnd)
+	}
+}
+
+// rcvRTTArrive measures the time that a window takes to arrive: the receiver's idea of the round
+// trip, too large if the sender is not limited by the window, never too small.
+func (t *TCB) rcvRTTArrive(now vtime.Time) {
+	v := &t.rcvTune
+	if t.rcv.nxt.LT(v.seq) && v.seqAt != 0 {
+		return
+	}
+	if v.seqAt != 0 {
+		sample := now.Sub(v.seqAt)
+		if v.rtt == 0 || sample < v.rtt {
+			v.rtt = sample
+		} else {
+			v.rtt += (sample - v.rtt) / 8
+		}
+	}
+	v.seq, v.seqAt = t.rcv.adv, now
+}
+
+// tuneReceive raises the receive limit when the program read more in the last round trip than in
+// any before: four times that amount lets a sender in slow start double twice before it is told.
+func (t *TCB) tuneReceive(now vtime.Time, most uint32) {
+	v := &t.rcvTune
+	rtt := v.rtt
+	if rtt == 0 {
+		rtt = t.rtt.srtt
+	}
+	if rtt == 0 || now.Sub(v.at) < rtt {
+		return
+	}
+	copied := uint32(min(t.rcv.read-v.read, maxRcvBuf/4))
+	v.at, v.read = now, t.rcv.read
+	if copied > v.most {
+		v.most = copied
+		t.rcv.limit = max(t.rcv.limit, min(4*copied, most))
+	}
+}
