@@ -1,0 +1,123 @@
+package softdev
+
+import (
+	"encoding/hex"
+	"net/netip"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"opentoe/ports"
+	"opentoe/tcpoffload"
+	"opentoe/tcpoffload/wire"
+	"opentoe/toe"
+)
+
+func TestConfigCheck(t *testing.T) {
+	q, _ := newMemWire(t, 8, false)
+	for _, c := range []struct {
+		name   string
+		change func(c *Config)
+		want   string // part of the error, "" for none
+	}{
+		{"sound", func(*Config) {}, ""},
+		{"no name", func(c *Config) { c.Name = "" }, "needs a name"},
+		{"no port", func(c *Config) { c.Port = nil }, "needs a port"},
+		{"no queue", func(c *Config) { c.Queues = nil }, "needs a queue"},
+		{"two queues, no RSS", func(c *Config) { c.Queues = []ports.Queue{q, q} }, "RSS"},
+		{"short key", func(c *Config) { c.RSS = &RSS{Key: make([]byte, 20)} }, "RSS key of 20 octets"},
+		{"descriptors", func(c *Config) { c.WaitFDs = [][]int{{1}, {2}} }, "wait descriptors for 2 workers"},
+		{"processors", func(c *Config) { c.CPUs = []int{0, 1} }, "processors for 2 workers"},
+		{"no connections", func(c *Config) { c.MaxConns = 0 }, "0 connections"},
+		{"too many connections", func(c *Config) { c.MaxConns = 1 << 24 }, "16777216 connections"},
+		{"no listeners", func(c *Config) { c.MaxListeners = 0 }, "0 listeners"},
+		{"time", func(c *Config) { c.Spin = -1 }, "negative"},
+		{"tunable", func(c *Config) { c.Tunables.RTOMin = 0 }, "RTOMin"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			cfg := Config{Name: "toe0", Port: testPort(t, 0, true), Queues: []ports.Queue{q},
+				MaxConns: 4, MaxListeners: 4, Tunables: tcpoffload.DefaultTunables()}
+			c.change(&cfg)
+			d, err := New(cfg)
+			if c.want == "" {
+				require.NoError(t, err)
+				require.NoError(t, d.Close())
+				require.NoError(t, d.Close())
+				return
+			}
+			require.ErrorContains(t, err, c.want)
+		})
+	}
+}
+
+// The vectors of Microsoft's "Verifying the RSS Hash Calculation".
+func TestToeplitz(t *testing.T) {
+	key, err := hex.DecodeString("6d5a56da255b0ec24167253d43a38fb0d0ca2bcbae7b30b477cb2da38030f20c6a42b73bbeac01fa")
+	require.NoError(t, err)
+	const queues = 1 << 16
+	for _, c := range []struct {
+		remote, local string
+		want          uint32
+	}{
+		{"66.9.149.187:2794", "161.142.100.80:1766", 0x51ccc178},
+		{"199.92.111.2:14230", "65.69.140.83:4739", 0xc626b0ea},
+		{"24.19.198.95:12898", "12.22.207.184:38024", 0x5c2b394a},
+		{"[3ffe:2501:200:1fff::7]:2794", "[3ffe:2501:200:3::1]:1766", 0x40207d3d},
+		{"[3ffe:501:8::260:97ff:fe40:efab]:14230", "[ff02::1]:4739", 0xdde51bbf},
+	} {
+		r, l := netip.MustParseAddrPort(c.remote), netip.MustParseAddrPort(c.local)
+		f := wire.Flow{Remote: wire.AddrFrom(r.Addr()), RemotePort: r.Port(),
+			Local: wire.AddrFrom(l.Addr()), LocalPort: l.Port()}
+		rss := RSS{Key: key}
+		require.Equal(t, int(c.want%queues), rss.queueOf(&f, queues), c.remote)
+		rss.Table = []uint16{3, 2, 1, 0}
+		require.Equal(t, int(3-c.want%4), rss.queueOf(&f, 4))
+	}
+}
+
+func TestSteerConnect(t *testing.T) {
+	a, _ := newMemWire(t, 8, false)
+	b, _ := newMemWire(t, 8, false)
+	port, err := ports.New(ports.Config{Name: "p", MAC: macs[0], MTU: 1500, Workers: 2,
+		Addresses: []netip.Prefix{netip.PrefixFrom(addr4[0], 24)}})
+	require.NoError(t, err)
+	key := make([]byte, 40)
+	for i := range key {
+		key[i] = byte(i * 37)
+	}
+	d, err := New(Config{Name: "toe0", Port: port, Queues: []ports.Queue{a, b}, RSS: &RSS{Key: key},
+		MaxConns: 5, MaxListeners: 4, Tunables: tcpoffload.DefaultTunables()})
+	require.NoError(t, err)
+	defer d.Close()
+	require.Equal(t, 6, d.Info().MaxConns, "the same number on each worker")
+	seen := map[int]int{}
+	for i := range uint16(100) {
+		f := wire.Flow{Local: wire.AddrFrom(addr4[0]), Remote: wire.AddrFrom(addr4[1]), LocalPort: 1000 + i, RemotePort: 80}
+		w := d.SteerConnect(&f)
+		f.Local = wire.Addr{}
+		require.Equal(t, w, d.SteerConnect(&f), "an open local address is ours")
+		seen[w]++
+	}
+	require.Len(t, seen, 2)
+	require.Greater(t, min(seen[0], seen[1]), 20)
+	for i, w := range d.workers {
+		tid := w.tid(tcpoffload.Handle(9<<32 | 5))
+		got, h := d.owner(tid)
+		require.Same(t, d.workers[i], got)
+		require.Equal(t, tcpoffload.Handle(9<<32|5), h)
+	}
+	_, reason := d.Connect(2, &toe.ConnectRequest{})
+	require.Equal(t, toe.ReasonInvalid, reason)
+}
+
+func TestNames(t *testing.T) {
+	seen := map[string]bool{}
+	for r := range NumDrops {
+		require.False(t, seen[r.String()])
+		seen[r.String()] = true
+	}
+	require.False(t, seen["unknown"])
+	require.Equal(t, "unknown", NumDrops.String())
+	require.Equal(t, "adaptive", Adaptive.String())
+	require.Equal(t, "busy", Busy.String())
+}

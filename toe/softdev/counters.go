@@ -1,0 +1,100 @@
+package softdev
+
+import (
+	"opentoe/tcpoffload"
+	"opentoe/tcpoffload/vtime"
+	"opentoe/tcpoffload/wire"
+)
+
+// Drop says why the device itself discarded a frame or segment. What the parser and the engine
+// discard is counted under wire.Verdict and tcpoffload.DropReason.
+type Drop uint8
+
+// The reasons.
+const (
+	DropDeviceChecksum  Drop = iota // received: the port found a checksum wrong
+	DropNotOurMAC                   // received: TCP in a frame for another station, or a broadcast
+	DropNotOurAddress               // received: TCP for an address that the port does not have
+	DropUnknownProtocol             // received: neither TCP nor anything the responder answers
+	DropNoRoute                     // received: the sender is not reached through the port
+	DropNoSpace                     // received: no room for the payload; the peer sends it again
+	DropNoFrame                     // to send: the driver had no buffer
+	DropFetch                       // to send: the program's octets could not be had
+	DropOversize                    // to send: the segment does not fit in the driver's buffer
+	NumDrops
+)
+
+// String returns the name under which the reason is counted.
+func (r Drop) String() string {
+	switch r {
+	case DropDeviceChecksum:
+		return "device-checksum"
+	case DropNotOurMAC:
+		return "not-our-mac"
+	case DropNotOurAddress:
+		return "not-our-address"
+	case DropUnknownProtocol:
+		return "unknown-protocol"
+	case DropNoRoute:
+		return "no-route"
+	case DropNoSpace:
+		return "no-space"
+	case DropNoFrame:
+		return "no-frame"
+	case DropFetch:
+		return "fetch"
+	case DropOversize:
+		return "oversize"
+	}
+	return "unknown"
+}
+
+// Counters are one worker's figures since it was made. They only grow.
+type Counters struct {
+	Iterations         uint64
+	Busy, Idle, Asleep vtime.Duration // sums to the time since Attach
+	Sleeps             uint64         // times blocked
+	Wakes              uint64         // times a descriptor ended it, not the timeout
+
+	RxFrames, RxOctets uint64
+	TxFrames, TxOctets uint64
+	TxRefused          uint64 // frames that the port did not take
+	TxStalls           uint64 // iterations that could not send for want of frames
+	BadOptions         uint64 // segments with a malformed option list
+	PassEstablished    uint64 // connections given to the socket layer
+	PassRefused        uint64 // connections that it refused
+
+	Verdicts [wire.NumVerdicts]uint64 // received frames by what the parser made of them
+	Drops    [NumDrops]uint64
+}
+
+// drop counts one discarded frame or segment.
+func (w *worker) drop(r Drop) { w.count.Drops[r]++ }
+
+// Snapshot is everything one worker counts, taken at one instant between two iterations.
+type Snapshot struct {
+	Now vtime.Time
+	Counters
+	MIB         tcpoffload.MIB
+	EngineDrops [tcpoffload.NumDropReasons]uint64
+}
+
+// Snapshot asks worker i for its counters. It waits for the worker; once the device is detached it
+// returns the last values. Not for workers.
+func (d *Device) Snapshot(i int) (Snapshot, error) {
+	w, err := d.worker(i)
+	if err != nil {
+		return Snapshot{}, err
+	}
+	var s Snapshot
+	take := func(now vtime.Time) {
+		s = Snapshot{Now: now, Counters: w.count, MIB: *w.eng.MIB(), EngineDrops: *w.eng.Drops()}
+	}
+	d.mu.Lock() // holds off Attach and Detach
+	defer d.mu.Unlock()
+	if !d.attached {
+		take(w.now)
+		return s, nil
+	}
+	return s, d.Do(i, take)
+}

@@ -1,0 +1,206 @@
+package softdev
+
+import (
+	"crypto/rand"
+	"encoding/binary"
+	"fmt"
+	"sync"
+	"sync/atomic"
+
+	"opentoe/ports"
+	"opentoe/tcpoffload"
+	"opentoe/toe"
+)
+
+// Device is a software TOE. Its methods may be called from any goroutine unless marked [worker].
+type Device struct {
+	toe.BaseDevice // L2Update, RouteRedirect, PMTUUpdate: the port has no kernel beside it yet
+
+	cfg     Config
+	port    *ports.Port
+	info    toe.Info
+	workers []*worker
+
+	taps atomic.Pointer[[]toe.Tap] // nil when nobody listens
+
+	mu       sync.Mutex // serialises Attach, Detach and Close
+	attached bool
+	closed   bool
+	running  sync.WaitGroup // worker threads
+}
+
+var _ toe.Device = (*Device)(nil)
+
+// New validates cfg and builds the device with all of its memory. Nothing runs until Attach. The
+// caller keeps cfg's port, queues and descriptors and closes them after the device.
+func New(cfg Config) (*Device, error) {
+	if err := cfg.check(); err != nil {
+		return nil, err
+	}
+	now, err := monotonic()
+	if err != nil {
+		return nil, fmt.Errorf("softdev: %s: clock: %w", cfg.Name, err)
+	}
+	d := &Device{cfg: cfg, port: cfg.Port}
+	d.info = toe.Info{
+		Type:     "softdev",
+		Workers:  len(cfg.Queues),
+		MaxConns: cfg.connsPerWorker() * len(cfg.Queues),
+		MTU:      cfg.Port.MTU(),
+		MAC:      cfg.Port.MAC(),
+		Prefixes: cfg.Port.Prefixes(),
+	}
+	for i := range cfg.Queues {
+		w, err := newWorker(d, i, now)
+		if err != nil {
+			d.Close()
+			return nil, fmt.Errorf("softdev: %s: worker %d: %w", cfg.Name, i, err)
+		}
+		d.workers = append(d.workers, w)
+	}
+	return d, nil
+}
+
+// newEngine builds one worker's engine with secrets of its own.
+func newEngine(cfg *Config) (*tcpoffload.Engine, error) {
+	var secret [24]byte
+	if _, err := rand.Read(secret[:]); err != nil {
+		return nil, err
+	}
+	return tcpoffload.New(tcpoffload.Config{
+		Memory:   tcpoffload.NewMemory(cfg.connsPerWorker(), cfg.MaxListeners),
+		Tunables: cfg.Tunables,
+		ISNKey:   [16]byte(secret[:16]),
+		Seed:     binary.NativeEndian.Uint64(secret[16:]),
+		MTU:      cfg.Port.MTU(),
+	})
+}
+
+// Name returns the device's name.
+func (d *Device) Name() string { return d.cfg.Name }
+
+// Info describes the device.
+func (d *Device) Info() toe.Info { return d.info }
+
+// Attach starts the workers. It fails, with none running, when one of them cannot set up its
+// thread.
+func (d *Device) Attach(up toe.UpperLayer) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.attached || d.closed {
+		return fmt.Errorf("softdev: %s: attach: %w", d.cfg.Name, toe.ErrBusy)
+	}
+	var failed error
+	for _, w := range d.workers {
+		ready := make(chan error, 1)
+		d.running.Go(func() { w.main(up, ready) })
+		if err := <-ready; err != nil && failed == nil {
+			failed = fmt.Errorf("softdev: %s: worker %d: %w", d.cfg.Name, w.id, err)
+		}
+	}
+	d.attached = true
+	if failed != nil {
+		d.stop()
+	}
+	return failed
+}
+
+// Detach resets every connection, stops the listeners and ends the workers.
+func (d *Device) Detach() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !d.attached {
+		return fmt.Errorf("softdev: %s: detach: %w", d.cfg.Name, toe.ErrDetached)
+	}
+	d.stop()
+	return nil
+}
+
+// stop ends the workers that run and waits for them. Precondition: mu is held, attached.
+func (d *Device) stop() {
+	for i, w := range d.workers {
+		d.Post(i, w.shutDown) // fails only for one that never ran
+	}
+	d.running.Wait()
+	d.attached = false
+}
+
+// Close gives the device's descriptors back. Precondition: it is not attached. A closed device
+// cannot be attached again.
+func (d *Device) Close() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.attached {
+		return fmt.Errorf("softdev: %s: close: %w", d.cfg.Name, toe.ErrBusy)
+	}
+	if !d.closed {
+		for _, w := range d.workers {
+			w.waiter.close()
+		}
+		d.closed = true
+	}
+	return nil
+}
+
+// worker returns worker w.
+func (d *Device) worker(w int) (*worker, error) {
+	if w < 0 || w >= len(d.workers) {
+		return nil, fmt.Errorf("softdev: %s: no worker %d: %w", d.cfg.Name, w, toe.ErrInvalid)
+	}
+	return d.workers[w], nil
+}
+
+// AddWakeFD makes edges on fd end worker w's sleep.
+func (d *Device) AddWakeFD(w, fd int) error {
+	wk, err := d.worker(w)
+	if err != nil {
+		return err
+	}
+	return wk.waiter.add(fd, wakeEdge)
+}
+
+// RemoveWakeFD undoes AddWakeFD; call it before fd is closed.
+func (d *Device) RemoveWakeFD(w, fd int) error {
+	wk, err := d.worker(w)
+	if err != nil {
+		return err
+	}
+	return wk.waiter.remove(fd)
+}
+
+// SetTaps replaces the sniffers. A worker notices with its next burst.
+func (d *Device) SetTaps(taps ...toe.Tap) {
+	if len(taps) == 0 {
+		d.taps.Store(nil)
+		return
+	}
+	d.taps.Store(&taps)
+}
+
+// CanOffload gives a preliminary answer without asking a worker.
+func (d *Device) CanOffload(r *toe.ConnectRequest) toe.Reason {
+	f := &r.Flow
+	switch {
+	case f.RemotePort == 0 || f.Remote.IsUnspecified():
+		return toe.ReasonInvalid
+	case f.Remote.Netip().IsLoopback() || d.port.Owns(f.Remote):
+		return toe.ReasonLoopback
+	case !f.Local.IsUnspecified() && !d.port.Owns(f.Local):
+		return toe.ReasonLocalAddr
+	case !d.port.Routed(f.Remote):
+		return toe.ReasonNoRoute
+	case d.full():
+		return toe.ReasonTableFull
+	}
+	return toe.Offloaded
+}
+
+// full reports whether every worker's table was full a moment ago.
+func (d *Device) full() bool {
+	for _, w := range d.workers {
+		if w.live.Load() < int64(d.cfg.connsPerWorker()) {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,50 @@
+package softdev
+
+import "time"
+
+// Limits of the package: what is bounded, by how much, and what happens at the bound.
+const (
+	// maxWorkers bounds Config.Queues: a TID has eight bits for its worker. New refuses more.
+	maxWorkers = 1 << tidWorkerBits
+
+	// maxConnsPerWorker is what the remaining index bits of a TID can name. New refuses more.
+	maxConnsPerWorker = 1<<tidWorkerShift - 1
+
+	// segsCap is how many segments the engine may put out before frames are built of them.
+	segsCap = 64
+
+	// actionsCap is the first size of the action list; a burst of calls may grow it.
+	actionsCap = 256
+
+	// txBudget is how many segments one iteration sends at most, so that a long send queue does
+	// not keep the worker from receiving. The rest is sent in the next iteration.
+	txBudget = 256
+
+	// expireRounds is how often one iteration asks the engine for expired timers. The rest expire
+	// in the next iteration.
+	expireRounds = 4
+
+	// maxMailbox is how many posted functions may wait for one worker; Post refuses more.
+	maxMailbox = 1 << 16
+
+	// minOpens is how many active opens a worker remembers before it looks which have ended.
+	minOpens = 64
+
+	// confirmEvery is how many acknowledgements lie between two confirmations that the neighbour
+	// of the last one is reachable (RFC 4861 §7.3.1). A busy flow confirms often enough to make
+	// probes needless; an idle one costs a probe now and then.
+	confirmEvery = 64
+
+	// wakeEvents is how many descriptors one wake-up takes note of; more remain ready.
+	wakeEvents = 16
+
+	// defaultSpin is how long an adaptive worker polls idle before it sleeps: longer than a
+	// client needs to answer on the other core, short against a scheduler tick.
+	defaultSpin = 50 * time.Microsecond
+
+	// defaultPollInterval bounds the sleep of a worker whose port cannot wake it.
+	defaultPollInterval = 100 * time.Microsecond
+)
+
+// defaultTTL is the TTL and hop limit of what the device sends (RFC 1700, RFC 9293 MUST-49).
+const defaultTTL = 64

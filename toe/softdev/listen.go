@@ -1,0 +1,83 @@
+package softdev
+
+import (
+	"opentoe/tcpoffload"
+	"opentoe/tcpoffload/vtime"
+	"opentoe/tcpoffload/wire"
+	"opentoe/toe"
+)
+
+// ListenStart answers SYNs for l on every worker, or on none.
+func (d *Device) ListenStart(l *toe.Listener) toe.Reason {
+	switch {
+	case l.ID == 0 || l.Port == 0:
+		return toe.ReasonInvalid
+	case !l.Addr.IsUnspecified() && !d.port.Owns(l.Addr):
+		return toe.ReasonLocalAddr
+	}
+	for i, w := range d.workers {
+		reason := toe.ReasonNoDevice // unless the worker says otherwise
+		_ = d.Do(i, func(vtime.Time) { reason = w.listen(l) })
+		if reason != toe.Offloaded {
+			for j, started := range d.workers[:i] {
+				_ = d.Do(j, func(vtime.Time) { started.unlisten(l.ID) })
+			}
+			return reason
+		}
+	}
+	return toe.Offloaded
+}
+
+// ListenStop ends a listener on every worker; an unknown id is ignored.
+func (d *Device) ListenStop(id toe.ListenID) {
+	for i, w := range d.workers {
+		_ = d.Do(i, func(vtime.Time) { w.unlisten(id) }) // a worker that does not run does not listen
+	}
+}
+
+// Accepted says that the program took n connections off a listener's accept queue. [worker]
+func (d *Device) Accepted(i int, id toe.ListenID, n int) {
+	if w, err := d.worker(i); err == nil {
+		w.accepted(id, n)
+	}
+}
+
+// listen starts l on this worker's engine.
+func (w *worker) listen(l *toe.Listener) toe.Reason {
+	if w.listeners[l.ID] != 0 {
+		return toe.ReasonInUse
+	}
+	c := tcpoffload.Call{
+		Kind:   tcpoffload.CallListen,
+		Flow:   wire.Flow{Local: l.Addr, LocalPort: l.Port},
+		V6Only: l.V6 && l.V6Only,
+		Value:  int64(max(1, l.Backlog)),
+		Cookie: uint64(l.ID),
+		Opt:    engineOptions(&l.Opt),
+	}
+	if l.Addr.IsUnspecified() {
+		// The engine tells the wildcards apart by their family.
+		c.Flow.Local = wire.Addr{}
+		if !l.V6 {
+			c.Flow.Local = wire.AddrFrom4([4]byte{})
+		}
+	}
+	if reason := reasonOf(w.call(&c)); reason != toe.Offloaded {
+		return reason
+	}
+	w.listeners[l.ID] = c.Listener
+	return toe.Offloaded
+}
+
+// unlisten ends listener id on this worker; the engine resets its half-open connections.
+func (w *worker) unlisten(id toe.ListenID) {
+	w.call(&tcpoffload.Call{Kind: tcpoffload.CallUnlisten, Listener: w.listeners[id]})
+	delete(w.listeners, id)
+}
+
+// accepted makes room in a listener's backlog.
+func (w *worker) accepted(id toe.ListenID, n int) {
+	w.call(&tcpoffload.Call{
+		Kind: tcpoffload.CallAccepted, Listener: w.listeners[id], Value: int64(n),
+	})
+}

@@ -1,0 +1,124 @@
+package softdev
+
+import (
+	"opentoe/pmd/frame"
+	"opentoe/tcpoffload"
+	"opentoe/tcpoffload/wire"
+	"opentoe/toe"
+)
+
+// receive takes a burst off the queue and returns how many frames it had.
+func (w *worker) receive() int {
+	n := w.queue.Receive(&w.rx)
+	if n == 0 {
+		return 0
+	}
+	w.tap(toe.Receive, &w.rx)
+	w.count.RxFrames += uint64(n)
+	for i := range n {
+		w.input(w.rx.At(i))
+	}
+	w.queue.Free(&w.rx)
+	w.emit()
+	return n
+}
+
+// tap shows a burst to the sniffers.
+func (w *worker) tap(dir toe.Direction, b *frame.Burst) {
+	taps := w.dev.taps.Load()
+	if taps == nil {
+		return
+	}
+	for _, t := range *taps {
+		t.Tap(w.id, dir, w.now, b.Frames())
+	}
+}
+
+// input gives one frame to the engine, to the responder, or to a drop counter.
+func (w *worker) input(f *frame.Frame) {
+	w.count.RxOctets += uint64(len(f.Data))
+	if f.Flags&(frame.RxIPCsumBad|frame.RxL4CsumBad) != 0 {
+		w.drop(DropDeviceChecksum)
+		return
+	}
+	p := &w.pkt
+	v := wire.Parse(f.Data, f.Flags&frame.RxIPCsumGood != 0, f.Flags&frame.RxL4CsumGood != 0, p)
+	w.count.Verdicts[v]++
+	if v != wire.VerdictTCP {
+		if v == wire.VerdictOther {
+			w.other(f)
+		}
+		return
+	}
+	if p.BadOptions {
+		w.count.BadOptions++
+	}
+	if p.DstMAC != w.hdr.SrcMAC {
+		w.drop(DropNotOurMAC)
+		return
+	}
+	if !w.dev.port.Owns(p.Flow.Local) {
+		w.drop(DropNotOurAddress)
+		return
+	}
+	w.arrive(p, f.Data[p.PayloadOff:p.PayloadOff+p.PayloadLen])
+}
+
+// other hands a frame that is not for the engine to the built-in responder (ARP, ND, ICMP).
+func (w *worker) other(f *frame.Frame) {
+	w.makeRoom(1)
+	if !w.host.Input(w.now, f, w.queue, &w.tx) {
+		w.drop(DropUnknownProtocol)
+	}
+}
+
+// arrive gives a sound segment for us to the engine. Space for its payload is reserved first: what
+// the engine accepts it also acknowledges, and then it must be in place.
+func (w *worker) arrive(p *wire.Packet, payload []byte) {
+	h, known := w.eng.Lookup(&p.Flow)
+	s := &w.seg
+	*s = tcpoffload.Segment{
+		Flow: p.Flow, Seq: p.Seq, Ack: p.Ack, Len: uint32(len(payload)),
+		Wnd: p.Wnd, Urg: p.Urg, Flags: p.Flags, CE: p.CE, Opt: p.Opt,
+	}
+	if !known {
+		hop, ok := w.host.NextHop(p.Flow.Remote)
+		if !ok {
+			w.drop(DropNoRoute)
+			return
+		}
+		s.NextHop = hop
+	}
+	if known && len(payload) > 0 {
+		cookie, _ := w.eng.Cookie(h)
+		if cookie == 0 {
+			// A half-open connection has no socket yet and so no space: its payload can be taken
+			// only after the acknowledgement in the same segment has made it a connection.
+			if cookie = w.completeOpen(h); cookie == 0 {
+				return
+			}
+		}
+		if !w.up.Reserve(toe.SockID(cookie), uint32(len(payload))) {
+			w.drop(DropNoSpace)
+			return
+		}
+	}
+	w.eng.Arrive(w.now, s, &w.out)
+	if len(w.out.Actions) > 0 {
+		w.act(payload)
+	}
+	w.makeSegRoom()
+}
+
+// completeOpen presents the segment in w.seg to the half-open connection h without its payload and
+// FIN, and returns the cookie that the connection has afterwards, or zero.
+func (w *worker) completeOpen(h tcpoffload.Handle) uint64 {
+	ack := w.seg
+	ack.Len = 0
+	ack.Flags &^= wire.FIN | wire.PSH | wire.URG
+	w.eng.Arrive(w.now, &ack, &w.out)
+	w.act(nil)
+	w.makeSegRoom()
+	cookie, _ := w.eng.Cookie(h)
+	return cookie
+}

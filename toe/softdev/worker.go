@@ -1,0 +1,219 @@
+package softdev
+
+import (
+	"fmt"
+	"runtime"
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+
+	"opentoe/pmd/frame"
+	"opentoe/ports"
+	"opentoe/tcpoffload"
+	"opentoe/tcpoffload/vtime"
+	"opentoe/tcpoffload/wire"
+	"opentoe/toe"
+)
+
+// worker is one thread with its queue, engine and connections. Everything but mail and waiter is
+// used by that thread alone.
+type worker struct {
+	id    int
+	dev   *Device
+	up    toe.UpperLayer // while attached
+	eng   *tcpoffload.Engine
+	host  *ports.Host
+	queue ports.Queue
+	clock clock
+
+	now      vtime.Time // the iteration's instant
+	lastWork vtime.Time // when an iteration last did something
+	busy     bool       // the iteration before this one did
+	stopping bool
+
+	out   tcpoffload.Output
+	rx    frame.Burst // being processed
+	tx    frame.Burst // complete, about to be sent
+	blank frame.Burst // empty frames for sending, taken from the end
+	hdr   wire.Header // its MACs and TTL are constant
+	pkt   wire.Packet
+	seg   tcpoffload.Segment
+	info  tcpoffload.Info // scratch
+	conn  toe.ConnInfo    // scratch
+
+	listeners map[toe.ListenID]tcpoffload.ListenerID
+	opens     opens
+	acks      uint // ActAcked seen, for confirmations
+	count     Counters
+	live      atomic.Int64 // connections, for CanOffload on other threads
+
+	mail   mailbox
+	waiter *waiter
+}
+
+func newWorker(d *Device, id int, now clock) (*worker, error) {
+	eng, err := newEngine(&d.cfg)
+	if err != nil {
+		return nil, err
+	}
+	var fds []int
+	if len(d.cfg.WaitFDs) > 0 {
+		fds = d.cfg.WaitFDs[id]
+	}
+	wait, err := newWaiter(fds, vtime.Duration(d.cfg.PollInterval))
+	if err != nil {
+		return nil, err
+	}
+	return &worker{
+		id:        id,
+		dev:       d,
+		eng:       eng,
+		host:      d.port.Host(id),
+		queue:     d.cfg.Queues[id],
+		clock:     now,
+		now:       now(),
+		out:       *tcpoffload.NewOutput(segsCap, actionsCap),
+		hdr:       wire.Header{SrcMAC: d.port.MAC(), TTL: defaultTTL, DF: true},
+		listeners: make(map[toe.ListenID]tcpoffload.ListenerID),
+		waiter:    wait,
+	}, nil
+}
+
+// main is the worker's thread. It reports on ready whether the thread could be set up, then runs
+// until shutDown. The OS thread ends with it, because its affinity must not leak to other goroutines.
+func (w *worker) main(up toe.UpperLayer, ready chan<- error) {
+	runtime.LockOSThread()
+	if err := w.setUpThread(); err != nil {
+		ready <- err
+		return
+	}
+	w.up = up
+	w.stopping = false
+	w.now = max(w.now, w.clock())
+	w.lastWork = w.now
+	w.mail.start()
+	ready <- nil
+	w.loop()
+	w.mail.finish(w.now)
+}
+
+// setUpThread pins the thread, makes its timeouts exact and lets the driver know it.
+func (w *worker) setUpThread() error {
+	cfg := &w.dev.cfg
+	if len(cfg.CPUs) > 0 && cfg.CPUs[w.id] >= 0 {
+		var set unix.CPUSet
+		set.Set(cfg.CPUs[w.id])
+		if err := unix.SchedSetaffinity(0, &set); err != nil {
+			return fmt.Errorf("pin to processor %d: %w", cfg.CPUs[w.id], err)
+		}
+	}
+	// The default slack of 50 µs would delay every timed wake-up. Not fatal where it is forbidden.
+	_ = unix.Prctl(unix.PR_SET_TIMERSLACK, 1, 0, 0, 0)
+	if cfg.RegisterThread != nil {
+		if err := cfg.RegisterThread(); err != nil {
+			return fmt.Errorf("register thread with the driver: %w", err)
+		}
+	}
+	return nil
+}
+
+// loop polls until the worker is told to stop, and sleeps when that pays.
+func (w *worker) loop() {
+	spin := vtime.Duration(w.dev.cfg.Spin)
+	adaptive := w.dev.cfg.Poll == Adaptive
+	for !w.stopping {
+		w.tick()
+		w.busy = w.iterate() > 0
+		if w.busy {
+			w.lastWork = w.now
+		} else if adaptive && w.now.Sub(w.lastWork) >= spin && !w.stopping {
+			w.sleep()
+		}
+	}
+}
+
+// tick reads the clock, once per iteration, and books the time that the iteration before took.
+// The clock never goes back; the engine relies on it.
+func (w *worker) tick() {
+	now := max(w.clock(), w.now)
+	if w.busy {
+		w.count.Busy += now.Sub(w.now)
+	} else {
+		w.count.Idle += now.Sub(w.now)
+	}
+	w.now = now
+}
+
+// iterate does everything there is to do at the instant w.now and returns how much that was:
+// frames, messages and functions. The order is the package's contract.
+func (w *worker) iterate() int {
+	w.count.Iterations++
+	work := w.mail.run(w.now)
+	if w.stopping {
+		return work
+	}
+	work += w.up.Poll(w.id, w.now)
+	w.settle() // the effects of calls
+	work += w.receive()
+	w.expire()
+	work += w.transmit()
+	w.flush()
+	if n := int64(w.eng.Conns()); n != w.live.Load() {
+		w.live.Store(n)
+	}
+	return work
+}
+
+// expire lets the engine and the next hops act on time that has passed.
+func (w *worker) expire() {
+	for range expireRounds {
+		if w.now.Before(w.eng.NextDeadline()) {
+			break
+		}
+		w.eng.Expire(w.now, &w.out)
+		w.settle()
+	}
+	for _, hop := range w.host.Expire(w.now, w.queue, &w.tx) {
+		w.hopFailed(hop)
+	}
+}
+
+// nextDeadline is when the worker has to act even if nothing arrives.
+func (w *worker) nextDeadline() vtime.Time {
+	if w.eng.Pending() {
+		return w.now
+	}
+	return min(w.eng.NextDeadline(), w.host.NextDeadline())
+}
+
+// settle carries out what the engine has put out: upcalls for actions, frames for segments.
+func (w *worker) settle() {
+	if len(w.out.Actions) > 0 {
+		w.act(nil)
+	}
+	if len(w.out.Segs) > 0 {
+		w.emit()
+	}
+}
+
+// shutDown resets every connection, so that no peer waits for one, and ends the loop. [worker]
+func (w *worker) shutDown(vtime.Time) {
+	w.settle()
+	for id := range w.listeners {
+		w.unlisten(id)
+	}
+	for h, ok := w.eng.Next(0); ok; h, ok = w.eng.Next(h.Index() + 1) {
+		cookie, _ := w.eng.Cookie(h)
+		w.abort(h)
+		w.settle()
+		if cookie != 0 {
+			w.up.Notify(toe.SockID(cookie), toe.Event{Kind: toe.EventFinished, End: toe.EndDeviceGone})
+		}
+	}
+	for w.transmit() > 0 { // resets of half-open connections
+	}
+	w.flush()
+	w.host.Close(w.queue)
+	w.queue.Free(&w.blank)
+	w.stopping = true
+}
