@@ -38,3 +38,20 @@ const (
 	// bufferRetry is how long a request waits that found no transmit buffer.
 	bufferRetry = 1 * vtime.Millisecond
 )
+
+// Limits of the mirror.
+const (
+	// defaultRing is the ring between one worker and the mirror, in octets; frames that find it full
+	// are lost to the sniffers and counted.
+	defaultRing, minRing, maxRing = 8 << 20, 256 << 10, 1 << 30
+	// sinkBuffer is what one sink keeps for its writer, twice, in octets. Frames that find it full
+	// are lost to that sink and counted.
+	sinkBuffer = 4 << 20
+	// maxSinks bounds the work per mirrored frame.
+	maxSinks = 16
+	// maxSnapLen is the most that is kept of a frame, in octets: a whole IP packet with its
+	// Ethernet header.
+	maxSnapLen = 65535 + 18
+	// maxFilter is the longest filter program, in instructions (BPF_MAXINSNS).
+	maxFilter = 4096
+)
