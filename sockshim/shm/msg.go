@@ -53,3 +53,15 @@ func (m *Msg) SetProgram(name string) {
 		m.Prog[i] = int8(name[i])
 	}
 }
+
+// Bytes returns the record as it stands in a listener's receive stream.
+func (a Accept) Bytes() (b [SizeofAccept]byte) {
+	binary.NativeEndian.PutUint32(b[0:], a.Slot)
+	binary.NativeEndian.PutUint32(b[4:], a.Gen)
+	return b
+}
+
+// ParseAccept is the inverse of Bytes.
+func ParseAccept(b [SizeofAccept]byte) Accept {
+	return Accept{binary.NativeEndian.Uint32(b[0:]), binary.NativeEndian.Uint32(b[4:])}
+}

@@ -182,12 +182,13 @@ func (r *Region) Close() error {
 	return unix.Munmap(mem)
 }
 
-// Populate touches the header, queues, slots and the first n chunks, so that using them later
-// does not fault. It is best effort.
-func (r *Region) Populate(n int) {
-	meta := len(r.mem) - len(r.chunks)
-	end := meta + min(n, r.Chunks)*ChunkBytes
+// Populate touches the header, the queues, and the first slots and chunks, so that using them
+// later does not fault. It is best effort.
+func (r *Region) Populate(slots, chunks int) {
+	h := r.Geometry.layout()
+	end := h.SlotOff + uint64(min(slots, r.Geometry.Slots))*SizeofSlot
 	_ = unix.Madvise(r.mem[:end], unix.MADV_POPULATE_WRITE)
+	_ = unix.Madvise(r.chunks[:min(chunks, r.Chunks)*ChunkBytes], unix.MADV_POPULATE_WRITE)
 }
 
 // Detached reports whether toed has dropped the region.

@@ -1,0 +1,418 @@
+package server
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+
+	"opentoe/sockshim/shm"
+	"opentoe/tcpoffload/vtime"
+	"opentoe/tcpoffload/wire"
+)
+
+// client is one control connection: a process. Fields without a comment belong to the goroutine
+// that serves it, or are constant after HELLO.
+type client struct {
+	srv     *Server
+	conn    *net.UnixConn
+	cred    unix.Ucred
+	program string
+	l       *layer
+	own     *region
+	wakefds []int // one per worker; the client writes them
+
+	attached []*region // own included; under Server.mu
+	bye      atomic.Bool
+	ended    atomic.Bool
+}
+
+// serveClient answers a client's messages until it hangs up, then cleans up after it.
+func (s *Server) serveClient(conn *net.UnixConn) {
+	defer conn.Close()
+	c := &client{srv: s, conn: conn}
+	if err := c.readCred(); err != nil {
+		s.cfg.Log.Warn("client without credentials", "error", err)
+		return
+	}
+	s.mu.Lock()
+	full := s.closed || len(s.clients) >= s.cfg.Clients
+	if !full {
+		s.clients[c] = struct{}{}
+	}
+	s.mu.Unlock()
+	if full {
+		return // the client sees the end of the connection and stays on the kernel
+	}
+	defer s.clientGone(c)
+	buf, oob := make([]byte, shm.SizeofMsg+1), make([]byte, unix.CmsgSpace(4*shm.MaxMsgFDs))
+	for {
+		n, nc, _, _, err := conn.ReadMsgUnix(buf, oob)
+		if err != nil || n == 0 {
+			return
+		}
+		fds := receivedFDs(oob[:nc])
+		var m shm.Msg
+		if err = m.Decode(buf[:n]); err == nil {
+			err = c.answer(&m, fds)
+		}
+		for _, fd := range fds {
+			unix.Close(fd)
+		}
+		if err != nil {
+			s.cfg.Log.Warn("client dropped", "program", c.program, "pid", c.cred.Pid, "error", err)
+			return
+		}
+		if c.bye.Load() {
+			return
+		}
+	}
+}
+
+func (c *client) readCred() error {
+	raw, err := c.conn.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var cred *unix.Ucred
+	ctlErr := raw.Control(func(fd uintptr) {
+		cred, err = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
+	})
+	if err = errors.Join(ctlErr, err); err != nil {
+		return err
+	}
+	c.cred = *cred
+	return nil
+}
+
+// receivedFDs returns the descriptors that came with a message.
+func receivedFDs(oob []byte) []int {
+	var fds []int
+	msgs, err := unix.ParseSocketControlMessage(oob)
+	if err != nil {
+		return nil
+	}
+	for i := range msgs {
+		if list, err := unix.ParseUnixRights(&msgs[i]); err == nil {
+			fds = append(fds, list...)
+		}
+	}
+	return fds
+}
+
+// answer carries out a request and sends the answer. An error ends the client. It may keep
+// descriptors of fds by setting them to -1.
+func (c *client) answer(m *shm.Msg, fds []int) error {
+	if m.Type == shm.MsgBye {
+		c.bye.Store(true)
+		return nil
+	}
+	var out []int
+	errno := unix.EPROTO
+	switch {
+	case m.Type == shm.MsgHello:
+		out, errno = c.hello(m)
+	case c.own == nil: // nothing else before HELLO
+	case m.Type == shm.MsgAttach:
+		errno = c.attach(m)
+	case m.Type == shm.MsgEQAlloc:
+		errno = c.eqAlloc(m, fds)
+	case m.Type == shm.MsgEQFree:
+		errno = c.eqFree(m)
+	case m.Type == shm.MsgProbe:
+		out, errno = c.probe(m, fds)
+	case m.Type == shm.MsgInfo:
+		errno = c.connInfo(m)
+	}
+	m.Error = int32(errno)
+	b, err := m.Append(make([]byte, 0, shm.SizeofMsg))
+	if err != nil {
+		return err
+	}
+	var oob []byte
+	if len(out) > 0 {
+		oob = unix.UnixRights(out...)
+	}
+	if _, _, err = c.conn.WriteMsgUnix(b, oob, nil); err != nil {
+		return fmt.Errorf("answer: %w", err)
+	}
+	return nil
+}
+
+// hello makes the client's region. Answers EPROTO for another ABI, ENODEV while no device is
+// attached, ENOMEM when there is no memory.
+func (c *client) hello(m *shm.Msg) ([]int, unix.Errno) {
+	if c.own != nil || m.Magic != shm.Magic || m.Abi != shm.ABI {
+		return nil, unix.EPROTO
+	}
+	c.program = m.Program()
+	s := c.srv
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l := s.layer
+	if l == nil {
+		return nil, unix.ENODEV
+	}
+	id := s.freeRegionID()
+	if id == 0 {
+		return nil, unix.ENOMEM
+	}
+	r, err := s.newRegion(l, id, c)
+	if err != nil {
+		s.cfg.Log.Warn("no region for client", "program", c.program, "pid", c.cred.Pid, "error", err)
+		return nil, unix.ENOMEM
+	}
+	s.regions[id] = r
+	c.l, c.own = l, r
+	c.join(r)
+	if err := c.openWakeFDs(); err != nil {
+		s.cfg.Log.Warn("no wake descriptors for client", "program", c.program, "pid", c.cred.Pid, "error", err)
+		return nil, unix.ENOMEM
+	}
+	s.stats.Clients++
+	m.RegionId, m.Magic, m.Abi = id, shm.Magic, shm.ABI
+	if err := m.SetAddrs(addrList(l)); err != nil {
+		return nil, unix.EPROTO
+	}
+	return append([]int{r.fd, l.status.FD()}, c.wakefds...), 0
+}
+
+// freeRegionID returns a number that no region has, used longest ago; 0 when all are taken.
+// Precondition: mu is held.
+func (s *Server) freeRegionID() uint32 {
+	for range maxRegions {
+		s.lastID = s.lastID%maxRegions + 1
+		if s.regions[s.lastID] == nil {
+			return s.lastID
+		}
+	}
+	return 0
+}
+
+func addrList(l *layer) []shm.AddrPrefix {
+	var list []shm.AddrPrefix
+	for _, p := range l.info.Prefixes {
+		bits := p.Bits()
+		if p.Addr().Is4() {
+			bits += 96
+		}
+		list = append(list, shm.AddrPrefix{
+			Addr: wire.AddrFrom(p.Addr()), Prefix: uint32(bits), Mtu: uint32(l.info.MTU),
+		})
+	}
+	return list
+}
+
+// openWakeFDs makes an eventfd for each worker, which the client writes to end the worker's sleep.
+// Each client has its own, so that none can take another's wake-up away.
+func (c *client) openWakeFDs() error {
+	for _, w := range c.l.workers {
+		fd, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
+		if err != nil {
+			return err
+		}
+		c.wakefds = append(c.wakefds, fd)
+		if err := c.l.dev.AddWakeFD(w.id, fd); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// join attaches c to r. Precondition: Server.mu is held.
+func (c *client) join(r *region) {
+	if slices.Contains(c.attached, r) {
+		return
+	}
+	c.attached = append(c.attached, r)
+	r.clients[c] = struct{}{}
+	r.orphan.Store(false)
+	if r == c.own {
+		return
+	}
+	for _, w := range c.l.workers {
+		_ = c.l.dev.Do(w.id, func(vtime.Time) {
+			if from, to := w.share(c.own), w.share(r); from != nil && to != nil {
+				from.names = append(from.names, to)
+			}
+		})
+	}
+}
+
+// attach lets the client name the slots of a region whose token it knows: one that it inherited.
+func (c *client) attach(m *shm.Msg) unix.Errno {
+	s := c.srv
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, r := range s.regions {
+		if r.token == m.Token {
+			c.join(r)
+			m.RegionId = r.id
+			return 0
+		}
+	}
+	return unix.ENOENT
+}
+
+// region returns the attached region with the number, or nil. Precondition: Server.mu is held.
+func (c *client) region(id uint32) *region {
+	for _, r := range c.attached {
+		if r.id == id {
+			return r
+		}
+	}
+	return nil
+}
+
+// eqAlloc opens an event queue that signals the eventfd in fds.
+func (c *client) eqAlloc(m *shm.Msg, fds []int) unix.Errno {
+	if len(fds) != 1 || !isEventFD(fds[0]) {
+		return unix.EINVAL
+	}
+	if err := unix.SetNonblock(fds[0], true); err != nil {
+		return unix.EINVAL
+	}
+	s := c.srv
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r := c.region(m.RegionId)
+	if r == nil {
+		return unix.ENOENT
+	}
+	i := r.allocEQ(c, fds[0])
+	if i < 0 {
+		return unix.ENOSPC
+	}
+	fds[0] = -1
+	m.Eq = uint32(i)
+	return 0
+}
+
+// isEventFD reports whether fd is an eventfd: anything else could block the worker that writes it.
+func isEventFD(fd int) bool {
+	name, err := os.Readlink("/proc/self/fd/" + strconv.Itoa(fd))
+	return err == nil && strings.HasPrefix(name, "anon_inode:[eventfd")
+}
+
+func (c *client) eqFree(m *shm.Msg) unix.Errno {
+	s := c.srv
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r := c.region(m.RegionId)
+	if r == nil || m.Eq >= shm.MaxEQs || !r.freeEQ(c, int(m.Eq)) {
+		return unix.ENOENT
+	}
+	return 0
+}
+
+// hangUp ends the client's connection; its goroutine does the rest.
+func (c *client) hangUp() { _ = c.conn.Close() }
+
+// clientGone cleans up after a client: its event queues and wake descriptors at once, its regions
+// and sockets as their sharing allows.
+func (s *Server) clientGone(c *client) {
+	alive := !c.bye.Load() && processAlive(c.cred.Pid)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.clients, c)
+	c.ended.Store(true)
+	if c.own == nil {
+		return
+	}
+	if !c.bye.Load() && !alive {
+		s.stats.Died++
+	}
+	for i, w := range c.l.workers {
+		if i < len(c.wakefds) {
+			_ = c.l.dev.RemoveWakeFD(w.id, c.wakefds[i])
+			unix.Close(c.wakefds[i])
+		}
+	}
+	for _, r := range c.attached {
+		for i := range r.eqs {
+			r.freeEQ(c, i)
+		}
+		delete(r.clients, c)
+		if s.regions[r.id] != r {
+			continue // its device has gone, and everything with it
+		}
+		s.endSockets(r, c, alive)
+		if len(r.clients) == 0 {
+			r.orphan.Store(true)
+			go s.reap(r)
+		}
+	}
+	for _, w := range c.l.workers {
+		_ = c.l.dev.Do(w.id, func(vtime.Time) {
+			if sh := w.share(c.own); sh != nil {
+				sh.names = nil
+			}
+		})
+	}
+}
+
+// endSockets ends the sockets of r that c alone held. Sockets that another process may hold, and
+// those of a process that went on to another program, end when the kernel says that their last
+// descriptor is gone. Precondition: mu is held.
+func (s *Server) endSockets(r *region, c *client, alive bool) {
+	orderly := c.bye.Load()
+	detached := r.mem.Detached()
+	for _, w := range r.l.workers {
+		_ = r.l.dev.Do(w.id, func(vtime.Time) {
+			sh := w.share(r)
+			if sh == nil {
+				return
+			}
+			for sh.drainCommands(pollBudget) == pollBudget && !sh.dead {
+			}
+			for i := range sh.seen.Load() {
+				n := sh.slotBase + i
+				k := sh.sock(n)
+				if k.state < sockListening || !k.held || len(r.clients) > 0 && k.owner != c.own {
+					continue
+				}
+				k.orderly = k.orderly || orderly
+				shared := k.shared || atomic.LoadUint32(&sh.slot(n).Shared) != 0
+				if s.destroys && k.cookie != 0 && (shared || alive) && !detached {
+					continue
+				}
+				sh.endOrderly(n, orderly || alive)
+			}
+		})
+	}
+}
+
+// endOrderly closes a socket whose last holder is gone; it resets the connection if that was not
+// in order.
+func (sh *share) endOrderly(n uint32, orderly bool) {
+	if orderly {
+		sh.close(n)
+	} else {
+		sh.abort(n)
+	}
+}
+
+// processAlive reports whether the process exists and is not on its way out: a control connection
+// that ends then ends because the process went on to another program.
+func processAlive(pid int32) bool {
+	b, err := os.ReadFile("/proc/" + strconv.Itoa(int(pid)) + "/stat")
+	if err != nil {
+		return false
+	}
+	// The command in parentheses may hold anything; fields count from behind it: state is the
+	// first, flags the seventh.
+	i := strings.LastIndexByte(string(b), ')')
+	f := strings.Fields(string(b[i+1:]))
+	if len(f) < 7 {
+		return false
+	}
+	flags, err := strconv.ParseUint(f[6], 10, 64)
+	const exiting = 0x4 // PF_EXITING of linux/sched.h
+	return err == nil && flags&exiting == 0
+}

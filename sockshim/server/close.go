@@ -1,0 +1,190 @@
+package server
+
+import (
+	"sync/atomic"
+
+	"opentoe/sockshim/shm"
+	"opentoe/tcpoffload/vtime"
+	"opentoe/toe"
+)
+
+// Notify carries out an upcall.
+func (l *layer) Notify(id toe.SockID, e toe.Event) {
+	sh, n := l.find(id)
+	if sh == nil {
+		return
+	}
+	s, p := sh.sock(n), sh.slot(n)
+	switch e.Kind {
+	case toe.EventReadable:
+		if sh.readable(s, p, e.Pos) {
+			sh.wake(n)
+		}
+	case toe.EventAcked:
+		sh.acked(n, e.Pos)
+	case toe.EventEstablished:
+		s.state = sockOpen
+		if e.Flow != nil {
+			setFlow(p, e.Flow)
+		}
+		sh.setState(n, shm.SlotEstablished)
+	case toe.EventPeerClose:
+		s.rxEOF = true
+		sh.readable(s, p, e.Pos)
+		atomic.OrUint32(&p.RxFlags, shm.RxEOF)
+		sh.wake(n)
+	case toe.EventUrgent:
+		atomic.StoreUint32(&p.RxUrg, uint32(e.Pos)+1)
+		sh.wake(n)
+	case toe.EventFinished:
+		sh.finished(n, e.End)
+	}
+}
+
+// readable publishes rx_prod and reports whether it moved.
+func (sh *share) readable(s *sock, p *shm.Slot, pos uint64) bool {
+	if pos <= s.rxProd || !s.held {
+		return false
+	}
+	if pos > s.rxEnd && !sh.dead {
+		panic("server: device announced octets that it has not placed")
+	}
+	s.rxProd = pos
+	atomic.StoreUint64(&p.RxProd, pos)
+	return true
+}
+
+// finished takes the device's last word about a connection.
+func (sh *share) finished(n uint32, end toe.End) {
+	s, p := sh.sock(n), sh.slot(n)
+	s.tid = 0
+	s.state = sockEnded
+	sh.w.stats.Ends[min(int(end), len(sh.w.stats.Ends)-1)]++
+	if !s.held {
+		sh.freeSlot(n)
+		return
+	}
+	if errno := errnoOf(end, s.rxEOF && !s.txShut); errno != 0 {
+		atomic.StoreUint32(&p.Error, uint32(errno))
+		atomic.OrUint32(&p.RxFlags, shm.RxReset)
+	} else {
+		atomic.OrUint32(&p.RxFlags, shm.RxEOF)
+	}
+	atomic.OrUint32(&p.TxFlags, shm.TxClosed)
+	sh.setState(n, shm.SlotClosed)
+}
+
+// shutdown carries out SHUTDOWN.
+func (sh *share) shutdown(n uint32, how uint32) {
+	s, p := sh.sock(n), sh.slot(n)
+	if s.state != sockOpen {
+		return
+	}
+	if how&shm.ShutWR != 0 && !s.txShut {
+		sh.txData(n, false)
+		if sh.dead {
+			return
+		}
+		s.txShut = true
+		atomic.OrUint32(&p.TxFlags, shm.TxClosed)
+		if s.tid != 0 {
+			sh.w.dev.SendFIN(s.tid)
+		}
+	}
+	if how&shm.ShutRD != 0 {
+		// As in Linux, what still comes can be read; the end shows when it is read up.
+		atomic.OrUint32(&p.RxFlags, shm.RxEOF)
+	}
+	sh.wake(n)
+}
+
+// close carries out CLOSE_CON_REQ: nobody holds a descriptor any more. Unread octets turn the
+// close into a reset, as in Linux.
+func (sh *share) close(n uint32) {
+	s := sh.sock(n)
+	switch s.state {
+	case sockListening:
+		s.stopping = true
+	case sockListen:
+		sh.closeListener(n)
+	case sockOpening:
+		sh.abort(n)
+	case sockEnded:
+		s.held = false
+		sh.freeSlot(n)
+	case sockOpen:
+		if !s.held {
+			return
+		}
+		sh.rxAck(n)
+		sh.shutdown(n, shm.ShutWR)
+		if sh.dead {
+			return
+		}
+		if s.rxCons != s.rxProd {
+			sh.abort(n)
+			return
+		}
+		s.held = false
+		sh.freeRx(s, sh.slot(n), s.rxEnd)
+		sh.w.dev.Release(s.tid)
+		sh.w.stats.Closes++
+	}
+}
+
+// abort resets the connection and gives the slot back.
+func (sh *share) abort(n uint32) {
+	s := sh.sock(n)
+	switch s.state {
+	case sockListening, sockListen:
+		sh.close(n)
+	case sockOpening, sockOpen, sockEnded:
+		if s.tid != 0 {
+			sh.w.dev.SendRST(s.tid)
+			sh.w.stats.Aborts++
+		}
+		sh.dropFromBacklog(s)
+		s.tid, s.held, s.state = 0, false, sockEnded
+		sh.freeSlot(n)
+	}
+}
+
+// dropFromBacklog corrects the backlog for a connection that ends unaccepted.
+func (sh *share) dropFromBacklog(s *sock) {
+	if s.listener != nil && !s.accepted {
+		s.accepted = true
+		s.listener.queued.Add(-1)
+		if s.state >= sockOpen {
+			sh.w.dev.Accepted(sh.w.id, s.listener.id, 1)
+		}
+	}
+}
+
+// closeListener stops a listener and resets the connections that wait for accept.
+func (sh *share) closeListener(n uint32) {
+	s, w := sh.sock(n), sh.w
+	ls := s.listener
+	w.l.unlisten(ls)
+	s.held, s.listener, s.state = false, nil, sockEnded
+	sh.freeSlot(n)
+	sh.abortUnaccepted(ls)
+	for _, o := range w.l.workers {
+		if o != w {
+			_ = w.dev.Post(o.id, func(vtime.Time) {
+				if sh := o.share(ls.reg); sh != nil {
+					sh.abortUnaccepted(ls)
+				}
+			})
+		}
+	}
+}
+
+// abortUnaccepted resets what ls has established on this share and nobody has accepted.
+func (sh *share) abortUnaccepted(ls *listener) {
+	for i := range sh.seen.Load() {
+		n := sh.slotBase + i
+		if s := sh.sock(n); s.listener == ls && !s.accepted && s.state >= sockOpen {
+			sh.abort(n)
+		}
+	}
+}

@@ -1,0 +1,161 @@
+package server
+
+import (
+	"sync/atomic"
+
+	"opentoe/sockshim/shm"
+	"opentoe/toe"
+)
+
+// drainCommands handles up to budget commands of the share's queue and returns how many there
+// were.
+func (sh *share) drainCommands(budget int) int {
+	n := 0
+	for n < budget && !sh.dead {
+		c, ok := sh.cmds.Next()
+		if !ok {
+			break
+		}
+		n++
+		if c.Op == 0 || c.Op >= numOps {
+			sh.violate(violationOp)
+			break
+		}
+		sh.w.stats.Commands[c.Op]++
+		target := sh.target(c)
+		if target == nil {
+			break
+		}
+		target.command(sh.reg, c)
+	}
+	if n > 0 && !sh.dead {
+		sh.topUp()
+	}
+	return n
+}
+
+// numOps is one more than the last command.
+const numOps = shm.OpSlotReturn + 1
+
+// target returns the share whose slot c names; nil after a violation.
+func (sh *share) target(c shm.Command) *share {
+	t := sh
+	if uint32(c.Region) != sh.reg.id {
+		t = nil
+		for _, o := range sh.names {
+			if o.reg.id == uint32(c.Region) {
+				t = o
+			}
+		}
+		if t == nil {
+			sh.violate(violationRegion)
+			return nil
+		}
+	}
+	if !t.slots.Has(c.Slot) {
+		sh.violate(violationSlot)
+		return nil
+	}
+	return t
+}
+
+// command carries out c, which came from the client that has region from. A command for a slot
+// that is not in the state for it is a straggler of threads that raced, and does nothing.
+func (sh *share) command(from *region, c shm.Command) {
+	if sh.dead {
+		return
+	}
+	s, p := sh.sock(c.Slot), sh.slot(c.Slot)
+	switch c.Op {
+	case shm.OpActOpenReq:
+		sh.connect(c.Slot, from)
+	case shm.OpPassOpenReq:
+		sh.listen(c.Slot, from, c.Arg)
+	case shm.OpPassAcceptRpl:
+		sh.accepted(c.Slot, from)
+	case shm.OpTxData:
+		atomic.AndUint32(&p.CmdPending, ^uint32(1<<shm.OpTxData))
+		sh.txData(c.Slot, c.Flags&shm.TxMore != 0)
+	case shm.OpRxDataAck:
+		atomic.AndUint32(&p.CmdPending, ^uint32(1<<shm.OpRxDataAck))
+		if s.state >= sockListen && sh.rxAck(c.Slot) && s.tid != 0 {
+			sh.w.dev.Received(s.tid, s.rxCons)
+		}
+	case shm.OpShutdown:
+		sh.shutdown(c.Slot, c.Arg)
+	case shm.OpCloseConReq:
+		sh.close(c.Slot)
+	case shm.OpCloseShared:
+		s.orderly = true
+	case shm.OpAbortReq:
+		sh.abort(c.Slot)
+	case shm.OpSetTCBField:
+		sh.setOption(c.Slot, c.Arg, int64(atomic.LoadUint64(&p.ReqValue)))
+	case shm.OpTxCreditReq:
+		if s.state == sockOpen && !s.credit && len(sh.credit) < cap(sh.credit) {
+			s.credit = true
+			sh.credit = append(sh.credit, c.Slot)
+		}
+	case shm.OpSlotReturn:
+		if s.state == sockLent {
+			sh.freeSlot(c.Slot)
+		}
+	}
+}
+
+// txData tells the device of what was written.
+func (sh *share) txData(n uint32, more bool) {
+	s := sh.sock(n)
+	if s.state != sockOpen || s.txShut {
+		return
+	}
+	grown := sh.txAdvance(n)
+	if s.tid != 0 && !sh.dead && (grown || !more) {
+		sh.w.dev.Output(s.tid, s.txProd, more)
+	}
+}
+
+// options translates TOE_OPT_*; 0 means none.
+var options = [...]toe.Option{
+	shm.OptNoDelay:     toe.OptionNoDelay,
+	shm.OptCork:        toe.OptionCork,
+	shm.OptKeepalive:   toe.OptionKeepalive,
+	shm.OptKeepIdle:    toe.OptionKeepIdle,
+	shm.OptKeepIntvl:   toe.OptionKeepIntvl,
+	shm.OptKeepCnt:     toe.OptionKeepCnt,
+	shm.OptRcvBuf:      toe.OptionRcvBuf,
+	shm.OptQuickAck:    toe.OptionQuickAck,
+	shm.OptUserTimeout: toe.OptionUserTimeout,
+	shm.OptMaxSeg:      toe.OptionMaxSeg,
+	shm.OptLinger2:     toe.OptionLinger2,
+}
+
+// setOption changes a setting of an open connection. What the device does not take is counted and
+// otherwise forgotten: the placeholder has validated it.
+func (sh *share) setOption(n, option uint32, value int64) {
+	s := sh.sock(n)
+	if s.state != sockOpen && s.state != sockOpening {
+		return
+	}
+	if option == shm.OptSndBuf {
+		sh.setSndBuf(n, uint64(min(max(value, sndBufMin), sndBufMax)))
+		return
+	}
+	if option >= uint32(len(options)) || options[option] == 0 {
+		sh.violate(violationOption)
+		return
+	}
+	if s.tid != 0 && sh.w.dev.SetOption(s.tid, options[option], value) != nil {
+		sh.w.stats.OptionsRefused++
+	}
+}
+
+// setSndBuf fixes how far the writer may be ahead. A lower limit holds for what is written from
+// now on; the largest ever is what the client is held to.
+func (sh *share) setSndBuf(n uint32, limit uint64) {
+	s := sh.sock(n)
+	s.txFixed = true
+	s.txLimit = max(s.txLimit, limit)
+	atomic.StoreUint64(&sh.slot(n).TxLimit, limit)
+	sh.wake(n)
+}

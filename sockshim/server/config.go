@@ -1,0 +1,106 @@
+package server
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+
+	"opentoe/sockshim/shm"
+	"opentoe/toe"
+)
+
+// ControlSocket is the name of the control socket in Config.Dir.
+const ControlSocket = "toed.sock"
+
+// Config is what a Server is made from. Zero fields have the default that the comment names.
+type Config struct {
+	Dir        string        // runtime directory; required, must exist
+	SocketMode os.FileMode   // of the control socket; 0666
+	Registry   *toe.Registry // routes active opens and starts listeners; required
+	Slots      int           // sockets per client; 4096
+	Memory     int64         // octets of chunks per client; 256 MiB
+	Clients    int           // client processes at a time; 256
+	Policy     Policy        // nil: offload whatever the device takes
+	Log        *slog.Logger  // nil: slog.Default()
+}
+
+// Query describes a socket that a client wants offloaded.
+type Query struct {
+	Listen  bool
+	Request *toe.ConnectRequest // active opens
+	Address *toe.Listener       // listens
+	Program string
+	UID     uint32
+	PID     int32
+}
+
+// Policy decides about a socket; anything but toe.Offloaded declines it with that reason. It is
+// called on a worker: it must not block or allocate, and not keep q.
+type Policy func(q *Query) toe.Reason
+
+// Limits. What happens when one is hit stands beside it.
+const (
+	maxRegions     = 1<<16 - 1 // HELLO answers ENOMEM
+	minMemory      = 1 << 20   // New refuses less
+	pollBudget     = 256       // commands a poll takes from one client; the rest waits for the next
+	maxWakes       = 256       // sockets whose waiters are woken at the end of a poll; earlier when more
+	lendChunks     = 64        // chunks in a client's loan, at most an eighth of its share
+	lendSlots      = 32        // slots likewise
+	txLimitInitial = 15 << 14  // octets a sender may be ahead; what the inline directory holds
+	txLimitMax     = 4 << 20   // up to which the limit grows with use
+	sndBufMax      = 1 << 30   // SO_SNDBUF is cut to this
+	sndBufMin      = 4096      // and raised to this
+	rxKeep         = 8         // 1/rxKeep of a share's chunks is kept for sending
+	backlogMax     = 4096      // listen backlogs are cut to this
+	acceptSlack    = 16        // connections beyond the backlog that may wait for accept; then refused
+	populateSlots  = 256       // slots and chunks of a new region that are touched in advance
+	populateChunks = 64        // chunks of a new region that are touched in advance
+	sweepBatch     = 64        // drained sockets that give back their chunk before a sleep
+)
+
+// ErrServed means that another toed serves the runtime directory.
+var ErrServed = errors.New("another toed serves the runtime directory")
+
+func (c *Config) normalize() error {
+	if c.Dir == "" || c.Registry == nil {
+		return fmt.Errorf("server: Dir and Registry are required: %w", toe.ErrInvalid)
+	}
+	def := func(v *int, d int) {
+		if *v == 0 {
+			*v = d
+		}
+	}
+	def(&c.Slots, 4096)
+	def(&c.Clients, 256)
+	if c.Memory == 0 {
+		c.Memory = 256 << 20
+	}
+	if c.SocketMode == 0 {
+		c.SocketMode = 0o666
+	}
+	if c.Log == nil {
+		c.Log = slog.Default()
+	}
+	switch {
+	case c.Slots < 2 || c.Slots > 1<<24:
+		return fmt.Errorf("server: %d slots per client, want 2 to %d: %w", c.Slots, 1<<24, toe.ErrInvalid)
+	case c.Memory < minMemory || c.Memory > 1<<40:
+		return fmt.Errorf("server: %d octets per client, want %d to %d: %w", c.Memory, minMemory, int64(1)<<40, toe.ErrInvalid)
+	case c.Clients < 1 || c.Clients > maxRegions:
+		return fmt.Errorf("server: %d clients, want 1 to %d: %w", c.Clients, maxRegions, toe.ErrInvalid)
+	}
+	return nil
+}
+
+// geometry returns the layout of a client's region for a device with n workers. Every worker gets
+// the same number of slots and chunks; number 0 is nobody's.
+func (c *Config) geometry(n int) shm.Geometry {
+	per := func(total int) int { return max(total/n, 2) }
+	return shm.Geometry{
+		Workers: n,
+		Slots:   1 + n*per(c.Slots),
+		Chunks:  1 + n*per(int(c.Memory>>shm.ChunkShift)),
+		EQs:     shm.MaxEQs,
+	}
+}

@@ -1,0 +1,137 @@
+package server
+
+import (
+	"net/netip"
+	"sync/atomic"
+
+	"opentoe/tcpoffload/vtime"
+	"opentoe/tcpoffload/wire"
+	"opentoe/toe"
+)
+
+// ClientInfo describes one client process.
+type ClientInfo struct {
+	PID     int32
+	UID     uint32
+	Program string
+	Region  uint32 // number of its region
+	Bytes   uint64 // size of the region's memory file, most of it untouched
+	Sockets int    // sockets in the region
+	Chunks  int    // chunks in use, of shm.ChunkBytes each; lent ones not counted
+}
+
+// Clients lists the clients that have a region.
+func (s *Server) Clients() []ClientInfo {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var list []ClientInfo
+	for c := range s.clients {
+		if c.own == nil {
+			continue
+		}
+		info := ClientInfo{
+			PID: c.cred.Pid, UID: c.cred.Uid, Program: c.program,
+			Region: c.own.id, Bytes: c.own.mem.Bytes(),
+		}
+		c.own.l.eachShare(c.own, func(sh *share) {
+			info.Sockets += sh.busy
+			lent, _ := sh.chunkLoan.Len()
+			info.Chunks += sh.chunks.Len() - sh.chunks.Avail() - int(lent)
+		})
+		list = append(list, info)
+	}
+	return list
+}
+
+// Usage is the memory that the server holds for clients.
+type Usage struct {
+	Clients, Regions, Sockets, Chunks int // chunks in use, lent ones not counted
+}
+
+// Usage returns it. When all clients have gone and their connections are over, all are zero.
+func (s *Server) Usage() Usage {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	u := Usage{Clients: len(s.clients), Regions: len(s.regions)}
+	for _, r := range s.regions {
+		r.l.eachShare(r, func(sh *share) {
+			u.Sockets += sh.busy
+			lent, _ := sh.chunkLoan.Len()
+			u.Chunks += sh.chunks.Len() - sh.chunks.Avail() - int(lent)
+		})
+	}
+	return u
+}
+
+// SocketInfo describes one offloaded socket.
+type SocketInfo struct {
+	ID            toe.SockID
+	State         string // RFC 9293 name
+	Local, Remote netip.AddrPort
+	Worker        int
+	Region, Slot  uint32
+	RecvQ, SendQ  uint64 // octets unread; written and not acknowledged. A listener: waiting, backlog
+	PID           int32  // of the client that opened or accepted it; 0 when it waits for accept
+	Program       string
+	Cookie        uint64
+	Detached      bool          // no descriptor is left; the device delivers the rest
+	Conn          *toe.ConnInfo // nil for listeners and ended connections
+}
+
+// Sockets lists the sockets of all clients.
+func (s *Server) Sockets() []SocketInfo {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var list []SocketInfo
+	for _, r := range s.regions {
+		r.l.eachShare(r, func(sh *share) {
+			for i := range sh.seen.Load() {
+				if n := sh.slotBase + i; sh.sock(n).state >= sockListening {
+					list = append(list, sh.socketInfo(n))
+				}
+			}
+		})
+	}
+	return list
+}
+
+// eachShare runs f for the region's share of every worker, on the worker.
+func (l *layer) eachShare(r *region, f func(*share)) {
+	for _, w := range l.workers {
+		_ = l.dev.Do(w.id, func(vtime.Time) {
+			if sh := w.share(r); sh != nil {
+				f(sh)
+			}
+		})
+	}
+}
+
+func (sh *share) socketInfo(n uint32) SocketInfo {
+	s, p := sh.sock(n), sh.slot(n)
+	info := SocketInfo{
+		ID: sh.id(n), Worker: sh.w.id, Region: sh.reg.id, Slot: n, Cookie: s.cookie,
+		RecvQ: s.rxProd - min(s.rxProd, atomic.LoadUint64(&p.RxCons)), SendQ: s.txProd - s.txCons,
+		Detached: !s.held,
+		Local:    netip.AddrPortFrom(wire.Addr(p.LocalAddr).Netip(), p.LocalPort),
+		Remote:   netip.AddrPortFrom(wire.Addr(p.RemoteAddr).Netip(), p.RemotePort),
+	}
+	if s.owner != nil {
+		info.PID, info.Program = s.owner.owner.cred.Pid, s.owner.owner.program
+	}
+	switch {
+	case s.state == sockListen || s.state == sockListening:
+		info.State = "LISTEN"
+		if s.listener != nil {
+			info.RecvQ, info.SendQ = uint64(s.listener.queued.Load()), uint64(s.listener.backlog)
+		}
+	case s.tid != 0:
+		var ci toe.ConnInfo
+		if sh.w.dev.ConnInfo(s.tid, &ci) {
+			info.State, info.Conn = ci.State, &ci
+			info.Local, info.Remote = ci.Flow.LocalAddrPort(), ci.Flow.RemoteAddrPort()
+		}
+	default:
+		info.State = "CLOSED"
+	}
+	return info
+}

@@ -1,0 +1,346 @@
+package server
+
+import (
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+
+	"opentoe/sockshim/shm"
+	"opentoe/tcpoffload/vtime"
+	"opentoe/tcpoffload/wire"
+	"opentoe/toe"
+)
+
+// listener is a passive open that the device has accepted.
+type listener struct {
+	id      toe.ListenID
+	reg     *region
+	slot    uint32
+	worker  int // the slot's; other workers reach the slot by Post
+	backlog int32
+	queued  atomic.Int32 // connections that wait for accept, all workers
+}
+
+// cookie returns the SO_COOKIE that the client claims for the slot's placeholder.
+func slotCookie(p *shm.Slot) uint64 {
+	return uint64(atomic.LoadUint32(&p.CookieLo)) | uint64(atomic.LoadUint32(&p.CookieHi))<<32
+}
+
+// engage makes a lent slot a socket of the client that has region from. [worker]
+func (sh *share) engage(n uint32, state sockState, from *region) bool {
+	s, p := sh.sock(n), sh.slot(n)
+	if s.state != sockLent || !sh.slots.Move(n, shm.Lent, shm.InUse) {
+		return false
+	}
+	sh.busy++
+	s.state, s.held, s.owner, s.cookie = state, true, from, slotCookie(p)
+	if s.cookie != 0 {
+		sh.w.cookies.put(s.cookie, place(sh.reg.id, n))
+	}
+	return true
+}
+
+// decline answers an open that is not offloaded; the slot stays with the client.
+func (sh *share) decline(n uint32, r toe.Reason) {
+	p := sh.slot(n)
+	p.Reason = uint8(r)
+	sh.setState(n, shm.SlotDeclined)
+	sh.w.stats.Declined[r]++
+}
+
+// disengage undoes engage for an open that is declined after all.
+func (sh *share) disengage(n uint32) {
+	s := sh.sock(n)
+	if s.cookie != 0 {
+		sh.w.cookies.delete(s.cookie, place(sh.reg.id, n))
+	}
+	sh.slots.Move(n, shm.InUse, shm.Lent)
+	sh.busy--
+	s.reset(sockLent)
+}
+
+// reqAddr returns an address of the open's arguments in wire form, and whether it has the family.
+func reqAddr(b [16]uint8, family uint16) (wire.Addr, bool) {
+	a := wire.Addr(b)
+	return a, a == wire.Addr{} || family == 6 || a.Is4()
+}
+
+func reqOptions(p *shm.Slot) toe.SocketOptions {
+	return toe.SocketOptions{
+		RcvBuf:    atomic.LoadUint32(&p.ReqRcvbuf),
+		SndBuf:    atomic.LoadUint32(&p.ReqSndbuf),
+		MSS:       uint16(min(atomic.LoadUint32(&p.ReqMaxseg), 1<<16-1)),
+		NoDelay:   p.ReqNodelay != 0,
+		Keepalive: p.ReqKeepalive != 0,
+	}
+}
+
+// connect carries out ACT_OPEN_REQ.
+func (sh *share) connect(n uint32, from *region) {
+	w, p := sh.w, sh.slot(n)
+	if sh.sock(n).state != sockLent {
+		return
+	}
+	req := &w.creq
+	local, ok1 := reqAddr(p.ReqLocalAddr, p.ReqFamily)
+	remote, ok2 := reqAddr(p.ReqRemoteAddr, p.ReqFamily)
+	*req = toe.ConnectRequest{
+		Flow: wire.Flow{
+			Local: local, Remote: remote, LocalPort: p.ReqLocalPort, RemotePort: p.ReqRemotePort,
+		},
+		Opt: reqOptions(p),
+	}
+	f := &req.Flow
+	if !ok1 || !ok2 || f.LocalPort == 0 || f.RemotePort == 0 || remote.IsUnspecified() ||
+		!local.IsUnspecified() && local.Is4() != remote.Is4() {
+		sh.decline(n, toe.ReasonInvalid)
+		return
+	}
+	if reason := w.mayConnect(from); reason != toe.Offloaded {
+		sh.decline(n, reason)
+		return
+	}
+	if steer := w.dev.SteerConnect(f); steer != w.id {
+		p.Steer, p.Reason = uint8(steer), shm.ReasonSteer
+		sh.setState(n, shm.SlotDeclined)
+		return
+	}
+	sh.engage(n, sockOpening, from)
+	req.Sock = sh.id(n)
+	tid, reason := w.dev.Connect(w.id, req)
+	if reason != toe.Offloaded {
+		sh.disengage(n)
+		sh.decline(n, reason)
+		return
+	}
+	s := sh.sock(n)
+	s.tid = tid
+	sh.initTx(s, p, req.Opt.SndBuf)
+	if w.dev.ConnInfo(tid, &w.info) {
+		f = &w.info.Flow // with the local address that the device chose
+	}
+	setFlow(p, f)
+	sh.setState(n, shm.SlotSynSent)
+	w.stats.ActiveOpens++
+}
+
+// mayConnect asks the policy and the registry about w.creq.
+func (w *worker) mayConnect(from *region) toe.Reason {
+	if w.creq.Flow.Remote.Netip().IsLoopback() {
+		return toe.ReasonLoopback
+	}
+	if policy := w.l.srv.cfg.Policy; policy != nil {
+		w.query = from.query()
+		w.query.Request = &w.creq
+		if reason := policy(&w.query); reason != toe.Offloaded {
+			return reason
+		}
+	}
+	dev, reason := w.l.srv.cfg.Registry.Route(&w.creq)
+	if reason == toe.Offloaded && dev != w.dev {
+		return toe.ReasonNoRoute
+	}
+	return reason
+}
+
+// initTx sets the send limit of a new connection.
+func (sh *share) initTx(s *sock, p *shm.Slot, sndbuf uint32) {
+	s.txLimit = txLimitInitial
+	if sndbuf != 0 {
+		s.txLimit, s.txFixed = uint64(min(max(sndbuf, sndBufMin), sndBufMax)), true
+	}
+	atomic.StoreUint64(&p.TxLimit, s.txLimit)
+}
+
+// setFlow publishes a connection's addresses. They are visible with the next state.
+func setFlow(p *shm.Slot, f *wire.Flow) {
+	p.LocalAddr, p.RemoteAddr = f.Local, f.Remote
+	p.LocalPort, p.RemotePort = f.LocalPort, f.RemotePort
+	p.Family = 6
+	if f.Remote.Is4() {
+		p.Family = 4
+	}
+}
+
+// listen carries out PASS_OPEN_REQ. The registry may wait for workers, so a goroutine asks it.
+func (sh *share) listen(n uint32, from *region, backlog uint32) {
+	w, p := sh.w, sh.slot(n)
+	if sh.sock(n).state != sockLent {
+		return
+	}
+	addr, ok := reqAddr(p.ReqLocalAddr, p.ReqFamily)
+	l := &toe.Listener{
+		Addr: addr, Port: p.ReqLocalPort, V6: p.ReqFamily == 6,
+		V6Only:  p.ReqFamily == 6 && p.ReqV6only != 0,
+		Backlog: int(min(max(backlog, 1), backlogMax)), Opt: reqOptions(p),
+	}
+	if !ok || l.Port == 0 {
+		sh.decline(n, toe.ReasonInvalid)
+		return
+	}
+	if policy := w.l.srv.cfg.Policy; policy != nil {
+		w.query = from.query()
+		w.query.Listen, w.query.Address = true, l
+		if reason := policy(&w.query); reason != toe.Offloaded {
+			sh.decline(n, reason)
+			return
+		}
+	}
+	sh.engage(n, sockListening, from)
+	gen := sh.sock(n).gen
+	go func() {
+		reason := w.l.srv.cfg.Registry.ListenStart(l)
+		ls := &listener{id: l.ID, reg: sh.reg, slot: n, worker: w.id, backlog: int32(l.Backlog)}
+		if reason == toe.Offloaded {
+			w.l.register(ls)
+		}
+		err := w.dev.Post(w.id, func(vtime.Time) { sh.listening(n, gen, l, ls, reason) })
+		if err != nil && reason == toe.Offloaded {
+			w.l.srv.cfg.Registry.ListenStop(l.ID)
+		}
+	}()
+}
+
+// listening takes the answer to a listen.
+func (sh *share) listening(n, gen uint32, l *toe.Listener, ls *listener, reason toe.Reason) {
+	s := sh.sock(n)
+	if sh.w.shares[sh.reg.id] != sh || s.gen != gen || s.state != sockListening {
+		if reason == toe.Offloaded {
+			sh.w.l.unlisten(ls)
+		}
+		return
+	}
+	switch {
+	case reason != toe.Offloaded && s.stopping:
+		s.held = false
+		sh.freeSlot(n)
+	case reason != toe.Offloaded:
+		sh.disengage(n)
+		sh.decline(n, reason)
+	default:
+		s.state, s.listener = sockListen, ls
+		setFlow(sh.slot(n), &wire.Flow{Local: l.Addr, LocalPort: l.Port})
+		sh.setState(n, shm.SlotListen)
+		sh.w.stats.Listens++
+		if s.stopping {
+			sh.close(n)
+		}
+	}
+}
+
+// register lets every worker know a listener. [control]
+func (l *layer) register(ls *listener) {
+	for _, w := range l.workers {
+		_ = l.dev.Do(w.id, func(vtime.Time) { w.listeners[ls.id] = ls })
+	}
+}
+
+// unlisten stops a listener on every worker. [any thread, does not wait]
+func (l *layer) unlisten(ls *listener) {
+	go func() {
+		l.srv.cfg.Registry.ListenStop(ls.id)
+		for _, w := range l.workers {
+			_ = l.dev.Do(w.id, func(vtime.Time) { delete(w.listeners, ls.id) })
+		}
+	}()
+}
+
+// PassEstablish gives a new connection a slot of the listener's region and puts a record into the
+// listener's receive stream.
+func (l *layer) PassEstablish(wi int, id toe.ListenID, tid toe.TID, flow *wire.Flow) (toe.SockID, bool) {
+	w := l.workers[wi]
+	ls := w.listeners[id]
+	if ls == nil || int(ls.reg.id) >= len(w.shares) {
+		return 0, false
+	}
+	sh := w.shares[ls.reg.id]
+	if sh == nil || sh.dead || ls.queued.Load() > ls.backlog+acceptSlack {
+		w.stats.AcceptOverflows++
+		return 0, false
+	}
+	n := sh.takeSlot(shm.InUse, sockOpen)
+	if n == 0 {
+		w.stats.NoSlots++
+		return 0, false
+	}
+	sh.busy++
+	s, p := sh.sock(n), sh.slot(n)
+	s.tid, s.held, s.listener = tid, true, ls
+	sh.initTx(s, p, 0)
+	setFlow(p, flow)
+	atomic.StoreUint32(&p.State, shm.SlotEstablished)
+	if wi == ls.worker {
+		if !sh.enqueue(ls, n, s.gen) {
+			sh.freeSlot(n)
+			return 0, false
+		}
+	} else {
+		gen := s.gen
+		err := w.dev.Post(ls.worker, func(vtime.Time) {
+			if owner := l.workers[ls.worker].shares[ls.reg.id]; owner != nil {
+				owner.enqueue(ls, n, gen)
+			}
+		})
+		if err != nil {
+			sh.freeSlot(n)
+			return 0, false
+		}
+	}
+	w.stats.PassiveOpens++
+	return sh.id(n), true
+}
+
+// enqueue appends a record to the listener's receive stream. It runs on the worker of the
+// listener's slot.
+func (sh *share) enqueue(ls *listener, n, gen uint32) bool {
+	s, p := sh.sock(ls.slot), sh.slot(ls.slot)
+	if s.state != sockListen || s.listener != ls || !sh.room(shm.SizeofAccept) {
+		return false
+	}
+	rec := shm.Accept{Slot: n, Gen: gen}.Bytes()
+	sh.place(ls.slot, s.rxProd, rec[:])
+	if sh.dead {
+		return false
+	}
+	ls.queued.Add(1)
+	s.rxProd += shm.SizeofAccept
+	atomic.StoreUint64(&p.RxProd, s.rxProd)
+	sh.wake(ls.slot)
+	return true
+}
+
+// accepted carries out PASS_ACCEPT_RPL.
+func (sh *share) accepted(n uint32, from *region) {
+	s := sh.sock(n)
+	if s.state < sockOpen || s.listener == nil || s.accepted {
+		return
+	}
+	s.accepted, s.owner, s.cookie = true, from, slotCookie(sh.slot(n))
+	if s.cookie != 0 {
+		sh.w.cookies.put(s.cookie, place(sh.reg.id, n))
+	}
+	s.listener.queued.Add(-1)
+	sh.w.dev.Accepted(sh.w.id, s.listener.id, 1)
+}
+
+// errnoOf translates an end for SO_ERROR; 0 for an orderly one.
+func errnoOf(e toe.End, eof bool) unix.Errno {
+	switch e {
+	case toe.EndReset:
+		if eof {
+			return unix.EPIPE // as Linux does for a reset in CLOSE-WAIT
+		}
+		return unix.ECONNRESET
+	case toe.EndDeviceGone:
+		return unix.ECONNRESET
+	case toe.EndRefused:
+		return unix.ECONNREFUSED
+	case toe.EndTimedOut:
+		return unix.ETIMEDOUT
+	case toe.EndUnreachable:
+		return unix.EHOSTUNREACH
+	case toe.EndAborted:
+		return unix.ECONNABORTED
+	}
+	return 0
+}

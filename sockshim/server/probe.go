@@ -1,0 +1,147 @@
+package server
+
+import (
+	"encoding/binary"
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+
+	"opentoe/sockshim/shm"
+	"opentoe/tcpoffload/vtime"
+	"opentoe/toe"
+)
+
+// probe answers whether the TCP socket in fds is offloaded. Holding the descriptor is the right to
+// the socket, and toed itself reads its cookie; but that a slot has this cookie is only its
+// client's claim. So the claim of a client of the same user is believed, or of root: nobody can
+// be led to a slot of somebody who could not control him anyway.
+func (c *client) probe(m *shm.Msg, fds []int) ([]int, unix.Errno) {
+	if len(fds) != 1 {
+		return nil, unix.EINVAL
+	}
+	cookie, err := unix.GetsockoptUint64(fds[0], unix.SOL_SOCKET, unix.SO_COOKIE)
+	if err != nil {
+		return nil, unix.EINVAL
+	}
+	s := c.srv
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var few [4]uint64
+	for _, w := range c.l.workers {
+		for _, at := range w.cookies.get(few[:0], cookie) {
+			r := s.regions[uint32(at>>32)]
+			if r == nil || r.owner.cred.Uid != c.cred.Uid && r.owner.cred.Uid != 0 {
+				continue
+			}
+			if !c.probeAt(w, cookie, at, r, m) {
+				continue
+			}
+			s.stats.Probes++
+			known := c.region(r.id) != nil
+			c.join(r)
+			if known {
+				return nil, 0
+			}
+			return []int{r.fd}, 0
+		}
+	}
+	return nil, unix.ENOENT
+}
+
+// probeAt marks the socket at a place as shared and fills the answer, if the socket is there.
+func (c *client) probeAt(w *worker, cookie, at uint64, r *region, m *shm.Msg) (found bool) {
+	_ = c.l.dev.Do(w.id, func(vtime.Time) {
+		sh, n := w.bySocket(cookie, at)
+		if sh == nil || sh.reg != r {
+			return
+		}
+		found = true
+		sh.sock(n).shared = true
+		atomic.StoreUint32(&sh.slot(n).Shared, 1)
+		m.RegionId, m.Slot, m.Gen = r.id, n, sh.sock(n).gen
+	})
+	return found
+}
+
+// connInfo answers INFO with a struct tcp_info.
+func (c *client) connInfo(m *shm.Msg) unix.Errno {
+	s := c.srv
+	s.mu.Lock()
+	r := c.region(m.RegionId)
+	s.mu.Unlock()
+	if r == nil || m.Slot == 0 || int(m.Slot) >= r.mem.Geometry.Slots {
+		return unix.ENOENT
+	}
+	for _, w := range r.l.workers {
+		var info toe.ConnInfo
+		found := false
+		_ = r.l.dev.Do(w.id, func(vtime.Time) {
+			sh := w.share(r)
+			if sh == nil || !sh.slots.Has(m.Slot) {
+				return
+			}
+			k := sh.sock(m.Slot)
+			switch {
+			case k.tid != 0:
+				found = w.dev.ConnInfo(k.tid, &info)
+			case k.state == sockListen:
+				info.State, found = "LISTEN", true
+			case k.state == sockEnded:
+				info.State, found = "CLOSED", true
+			}
+		})
+		if found {
+			ti := tcpInfo(&info)
+			n, err := binary.Encode(m.U[:], binary.NativeEndian, &ti)
+			if err != nil {
+				return unix.EPROTO
+			}
+			m.InfoLen = uint32(n)
+			return 0
+		}
+	}
+	return unix.ENOENT
+}
+
+// tcpStates are the numbers of include/net/tcp_states.h.
+var tcpStates = map[string]uint8{
+	"ESTABLISHED": 1, "SYN-SENT": 2, "SYN-RECEIVED": 3, "FIN-WAIT-1": 4, "FIN-WAIT-2": 5,
+	"TIME-WAIT": 6, "CLOSED": 7, "CLOSE-WAIT": 8, "LAST-ACK": 9, "LISTEN": 10, "CLOSING": 11,
+}
+
+// Bits of tcpi_options (linux/tcp.h).
+const (
+	optTimestamps = 1 << iota
+	optSACK
+	optWScale
+	optECN
+)
+
+// tcpInfo translates info to the kernel's form: times in microseconds, windows in segments.
+func tcpInfo(info *toe.ConnInfo) unix.TCPInfo {
+	us := func(d vtime.Duration) uint32 { return uint32(d / vtime.Microsecond) }
+	mss := max(info.SndMSS, 1)
+	ti := unix.TCPInfo{
+		State: tcpStates[info.State], Ca_state: info.CAState, Backoff: info.Backoff,
+		Retransmits: info.Backoff,
+		Rto:         us(info.RTO), Snd_mss: info.SndMSS, Rcv_mss: info.RcvMSS,
+		Unacked: info.Unacked, Sacked: info.Sacked, Lost: info.Lost, Retrans: info.Retrans,
+		Rtt: us(info.SRTT), Rttvar: us(info.RTTVar), Min_rtt: us(info.MinRTT),
+		Snd_ssthresh: info.Ssthresh / mss, Snd_cwnd: info.Cwnd / mss, Advmss: info.RcvMSS,
+		Total_retrans: uint32(info.TotalRetrans),
+		Bytes_acked:   info.BytesAcked, Bytes_received: info.BytesReceived,
+		Bytes_sent: info.BytesSent, Bytes_retrans: info.BytesRetrans,
+		Segs_out: uint32(info.SegsOut), Segs_in: uint32(info.SegsIn),
+		Notsent_bytes: uint32(info.SndBufUsed - min(info.SndBufUsed, uint64(info.SndNxt-info.SndUna))),
+		Rcv_space:     info.RcvWnd, Snd_wnd: info.SndWnd, Rcv_wnd: info.RcvWnd,
+	}
+	if info.SndWscale != 0 || info.RcvWscale != 0 {
+		ti.Options |= optWScale
+	}
+	for bit, on := range map[uint8]bool{optTimestamps: info.Timestamps, optSACK: info.SACK, optECN: info.ECN} {
+		if on {
+			ti.Options |= bit
+		}
+	}
+	return ti
+}

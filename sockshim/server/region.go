@@ -1,0 +1,151 @@
+package server
+
+import (
+	"fmt"
+	"iter"
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+
+	"opentoe/sockshim/shm"
+	"opentoe/tcpoffload/vtime"
+)
+
+// region is one client's memory file. The client that said HELLO owns it; others may be attached.
+// Fields without a comment are constant after newRegion.
+type region struct {
+	srv     *Server
+	l       *layer
+	id      uint32
+	mem     *shm.Region
+	token   [shm.TokenBytes]byte
+	fd      int
+	owner   *client  // for who opened and accepted through this region's queues
+	shares  []*share // one per worker
+	eqs     [shm.MaxEQs]eventQueue
+	clients map[*client]struct{} // attached; under Server.mu
+	orphan  atomic.Bool          // no client is attached: goes when its last socket does
+	reaping atomic.Bool
+}
+
+// eventQueue is the server's side of one event queue. Control goroutines open and close it; workers
+// push while fd says that it is open.
+type eventQueue struct {
+	w     shm.EQWriter
+	fd    atomic.Int32 // -1: not allocated
+	owner *client      // under Server.mu; nil: not allocated
+}
+
+// newRegion makes a region with a share on every worker. [control]
+func (s *Server) newRegion(l *layer, id uint32, owner *client) (*region, error) {
+	mem, fd, err := shm.Create(s.cfg.geometry(len(l.workers)), id)
+	if err != nil {
+		return nil, err
+	}
+	mem.Populate(populateSlots, populateChunks)
+	r := &region{
+		srv: s, l: l, id: id, mem: mem, token: mem.Header.Token, fd: fd, owner: owner, clients: map[*client]struct{}{},
+	}
+	for i := range r.eqs {
+		r.eqs[i].fd.Store(-1)
+	}
+	for _, w := range l.workers {
+		sh := newShare(w, r)
+		r.shares = append(r.shares, sh)
+		if err := l.dev.Do(w.id, func(vtime.Time) { w.adopt(sh) }); err != nil {
+			r.remove()
+			return nil, fmt.Errorf("server: region: %w", err)
+		}
+	}
+	return r, nil
+}
+
+// query returns what a policy may know of the region's owner.
+func (r *region) query() Query {
+	return Query{Program: r.owner.program, UID: r.owner.cred.Uid, PID: r.owner.cred.Pid}
+}
+
+// remove takes the region from the workers and unmaps it. Precondition: no socket of it lives, or
+// the workers have ended. [control]
+func (r *region) remove() {
+	for _, w := range r.l.workers {
+		if r.l.dev.Do(w.id, func(vtime.Time) { w.remove(r) }) != nil {
+			w.remove(r) // the worker has ended
+		}
+	}
+	for i := range r.eqs {
+		if fd := r.eqs[i].fd.Swap(-1); fd >= 0 {
+			unix.Close(int(fd))
+		}
+	}
+	unix.Close(r.fd)
+	_ = r.mem.Close()
+}
+
+// allocEQ gives c a fresh event queue that signals fd, which the region then owns; -1 when there
+// is none. Precondition: Server.mu is held.
+func (r *region) allocEQ(c *client, fd int) int {
+	for i := range r.eqs {
+		q := &r.eqs[i]
+		if q.owner != nil {
+			continue
+		}
+		q.owner = c
+		bit := uint64(1) << i
+		for p := range r.usedSlots() {
+			if atomic.LoadUint64(&p.EqMask)&bit != 0 {
+				atomic.AndUint64(&p.EqMask, ^bit)
+			}
+			if atomic.LoadUint64(&p.EqPending)&bit != 0 {
+				atomic.AndUint64(&p.EqPending, ^bit)
+			}
+		}
+		q.w.Reset(&r.mem.EQs[i])
+		q.fd.Store(int32(fd))
+		return i
+	}
+	return -1
+}
+
+// freeEQ takes event queue i back from c. The descriptor is closed when no worker can be using it.
+// Precondition: Server.mu is held.
+func (r *region) freeEQ(c *client, i int) bool {
+	q := &r.eqs[i]
+	if q.owner != c {
+		return false
+	}
+	if fd := q.fd.Swap(-1); fd >= 0 {
+		for _, w := range r.l.workers {
+			_ = r.l.dev.Do(w.id, func(vtime.Time) {})
+		}
+		unix.Close(int(fd))
+	}
+	q.owner = nil
+	return true
+}
+
+// usedSlots yields the slots that were ever used.
+func (r *region) usedSlots() iter.Seq[*shm.Slot] {
+	return func(yield func(*shm.Slot) bool) {
+		for _, sh := range r.shares {
+			for i := range sh.seen.Load() {
+				if !yield(&r.mem.Slots[sh.slotBase+i]) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// signal writes the eventfd of event queue i. [worker]
+func (r *region) signal(_, fd int) { shm.SignalEventFD(fd) }
+
+// violated is called by a worker that found a violation: the region is detached soon.
+func (r *region) violated(what string) {
+	go func() {
+		r.srv.cfg.Log.Warn("client broke the shared-memory contract and is detached",
+			"program", r.owner.program, "pid", r.owner.cred.Pid, "violation", what)
+		r.detach(r.l)
+		r.owner.hangUp()
+	}()
+}

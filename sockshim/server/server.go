@@ -1,0 +1,244 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+
+	"opentoe/sockshim/shm"
+	"opentoe/tcpoffload/vtime"
+	"opentoe/toe"
+)
+
+// lockFile is the name of the file in Config.Dir that a running server holds locked; it has the
+// process number in it.
+const lockFile = "toed.lock"
+
+// Server serves clients on the control socket. It is a toe.SocketLayer: register it with the
+// registry, activate a device, and call Serve.
+type Server struct {
+	cfg  Config
+	lock *os.File
+	ln   *net.UnixListener
+
+	mu       sync.Mutex
+	layer    *layer // of the attached device, or nil
+	clients  map[*client]struct{}
+	regions  map[uint32]*region
+	lastID   uint32
+	closed   bool
+	destroys bool           // the kernel tells when sockets are gone
+	stats    Counters       // of control goroutines and past workers
+	wg       sync.WaitGroup // client connections
+}
+
+var _ toe.SocketLayer = (*Server)(nil)
+
+// New takes the runtime directory and opens the control socket. It fails with ErrServed when
+// another server has the directory.
+func New(cfg Config) (*Server, error) {
+	if err := cfg.normalize(); err != nil {
+		return nil, err
+	}
+	s := &Server{cfg: cfg, clients: map[*client]struct{}{}, regions: map[uint32]*region{}}
+	if err := s.takeDir(); err != nil {
+		return nil, err
+	}
+	path := s.SocketPath()
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		s.lock.Close()
+		return nil, fmt.Errorf("server: stale control socket: %w", err)
+	}
+	ln, err := net.ListenUnix("unixpacket", &net.UnixAddr{Name: path, Net: "unixpacket"})
+	if err == nil {
+		err = os.Chmod(path, cfg.SocketMode)
+	}
+	if err != nil {
+		s.lock.Close()
+		return nil, fmt.Errorf("server: control socket: %w", err)
+	}
+	s.ln = ln
+	return s, nil
+}
+
+// SocketPath returns where the control socket is.
+func (s *Server) SocketPath() string { return filepath.Join(s.cfg.Dir, ControlSocket) }
+
+// takeDir locks the runtime directory; the lock dies with the process.
+func (s *Server) takeDir() error {
+	f, err := os.OpenFile(filepath.Join(s.cfg.Dir, lockFile), os.O_RDWR|os.O_CREATE, 0o644)
+	if err != nil {
+		return fmt.Errorf("server: runtime directory: %w", err)
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		defer f.Close()
+		if !errors.Is(err, unix.EWOULDBLOCK) {
+			return fmt.Errorf("server: lock %s: %w", f.Name(), err)
+		}
+		b := make([]byte, 20)
+		n, _ := f.ReadAt(b, 0)
+		return fmt.Errorf("another toed (pid %s) serves %s: stop it or choose another runtime_dir: %w",
+			strings.TrimSpace(string(b[:n])), s.cfg.Dir, ErrServed)
+	}
+	if err = f.Truncate(0); err == nil {
+		_, err = f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
+	}
+	if err != nil {
+		f.Close()
+		return fmt.Errorf("server: %s: %w", f.Name(), err)
+	}
+	s.lock = f
+	return nil
+}
+
+// Attach makes the upper layer for a device. One device at a time; a worker's number is its place
+// in the status page and in every region.
+func (s *Server) Attach(dev toe.Device) (toe.UpperLayer, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	info := dev.Info()
+	switch {
+	case s.closed:
+		return nil, fmt.Errorf("server: attach %s: %w", dev.Name(), net.ErrClosed)
+	case s.layer != nil:
+		return nil, fmt.Errorf("server: attach %s: %s is attached: %w", dev.Name(), s.layer.dev.Name(), toe.ErrBusy)
+	case info.Workers < 1 || info.Workers > shm.MaxWorkers:
+		return nil, fmt.Errorf("server: attach %s: %d workers, want 1 to %d: %w",
+			dev.Name(), info.Workers, shm.MaxWorkers, toe.ErrInvalid)
+	}
+	status, err := shm.CreateStatus(info.Workers)
+	if err != nil {
+		return nil, err
+	}
+	l := &layer{srv: s, dev: dev, info: info, status: status}
+	for i := range info.Workers {
+		l.workers = append(l.workers, newWorker(l, i))
+	}
+	s.layer = l
+	return l, nil
+}
+
+// Detach ends the clients of a device whose workers have stopped.
+func (s *Server) Detach(dev toe.Device) {
+	s.mu.Lock()
+	l := s.layer
+	if l == nil || l.dev != dev {
+		s.mu.Unlock()
+		return
+	}
+	s.layer = nil
+	atomic.StoreUint32(&l.status.Alive, 0)
+	for _, w := range l.workers {
+		s.stats.add(&w.stats)
+	}
+	for c := range s.clients {
+		c.hangUp()
+	}
+	var regions []*region
+	for id, r := range s.regions {
+		delete(s.regions, id)
+		atomic.StoreUint32(&r.mem.Header.Detached, 1)
+		regions = append(regions, r)
+	}
+	s.mu.Unlock()
+	for _, r := range regions {
+		r.wakeAll()
+		r.remove()
+	}
+	_ = l.status.Close()
+}
+
+// Serve accepts clients until ctx is done or Close is called; then it returns nil.
+func (s *Server) Serve(ctx context.Context) error {
+	stop := context.AfterFunc(ctx, func() { s.ln.Close() })
+	defer stop()
+	watch, err := s.watchDestroys()
+	if err != nil {
+		s.cfg.Log.Warn("the kernel does not tell which sockets are gone: shared sockets end with their client", "error", err)
+	} else {
+		defer watch.Close()
+	}
+	for {
+		conn, err := s.ln.AcceptUnix()
+		if err != nil {
+			s.mu.Lock()
+			ended := s.closed || ctx.Err() != nil
+			s.mu.Unlock()
+			if ended {
+				return nil
+			}
+			return fmt.Errorf("server: accept client: %w", err)
+		}
+		s.wg.Go(func() { s.serveClient(conn) })
+	}
+}
+
+// Close ends every client and gives up the runtime directory. The device should be deactivated
+// before, so that its connections are ended in its own way.
+func (s *Server) Close() error {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return nil
+	}
+	s.closed = true
+	for c := range s.clients {
+		c.hangUp()
+	}
+	s.mu.Unlock()
+	err := s.ln.Close()
+	if errors.Is(err, net.ErrClosed) {
+		err = nil
+	}
+	s.wg.Wait()
+	_ = os.Remove(s.lock.Name())
+	return errors.Join(err, s.lock.Close())
+}
+
+// reap removes a region that no client is attached to once no socket of it lives.
+func (s *Server) reap(r *region) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.regions[r.id] != r || len(r.clients) > 0 {
+		return
+	}
+	busy := 0
+	for _, w := range r.l.workers {
+		_ = r.l.dev.Do(w.id, func(vtime.Time) {
+			if sh := w.share(r); sh != nil {
+				busy += sh.busy
+			}
+		})
+	}
+	if busy > 0 {
+		return // the last socket to end calls again
+	}
+	delete(s.regions, r.id)
+	r.remove()
+}
+
+// wakeAll wakes whoever waits on any socket of the region, to see that it is detached.
+// Precondition: the workers have ended, or run this.
+func (r *region) wakeAll() {
+	for p := range r.usedSlots() {
+		if atomic.LoadUint32(&p.Waiters) != 0 {
+			atomic.AddUint32(&p.EventSeq, 1)
+			shm.FutexWake(&p.EventSeq)
+		}
+	}
+	for i := range r.eqs {
+		atomic.StoreUint32(&r.mem.EQs[i].Overflow, 1)
+		if fd := r.eqs[i].fd.Load(); fd >= 0 {
+			shm.SignalEventFD(int(fd))
+		}
+	}
+}

@@ -1,0 +1,266 @@
+package loopdev
+
+import (
+	"opentoe/tcpoffload/wire"
+	"opentoe/toe"
+)
+
+// conn is one end of a connection.
+type conn struct {
+	tid  toe.TID
+	sock toe.SockID
+	flow wire.Flow
+	peer *conn // nil while opening and after either end was reset
+
+	end      uint64 // the send stream ends here
+	moved    uint64 // and was copied to the peer up to here
+	received uint64 // the program read up to here
+	rcvBuf   uint64 // octets that may be unread
+
+	opening  bool
+	fin      bool // SendFIN was called
+	finDone  bool // the peer was told
+	released bool // nobody reads any more
+	gone     bool // Finished was told, or SendRST was called: no more upcalls
+	queued   bool // in Device.active
+}
+
+func (d *Device) newConn(flow wire.Flow, rcvBuf uint32) *conn {
+	if rcvBuf == 0 {
+		rcvBuf = d.cfg.RcvBuf
+	}
+	d.lastTID++
+	c := &conn{tid: d.lastTID, flow: flow, rcvBuf: uint64(rcvBuf)}
+	d.conns[c.tid], d.flows[flow] = c, c.tid
+	return c
+}
+
+// activate has c looked at in this iteration.
+func (d *Device) activate(c *conn) {
+	if !c.queued {
+		c.queued = true
+		d.active = append(d.active, c)
+	}
+}
+
+// Output moves the end of the send stream.
+func (d *Device) Output(tid toe.TID, end uint64, _ bool) {
+	if c := d.conns[tid]; c != nil && !c.fin && end > c.end {
+		c.end = end
+		d.activate(c)
+	}
+}
+
+// Received opens the window for the peer.
+func (d *Device) Received(tid toe.TID, pos uint64) {
+	if c := d.conns[tid]; c != nil && pos > c.received {
+		c.received = pos
+		if c.peer != nil {
+			d.activate(c.peer)
+		}
+	}
+}
+
+// SendFIN ends our stream.
+func (d *Device) SendFIN(tid toe.TID) {
+	if c := d.conns[tid]; c != nil {
+		c.fin = true
+		d.activate(c)
+	}
+}
+
+// SendRST resets the peer and forgets tid.
+func (d *Device) SendRST(tid toe.TID) {
+	if c := d.conns[tid]; c != nil {
+		c.gone = true
+		d.drop(c)
+		d.activate(c) // the peer hears of it in pump
+	}
+}
+
+// Release says that nobody reads tid any more.
+func (d *Device) Release(tid toe.TID) {
+	if c := d.conns[tid]; c != nil {
+		c.released = true
+		d.activate(c)
+		if c.peer != nil {
+			d.activate(c.peer)
+		}
+	}
+}
+
+// SetOption knows OptionRcvBuf and takes the others without effect.
+func (d *Device) SetOption(tid toe.TID, o toe.Option, value int64) error {
+	c := d.conns[tid]
+	if c == nil {
+		return toe.ErrNotFound
+	}
+	if o == toe.OptionRcvBuf && value > 0 {
+		c.rcvBuf = uint64(value)
+		if c.peer != nil {
+			d.activate(c.peer)
+		}
+	}
+	return nil
+}
+
+// ConnInfo tells the little that there is.
+func (d *Device) ConnInfo(tid toe.TID, info *toe.ConnInfo) bool {
+	c := d.conns[tid]
+	if c == nil {
+		return false
+	}
+	*info = toe.ConnInfo{
+		Flow: c.flow, Sock: c.sock, State: "ESTABLISHED",
+		SndMSS: uint32(d.cfg.MTU - 40), RcvMSS: uint32(d.cfg.MTU - 40),
+		BytesSent: c.moved, BytesAcked: c.moved, SndBufUsed: c.end - c.moved,
+	}
+	if c.opening {
+		info.State = "SYN-SENT"
+	}
+	if c.peer != nil {
+		info.BytesReceived = c.peer.moved
+		info.RcvBufUsed = c.peer.moved - c.received
+	}
+	return true
+}
+
+// EachConn calls f for every connection end.
+func (d *Device) EachConn(_ int, f func(toe.TID, *toe.ConnInfo) bool) {
+	var info toe.ConnInfo
+	for tid := range d.conns {
+		if d.ConnInfo(tid, &info) && !f(tid, &info) {
+			return
+		}
+	}
+}
+
+// pump lets every active connection take a step and returns how many did something.
+func (d *Device) pump() int {
+	list := d.active
+	d.active, d.spare = d.spare[:0], list
+	n := 0
+	for _, c := range list {
+		c.queued = false
+		if d.step(c) {
+			n++
+		}
+	}
+	clear(list)
+	return n
+}
+
+// step does what c has to do and reports whether that was anything.
+func (d *Device) step(c *conn) bool {
+	switch {
+	case c.gone:
+		d.resetPeer(c)
+		return true
+	case c.opening:
+		d.open(c)
+		return !c.opening
+	case c.peer == nil:
+		return false
+	}
+	busy := d.move(c)
+	if c.gone {
+		return true
+	}
+	if c.fin && c.moved == c.end && !c.finDone {
+		c.finDone, busy = true, true
+		if !c.peer.released {
+			d.notify(c.peer, toe.Event{Kind: toe.EventPeerClose, Pos: c.moved})
+		}
+	}
+	if c.finDone && c.peer != nil && (c.peer.finDone || c.released) {
+		busy = true
+		p := c.peer
+		d.finish(c, toe.EndClosed)
+		if p.finDone {
+			d.finish(p, toe.EndClosed)
+		}
+	}
+	return busy
+}
+
+// move copies one buffer of c's stream to the peer, as far as its window allows.
+func (d *Device) move(c *conn) bool {
+	p := c.peer
+	if c.moved < c.end && (p.released || p.gone) {
+		d.resetPeer(p) // data that nobody will read
+		d.finish(p, toe.EndAborted)
+		return true
+	}
+	window := p.received + p.rcvBuf
+	n := min(c.end-c.moved, uint64(len(d.buf)))
+	if c.moved+n > window {
+		n = window - min(window, c.moved)
+	}
+	if n == 0 {
+		return false
+	}
+	if !d.up.Reserve(p.sock, uint32(n)) {
+		d.activate(c)
+		return false
+	}
+	b := d.buf[:n]
+	if !d.up.Fetch(c.sock, c.moved, b) {
+		d.resetPeer(c)
+		d.finish(c, toe.EndAborted)
+		return true
+	}
+	d.up.Place(p.sock, c.moved, b)
+	c.moved += n
+	d.notify(p, toe.Event{Kind: toe.EventReadable, Pos: c.moved})
+	d.notify(c, toe.Event{Kind: toe.EventAcked, Pos: c.moved})
+	if c.moved < c.end {
+		d.activate(c)
+	}
+	return true
+}
+
+// resetPeer tells c's peer, if there is one, that the connection was reset.
+func (d *Device) resetPeer(c *conn) {
+	p := c.peer
+	c.peer = nil
+	if p == nil {
+		return
+	}
+	p.peer = nil
+	d.finish(p, toe.EndReset)
+}
+
+// finish tells c that it is over.
+func (d *Device) finish(c *conn, end toe.End) {
+	if c.gone {
+		d.drop(c)
+		return
+	}
+	c.gone = true
+	d.drop(c)
+	d.notify(c, toe.Event{Kind: toe.EventFinished, End: end})
+	// An end that lingers in order stays the peer's peer, so that late data is answered.
+	if end == toe.EndClosed && c.peer != nil && !c.peer.gone {
+		return
+	}
+	c.peer = nil
+}
+
+// drop forgets c's TID.
+func (d *Device) drop(c *conn) {
+	delete(d.conns, c.tid)
+	if d.flows[c.flow] == c.tid {
+		delete(d.flows, c.flow)
+	}
+}
+
+func (d *Device) notify(c *conn, e toe.Event) { d.up.Notify(c.sock, e) }
+
+// resetAll ends every connection because the device goes away.
+func (d *Device) resetAll() {
+	for _, c := range d.conns {
+		if !c.gone {
+			d.finish(c, toe.EndDeviceGone)
+		}
+	}
+}
