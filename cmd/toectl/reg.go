@@ -7,7 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"opentoe/cmd/internal/ctl"
+	"opentoe/hwregs"
 )
 
 func regCommand(o *operator) *cobra.Command {
@@ -17,18 +17,13 @@ func regCommand(o *operator) *cobra.Command {
 		Example: "  toectl reg TP_RXT_MIN\n  toectl reg TP_RXT_MIN=200ms",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			var regs []ctl.Register
+			ask := o.client().Registers
 			if strings.Contains(args[0], "=") {
-				r, err := o.client().Assign(cmd.Context(), args[0])
-				if err != nil {
-					return err
-				}
-				regs = []ctl.Register{r}
-			} else {
-				var err error
-				if regs, err = o.client().Registers(cmd.Context(), args[0]); err != nil {
-					return err
-				}
+				ask = o.client().Assign
+			}
+			regs, err := ask(cmd.Context(), args[0])
+			if err != nil {
+				return err
 			}
 			return o.print(regs, func(w io.Writer) { printRegisters(w, regs, true) })
 		},
@@ -60,8 +55,8 @@ func regdumpCommand(o *operator) *cobra.Command {
 }
 
 // block keeps the registers whose names start with name and an underscore.
-func block(regs []ctl.Register, name string) []ctl.Register {
-	var kept []ctl.Register
+func block(regs []hwregs.Value, name string) []hwregs.Value {
+	var kept []hwregs.Value
 	for _, r := range regs {
 		if strings.HasPrefix(r.Name, strings.ToUpper(name)+"_") {
 			kept = append(kept, r)
@@ -70,12 +65,12 @@ func block(regs []ctl.Register, name string) []ctl.Register {
 	return kept
 }
 
-func printRegisters(w io.Writer, regs []ctl.Register, fields bool) {
+func printRegisters(w io.Writer, regs []hwregs.Value, fields bool) {
 	for _, r := range regs {
-		fmt.Fprintf(w, "%#06x\t%s\t%#x\t%d\t%s\t%s\t%s\n", r.Addr, r.Name, r.Value, r.Value, r.Unit, r.Access, r.Doc)
+		fmt.Fprintf(w, "0x%04x\t%s\t%s\t%s\t%s\n", r.Addr, r.Name, r.Text, r.Access, r.Doc)
 		for _, f := range r.Fields {
 			if fields {
-				fmt.Fprintf(w, "\t  %s\t%#x\t%d\t\t\t%s\n", f.Name, f.Value, f.Value, f.Doc)
+				fmt.Fprintf(w, "\t  %s\t%s\t%s\t%s\n", f.Name, f.Text, f.Access, f.Doc)
 			}
 		}
 	}

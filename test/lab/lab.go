@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 )
 
 // Config names the parts of a lab.
@@ -23,6 +24,7 @@ type Lab struct {
 	Config
 	NearHost, FarHost Host
 	undo              []func() error
+	running           []*Process // in the order of their start
 }
 
 // New makes the namespaces and the wire. On failure nothing is left behind.
@@ -101,6 +103,19 @@ func (l *Lab) Close() error {
 
 // Abandon forgets what Close would undo: the lab stays as it is.
 func (l *Lab) Abandon() { l.undo = nil }
+
+// Running returns the background processes that have not ended, the latest first.
+func (l *Lab) Running() []*Process {
+	var list []*Process
+	for _, p := range slices.Backward(l.running) {
+		select {
+		case <-p.Done():
+		default:
+			list = append(list, p)
+		}
+	}
+	return list
+}
 
 // Path returns the name of a file in the lab's folder.
 func (l *Lab) Path(elem ...string) string {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -50,6 +51,7 @@ func (l *Lab) Start(h Host, name string, args ...string) (*Process, error) {
 		p.err = p.cmd.Wait()
 		close(p.done)
 	}()
+	l.running = append(l.running, p)
 	l.Cleanup(func() error { p.Stop(); return nil })
 	return p, nil
 }
@@ -79,8 +81,7 @@ func (p *Process) Kill() error {
 
 // LastLine returns the last line that the process wrote, for error messages.
 func (p *Process) LastLine() string {
-	text, _ := os.ReadFile(p.Log)
-	return lastLine(string(text))
+	return lastLine(p.Text())
 }
 
 // WaitFor returns when ready does without an error, or with an error when the process ends first
@@ -102,3 +103,12 @@ func (p *Process) WaitFor(ctx context.Context, ready func() error) error {
 		}
 	}
 }
+
+// Text returns what the process has written so far.
+func (p *Process) Text() string {
+	text, _ := os.ReadFile(p.Log)
+	return string(text)
+}
+
+// Said reports whether the process has written text.
+func (p *Process) Said(text string) bool { return strings.Contains(p.Text(), text) }

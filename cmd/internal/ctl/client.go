@@ -13,6 +13,8 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+
+	"opentoe/hwregs"
 )
 
 // Client asks a toed.
@@ -52,13 +54,13 @@ func (c *Client) Stats(ctx context.Context) (s Stats, err error) {
 }
 
 // Registers asks for a register, or for all with an empty name.
-func (c *Client) Registers(ctx context.Context, name string) (r []Register, err error) {
+func (c *Client) Registers(ctx context.Context, name string) (r []hwregs.Value, err error) {
 	err = c.get(ctx, "/registers", url.Values{"name": {name}}, &r)
 	return r, err
 }
 
 // Assign changes a register: "NAME=VALUE".
-func (c *Client) Assign(ctx context.Context, assignment string) (r Register, err error) {
+func (c *Client) Assign(ctx context.Context, assignment string) (r []hwregs.Value, err error) {
 	body, err := c.do(ctx, http.MethodPost, "/registers", nil, strings.NewReader(assignment))
 	if err != nil {
 		return r, err

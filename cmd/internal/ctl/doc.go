@@ -1,8 +1,8 @@
 // Package ctl is the conversation between toectl and toed: HTTP with JSON over a Unix socket that
 // only toed's user may open.
 //
-//	GET  /status, /sockets, /stats      the types below
-//	GET  /registers?name=NAME           registers, all of them without a name
+//	GET  /status, /sockets, /stats      types of this package
+//	GET  /registers?name=NAME           hwregs.Value each, all of them without a name
 //	POST /registers                     an assignment in the body: TP_RXT_MIN=200ms
 //	GET  /capture?filter=&snaplen=      a pcapng stream until the client hangs up
 //

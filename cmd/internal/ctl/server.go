@@ -11,6 +11,8 @@ import (
 	"os"
 	"strconv"
 	"time"
+
+	"opentoe/hwregs"
 )
 
 // Daemon is what toed answers from. Its methods may be called from any goroutine.
@@ -19,9 +21,9 @@ type Daemon interface {
 	Sockets() ([]Socket, error)
 	Stats() (Stats, error)
 	// Registers returns the named register, or all without a name.
-	Registers(name string) ([]Register, error)
-	// Assign carries out "NAME=VALUE" and returns the register's new state.
-	Assign(assignment string) (Register, error)
+	Registers(name string) ([]hwregs.Value, error)
+	// Assign carries out "NAME=VALUE" and returns the register as it is then.
+	Assign(assignment string) ([]hwregs.Value, error)
 	// Capture writes a pcapng stream of the frames that filter matches until ctx ends. It has
 	// checked filter when it first calls start; what it returns before that is the client's fault.
 	Capture(ctx context.Context, filter string, snapLen int, start func() io.Writer) error

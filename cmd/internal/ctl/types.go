@@ -105,21 +105,3 @@ type Worker struct {
 	Iterations uint64 `json:"iterations"`
 	Sleeps     uint64 `json:"sleeps"`
 }
-
-// Register is one register with its present value.
-type Register struct {
-	Name   string  `json:"name"`
-	Addr   uint32  `json:"addr"`
-	Value  uint64  `json:"value"`
-	Access string  `json:"access"`
-	Unit   string  `json:"unit,omitempty"`
-	Doc    string  `json:"doc"`
-	Fields []Field `json:"fields,omitempty"`
-}
-
-// Field is a part of a register.
-type Field struct {
-	Name  string `json:"name"`
-	Value uint32 `json:"value"`
-	Doc   string `json:"doc"`
-}

@@ -1,0 +1,97 @@
+package daemon
+
+import (
+	"fmt"
+
+	"opentoe/cmd/internal/ctl"
+	"opentoe/hwregs"
+)
+
+// bindRegisters connects the registers of the blocks that lie outside the device: the Ethernet
+// port, the mirror and the clients. The device binds its own.
+func (d *Daemon) bindRegisters() error {
+	bindings := map[string]func() uint64{
+		"PL_WHOAMI":           zero,
+		"MPS_CFG.PortsActive": d.portsActive,
+		"MPS_TRC_CFG.TrcEn":   func() uint64 { return bit(d.sniffing.Load()) },
+		"MPS_TRC_DROPS":       func() uint64 { return d.mirror.Stats().Lost },
+		"SHM_CLIENTS":         func() uint64 { return uint64(len(d.sockets.Clients())) },
+		"SHM_CLIENTS_MAX":     func() uint64 { return uint64(d.cfg.Clients.Max) },
+		"SHM_MEMORY":          d.clientMemory,
+	}
+	for name, get := range d.nicRegisters() {
+		bindings[name] = get
+	}
+	for name, get := range bindings {
+		if err := d.bank.Bind(name, hwregs.Binding{Get: get}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// nicRegisters is the XGM block of the first port; a loopback has none.
+func (d *Daemon) nicRegisters() map[string]func() uint64 {
+	nic := d.hw.nic
+	if nic == nil {
+		return nil
+	}
+	return map[string]func() uint64{
+		"XGM0_PORT_CFG.LinkUp":     func() uint64 { return bit(nic.Link().Up) },
+		"XGM0_PORT_CFG.FullDuplex": func() uint64 { return bit(nic.Link().FullDuplex) },
+		"XGM0_PORT_SPEED":          func() uint64 { return uint64(nic.Link().SpeedMbps) },
+		"XGM0_RX_MAX_PKT_SIZE":     func() uint64 { return uint64(nic.MTU()) },
+		"XGM0_MAC":                 func() uint64 { return macNumber(nic.MAC()) },
+		"XGM0_STAT_RX_FRAMES":      func() uint64 { return nic.Stats().RxFrames },
+		"XGM0_STAT_RX_BYTES":       func() uint64 { return nic.Stats().RxBytes },
+		"XGM0_STAT_RX_MISSED":      func() uint64 { return nic.Stats().RxMissed },
+		"XGM0_STAT_RX_ERR":         func() uint64 { return nic.Stats().RxErrors },
+		"XGM0_STAT_RX_NOBUF":       func() uint64 { return nic.Stats().RxNoMbuf },
+		"XGM0_STAT_TX_FRAMES":      func() uint64 { return nic.Stats().TxFrames },
+		"XGM0_STAT_TX_BYTES":       func() uint64 { return nic.Stats().TxBytes },
+		"XGM0_STAT_TX_ERR":         func() uint64 { return nic.Stats().TxErrors },
+	}
+}
+
+func zero() uint64 { return 0 }
+
+func bit(b bool) uint64 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// macNumber puts the first octet highest of 48 bits.
+func macNumber(mac [6]byte) (n uint64) {
+	for _, b := range mac {
+		n = n<<8 | uint64(b)
+	}
+	return n
+}
+
+func (d *Daemon) portsActive() uint64 { return bit(d.hw.nic != nil) }
+
+// Registers returns the registers that the device has, or the one named. It implements [ctl.Daemon].
+func (d *Daemon) Registers(name string) ([]hwregs.Value, error) {
+	if name == "" {
+		return d.bank.Dump(""), nil
+	}
+	v, err := d.bank.Describe(name)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", err, ctl.ErrRequest)
+	}
+	return []hwregs.Value{v}, nil
+}
+
+// Assign carries out "NAME=VALUE" and returns the register as it is then. It implements [ctl.Daemon].
+func (d *Daemon) Assign(assignment string) ([]hwregs.Value, error) {
+	if err := d.bank.Assign(assignment); err != nil {
+		return nil, fmt.Errorf("%w: %w", err, ctl.ErrRequest)
+	}
+	a, err := hwregs.ParseAssignment(assignment)
+	if err != nil || a.Name == "" {
+		return nil, err
+	}
+	return d.Registers(a.Name)
+}

@@ -1,0 +1,135 @@
+package daemon
+
+import (
+	"os"
+	"strings"
+	"time"
+
+	"opentoe/cmd/internal/ctl"
+	"opentoe/cmd/internal/version"
+	"opentoe/sockshim/server"
+	"opentoe/sockshim/shm"
+	"opentoe/tcpoffload/vtime"
+	"opentoe/toe"
+)
+
+// Status implements [ctl.Daemon].
+func (d *Daemon) Status() (ctl.Status, error) {
+	usage := d.sockets.Usage()
+	counters := d.sockets.Counters()
+	s := ctl.Status{
+		Version:     version.String(),
+		PID:         os.Getpid(),
+		UptimeNS:    time.Since(d.started),
+		RuntimeDir:  d.cfg.RuntimeDir,
+		HugePages:   d.hw.eal != nil && d.hw.eal.HugePages(),
+		Ports:       []ctl.Port{d.port()},
+		Clients:     usage.Clients,
+		Listeners:   len(d.registry.Listeners()),
+		Offloaded:   counters.ActiveOpens + counters.PassiveOpens,
+		Refused:     refusals(&counters),
+		MemoryBytes: uint64(usage.Chunks) << shm.ChunkShift,
+	}
+	for _, ds := range d.registry.Devices() {
+		info := ds.Device.Info()
+		s.Devices = append(s.Devices, ctl.Device{
+			Name: ds.Device.Name(), Type: info.Type, Active: ds.Active, Workers: info.Workers, MaxConns: info.MaxConns,
+		})
+	}
+	s.Connections = d.eachConn(func(int, *toe.ConnInfo) {})
+	return s, nil
+}
+
+// clientMemory is the size of all clients' memory files, most of it untouched.
+func (d *Daemon) clientMemory() (n uint64) {
+	for _, c := range d.sockets.Clients() {
+		n += c.Bytes
+	}
+	return n
+}
+
+// refusals names the reasons for which sockets were left to the kernel. A socket that has no
+// business on the wire, such as one for loopback, is not refused but was never ours.
+func refusals(c *server.Counters) map[string]uint64 {
+	m := map[string]uint64{}
+	for r := range toe.NumReasons {
+		if n := c.Declined[r]; r != toe.Offloaded && r != toe.ReasonLoopback && n > 0 {
+			m[r.String()] = n
+		}
+	}
+	return m
+}
+
+func (d *Daemon) port() ctl.Port {
+	p, info := &d.cfg.Ports[0], d.hw.device.Info()
+	port := ctl.Port{Name: p.Name, Device: p.Device, Driver: info.Type, MTU: info.MTU, LinkUp: true, MAC: info.MAC.String()}
+	for _, a := range info.Prefixes {
+		port.Addresses = append(port.Addresses, a.String())
+	}
+	if nic := d.hw.nic; nic != nil {
+		port.Device, port.Driver, port.LinkUp = nic.Device(), nic.Driver(), nic.Link().Up
+		if on := nic.Enabled().String(); on != "none" {
+			port.Offloads = strings.Fields(on)
+		}
+	}
+	return port
+}
+
+// eachConn calls f, on the workers' threads, for every connection in the device's tables, and
+// returns how many there are.
+func (d *Daemon) eachConn(f func(worker int, info *toe.ConnInfo)) (n int) {
+	dev := d.hw.device
+	for w := range dev.Info().Workers {
+		_ = dev.Do(w, func(vtime.Time) { // fails only when the device is detached: no connections
+			dev.EachConn(w, func(_ toe.TID, info *toe.ConnInfo) bool {
+				f(w, info)
+				n++
+				return true
+			})
+		})
+	}
+	return n
+}
+
+// Sockets lists what programs hold, and behind it connections that nobody holds any more, such as
+// those in TIME-WAIT. It implements [ctl.Daemon].
+func (d *Daemon) Sockets() ([]ctl.Socket, error) {
+	list := []ctl.Socket{} // in JSON an empty list, not null
+	held := map[string]bool{}
+	name := d.hw.device.Name()
+	for _, s := range d.sockets.Sockets() {
+		row := ctl.Socket{
+			State: s.State, RecvQ: s.RecvQ, SendQ: s.SendQ, Local: s.Local.String(), Remote: s.Remote.String(),
+			Program: s.Program, PID: int(s.PID), Device: name, Worker: s.Worker,
+		}
+		if s.State == "LISTEN" {
+			row.Remote = "*"
+		}
+		if s.Conn != nil {
+			row.TCP = tcpInfo(s.Conn)
+		}
+		held[row.Local+row.Remote] = true
+		list = append(list, row)
+	}
+	d.eachConn(func(w int, info *toe.ConnInfo) {
+		row := ctl.Socket{
+			State: info.State, SendQ: info.SndBufUsed, Device: name, Worker: w, TCP: tcpInfo(info),
+			Local: info.Flow.LocalAddrPort().String(), Remote: info.Flow.RemoteAddrPort().String(),
+		}
+		if !held[row.Local+row.Remote] {
+			list = append(list, row)
+		}
+	})
+	return list, nil
+}
+
+func tcpInfo(c *toe.ConnInfo) *ctl.TCPInfo {
+	return &ctl.TCPInfo{
+		RTTNS: int64(c.SRTT), RTTVarNS: int64(c.RTTVar), RTONS: int64(c.RTO),
+		MSS: c.SndMSS, Cwnd: c.Cwnd, Ssthresh: c.Ssthresh, SndWnd: c.SndWnd, RcvWnd: c.RcvWnd,
+		SndWscale: c.SndWscale, RcvWscale: c.RcvWscale, SACK: c.SACK, Timestamps: c.Timestamps,
+		Unacked: c.Unacked, Lost: c.Lost, BytesSent: c.BytesSent, BytesAcked: c.BytesAcked,
+		BytesReceived: c.BytesReceived, BytesRetrans: c.BytesRetrans, Retrans: c.TotalRetrans,
+		Timer: c.Timer, TimerLeftNS: int64(c.TimerLeft),
+	}
+}
