@@ -2,9 +2,9 @@ package pmd_test
 
 import (
 	"fmt"
-	"strings"
-	"runtime"
 	"os/exec"
+	"runtime"
+	"strings"
 	"testing"
 	"time"
 
@@ -102,7 +102,9 @@ func BenchmarkVethReceive(b *testing.B) {
 					got += rx.Len()
 					q.Free(&rx)
 					if time.Since(t1) > time.Second {
-						run2(b, "ethtool -S "+w.dut); run2(b, "ip -n "+w.ns+" -s link show peer"); run2(b, "ip -s link show "+w.dut)
+						run2(b, "ethtool -S "+w.dut)
+						run2(b, "ip -n "+w.ns+" -s link show peer")
+						run2(b, "ip -s link show "+w.dut)
 						b.Fatal("lost", n, p.Stats(), q.Counters(), got, n)
 					}
 				}
@@ -116,4 +118,8 @@ func BenchmarkVethReceive(b *testing.B) {
 	}
 }
 
-func run2(b testing.TB, l string) { a := strings.Fields(l); o, _ := exec.Command(a[0], a[1:]...).CombinedOutput(); b.Log(string(o)) }
+func run2(b testing.TB, l string) {
+	a := strings.Fields(l)
+	o, _ := exec.Command(a[0], a[1:]...).CombinedOutput()
+	b.Log(string(o))
+}

@@ -12,6 +12,13 @@ import (
 var eal *pmd.EAL
 
 func TestMain(m *testing.M) {
+	if device := os.Getenv(childVar); device != "" {
+		if err := childMain(device); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	var err error
 	eal, err = pmd.Start(pmd.EALConfig{HugePages: pmd.HugePagesOff, MemoryMB: 256})
 	if err != nil {

@@ -1,6 +1,7 @@
 #include "pmd_eal.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,9 +12,14 @@
 int
 pmd_eal_init(int argc, char **argv)
 {
-	/* EAL keeps and permutes the vector; the caller goes on to free its own. */
-	char **copy = calloc((size_t)argc + 1, sizeof(*copy));
+	static atomic_flag started = ATOMIC_FLAG_INIT;
+	char **copy;
 
+	/* EAL knows that too, but prints before it says so. */
+	if (atomic_flag_test_and_set(&started))
+		return -EALREADY;
+	/* EAL keeps and permutes the vector; the caller goes on to free its own. */
+	copy = calloc((size_t)argc + 1, sizeof(*copy));
 	if (copy == NULL)
 		return -ENOMEM;
 	for (int i = 0; i < argc; i++) {

@@ -82,6 +82,10 @@ func (q *Queue) Counters() QueueCounters {
 // thread that uses the queue.
 func (q *Queue) Outstanding() int { return q.out }
 
+// Available returns how many buffers are free in the queue's pool. Buffers that threads cache count
+// as free, those in the device, in bursts and in the queue's own stash do not.
+func (q *Queue) Available() int { return int(C.pmd_pool_available(q.pool)) }
+
 // Receive fills b with the frames that have arrived, at most [frame.MaxBurst], and returns how
 // many. Frames that b still holds are freed first.
 func (q *Queue) Receive(b *frame.Burst) int {

@@ -25,7 +25,10 @@ type wire struct {
 	dut, ns, peer string
 }
 
-func newWire(t testing.TB) *wire {
+func newWire(t testing.TB) *wire { return newWireQueues(t, 1) }
+
+// newWireQueues makes a pair with that many queues.
+func newWireQueues(t testing.TB, queues int) *wire {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("making a veth pair needs root")
@@ -33,8 +36,12 @@ func newWire(t testing.TB) *wire {
 	id := os.Getpid() % 10000
 	w := &wire{dut: fmt.Sprintf("h2-%d", id), ns: fmt.Sprintf("h2-pmd-%d", id), peer: "peer"}
 	run(t, "ip netns add "+w.ns)
-	t.Cleanup(func() { run(t, "ip netns del "+w.ns) })
-	run(t, fmt.Sprintf("ip link add %s type veth peer name %s netns %s", w.dut, w.peer, w.ns))
+	t.Cleanup(func() {
+		run(t, "ip link del "+w.dut) // at once; with the namespace it would go at leisure
+		run(t, "ip netns del "+w.ns)
+	})
+	run(t, fmt.Sprintf("ip link add %s numrxqueues %d numtxqueues %d type veth peer name %s numrxqueues %d numtxqueues %d netns %s",
+		w.dut, queues, queues, w.peer, queues, queues, w.ns))
 	run(t, fmt.Sprintf("sysctl -q -w net.ipv6.conf.%s.disable_ipv6=1", w.dut))
 	run(t, fmt.Sprintf("ip netns exec %s sysctl -q -w net.ipv6.conf.%s.disable_ipv6=1", w.ns, w.peer))
 	run(t, "ip link set up "+w.dut)
@@ -135,6 +142,106 @@ func TestVethTalksToKernel(t *testing.T) {
 			require.EqualValues(t, 2, p.Stats().TxFrames)
 		})
 	}
+}
+
+// TestNoBufferIsBad sends several times as many datagrams as there are buffers through the driver,
+// so that each buffer serves as one for receiving and one for sending.
+func TestNoBufferIsBad(t *testing.T) {
+	const mbufs, burst = 4095, 32
+	for _, dev := range drivers {
+		t.Run(strings.SplitN(dev, ",", 2)[0], func(t *testing.T) {
+			w := newWire(t)
+			p := open(t, pmd.PortConfig{Device: fmt.Sprintf(dev, w.dut), Mbufs: mbufs})
+			q := p.Queue(0)
+			conn := w.peerSocket(t)
+			_, err := conn.Write([]byte("knock"))
+			require.NoError(t, err)
+			answerARP(t, q, p.MAC())
+			payload := make([]byte, 1472)
+			reply := make([]byte, 2000)
+			var b frame.Burst
+			for sent := 0; sent < 3*mbufs; sent += burst {
+				for range burst {
+					_, err := conn.Write(payload)
+					require.NoError(t, err)
+				}
+				for got := 0; got < burst; {
+					for q.Receive(&b) == 0 {
+						wait(t, q)
+					}
+					got += b.Len()
+					for i := range b.Frames() {
+						turnAround(b.At(i).Data)
+					}
+					require.Equal(t, b.Len(), q.Transmit(&b))
+				}
+				require.NoError(t, conn.SetReadDeadline(time.Now().Add(10*time.Second)))
+				for range burst {
+					n, err := conn.Read(reply)
+					require.NoError(t, err)
+					require.Len(t, payload, n)
+				}
+			}
+			require.Zero(t, q.Outstanding())
+			require.Zero(t, p.Stats().RxMissed)
+		})
+	}
+}
+
+// turnAround makes a datagram its own answer. Both checksums stay as they are.
+func turnAround(f []byte) {
+	swap := func(a, b, n int) {
+		for i := range n {
+			f[a+i], f[b+i] = f[b+i], f[a+i]
+		}
+	}
+	swap(0, 6, 6)   // MAC addresses
+	swap(26, 30, 4) // IP addresses
+	swap(34, 36, 2) // ports
+}
+
+// TestEachQueueHasItsSocket opens two queues and checks that each can be slept on by itself.
+func TestEachQueueHasItsSocket(t *testing.T) {
+	w := newWireQueues(t, 2)
+	p := open(t, pmd.PortConfig{Device: fmt.Sprintf("net_af_packet0,iface=%s,qpairs=2", w.dut), RxQueues: 2})
+	require.Len(t, p.Queue(0).WaitFDs(), 1)
+	require.Len(t, p.Queue(1).WaitFDs(), 1)
+	require.Len(t, p.WaitFDs(), 2)
+	_, err := w.peerSocket(t).Write([]byte("knock"))
+	require.NoError(t, err)
+	// The kernel chooses the queue by hash; only that queue's socket may wake anybody.
+	ready := poll(t, p.WaitFDs())
+	require.Len(t, ready, 1)
+	var b frame.Burst
+	for i := range 2 {
+		q := p.Queue(i)
+		require.Equal(t, q.WaitFDs()[0] == ready[0], q.Receive(&b) > 0, "queue %d", i)
+		q.Free(&b)
+	}
+}
+
+// poll waits until a descriptor is readable and returns those that are.
+func poll(t testing.TB, fds []int) (ready []int) {
+	t.Helper()
+	set := make([]unix.PollFd, len(fds))
+	for i, fd := range fds {
+		set[i] = unix.PollFd{Fd: int32(fd), Events: unix.POLLIN}
+	}
+	for {
+		n, err := unix.Poll(set, 10_000)
+		if err == unix.EINTR {
+			continue
+		}
+		require.NoError(t, err)
+		require.NotZero(t, n)
+		break
+	}
+	for _, p := range set {
+		if p.Revents&unix.POLLIN != 0 {
+			ready = append(ready, int(p.Fd))
+		}
+	}
+	return ready
 }
 
 // answerARP answers the kernel's ARP requests until it sends a datagram, and returns that.
