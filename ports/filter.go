@@ -61,7 +61,10 @@ func newFilter(raw []bpf.RawInstruction) (*bpf.VM, error) {
 		return nil, fmt.Errorf("filter of %d instructions, at most %d: %w", len(raw), maxFilter,
 			ErrBadFilter)
 	}
-	prog, _ := bpf.Disassemble(raw)
+	prog, ok := bpf.Disassemble(raw)
+	if !ok {
+		return nil, fmt.Errorf("unknown filter instruction: %w", ErrBadFilter)
+	}
 	vm, err := bpf.NewVM(prog)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrBadFilter, err)
