@@ -1,0 +1,386 @@
+/* shim_control.c - the control connection to toed, and the memory files that it hands out. */
+#include "shim.h"
+
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+
+/* How long an answer may take: toed answers from a thread of its own, in microseconds. */
+#define ANSWER_SECONDS 5
+/* After a failed attempt, how long before the next connect or listen tries again. */
+#define RETRY_NS 1000000000ull
+
+struct shim_session shim_session = {
+	.control = -1,
+	.wake = { [0 ... TOE_MAX_WORKERS - 1] = -1 },
+};
+struct shim_region shim_regions[SHIM_REGIONS];
+
+/* exchange sends a request with at most one descriptor, and reads its answer into *m. Descriptors
+ * that come with it are put in fds, *nfds of them at most, the rest is closed. */
+static int exchange(int control, struct toe_shm_msg *m, int fd, int *fds, uint32_t *nfds)
+{
+	const struct shim_libc *libc = shim_real();
+	uint32_t type = m->type, seq = m->seq = ++shim_session.seq, room = nfds ? *nfds : 0;
+	struct iovec iov = { .iov_base = m, .iov_len = sizeof *m };
+	union {
+		char bytes[CMSG_SPACE(TOE_MSG_MAX_FDS * sizeof(int))];
+		struct cmsghdr align;
+	} control_data;
+	struct msghdr h = { .msg_iov = &iov, .msg_iovlen = 1 };
+	struct cmsghdr *c;
+	ssize_t n;
+
+	if (nfds)
+		*nfds = 0;
+	if (fd >= 0) {
+		h.msg_control = control_data.bytes;
+		h.msg_controllen = CMSG_SPACE(sizeof(int));
+		c = CMSG_FIRSTHDR(&h);
+		c->cmsg_level = SOL_SOCKET;
+		c->cmsg_type = SCM_RIGHTS;
+		c->cmsg_len = CMSG_LEN(sizeof(int));
+		memcpy(CMSG_DATA(c), &fd, sizeof fd);
+	}
+	do
+		n = libc->sendmsg(control, &h, MSG_NOSIGNAL);
+	while (n < 0 && errno == EINTR);
+	if (n < 0)
+		return -errno;
+	for (;;) {
+		h.msg_control = control_data.bytes;
+		h.msg_controllen = sizeof control_data.bytes;
+		n = libc->recvmsg(control, &h, MSG_CMSG_CLOEXEC);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -errno;
+		if (n == 0)
+			return -ECONNRESET;
+		for (c = CMSG_FIRSTHDR(&h); c; c = CMSG_NXTHDR(&h, c)) {
+			if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
+				continue;
+			for (size_t i = 0; CMSG_LEN((i + 1) * sizeof(int)) <= c->cmsg_len; i++) {
+				int got;
+
+				memcpy(&got, CMSG_DATA(c) + i * sizeof got, sizeof got);
+				if (nfds && *nfds < room)
+					fds[(*nfds)++] = got;
+				else
+					libc->close(got);
+			}
+		}
+		if (n == sizeof *m && m->type == type && m->seq == seq)
+			return -m->error;
+	}
+}
+
+static struct shim_region *region_find(uint32_t id)
+{
+	for (int i = 0; i < SHIM_REGIONS; i++)
+		if (load_acquire(&shim_regions[i].id) == id && !shim_regions[i].dead)
+			return &shim_regions[i];
+	return NULL;
+}
+
+/* inside reports whether count items of size octets fit in the region at offset. */
+static bool inside(const struct shim_region *r, uint64_t offset, uint64_t count, uint64_t size)
+{
+	return offset <= r->bytes && count * size <= r->bytes - offset;
+}
+
+/* region_map maps a region's memory file. An entry of shim_regions is never unmapped: a descriptor
+ * may lead to it at any time. */
+static struct shim_region *region_map(uint32_t id, int fd)
+{
+	struct shim_region *r = NULL;
+	struct toe_shm_region *h;
+	struct stat st;
+
+	for (int i = 0; i < SHIM_REGIONS && !r; i++)
+		if (shim_regions[i].id == 0)
+			r = &shim_regions[i];
+	if (!r || fstat(fd, &st) < 0 || (size_t)st.st_size < sizeof *h)
+		return NULL;
+	h = mmap(NULL, (size_t)st.st_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (h == MAP_FAILED)
+		return NULL;
+	madvise(h, (size_t)st.st_size, MADV_DONTDUMP);
+	r->header = h;
+	r->bytes = (size_t)st.st_size;
+	memcpy(r->token, h->token, sizeof r->token);
+	r->nworkers = h->nworkers;
+	r->nslots = h->nslots;
+	r->nchunks = h->nchunks;
+	r->neqs = h->neqs;
+	if (h->magic != TOE_SHM_MAGIC || h->abi != TOE_SHM_ABI || h->region_bytes != r->bytes ||
+	    r->nworkers == 0 || r->nworkers > TOE_MAX_WORKERS || r->neqs > TOE_MAX_EQS ||
+	    !inside(r, h->cmdq_off, r->nworkers, sizeof *r->cmdq) ||
+	    !inside(r, h->eq_off, r->neqs, sizeof *r->eq) ||
+	    !inside(r, h->slot_loan_off, r->nworkers, sizeof *r->slot_loan) ||
+	    !inside(r, h->chunk_loan_off, r->nworkers, sizeof *r->chunk_loan) ||
+	    !inside(r, h->slot_off, r->nslots, sizeof *r->slot) ||
+	    !inside(r, h->chunk_off, r->nchunks, TOE_CHUNK_BYTES)) {
+		shim_log(0, "toed's memory file is of another version; staying on the kernel");
+		munmap(h, r->bytes);
+		return NULL;
+	}
+	r->cmdq = (void *)((char *)h + h->cmdq_off);
+	r->eq = (void *)((char *)h + h->eq_off);
+	r->slot_loan = (void *)((char *)h + h->slot_loan_off);
+	r->chunk_loan = (void *)((char *)h + h->chunk_loan_off);
+	r->slot = (void *)((char *)h + h->slot_off);
+	r->chunk = (uint8_t *)h + h->chunk_off;
+	r->dead = 0;
+	store_release(&r->id, id);
+	return r;
+}
+
+/* take_over makes *held the descriptor fd: under the number that *held has already, so that a
+ * thread that is using the number never meets a closed one. */
+static void take_over(int *held, int fd)
+{
+	if (*held >= 0) {
+		shim_real()->dup3(fd, *held, O_CLOEXEC);
+		shim_real()->close(fd);
+	} else {
+		shim_fd_hide(fd, held);
+	}
+}
+
+static int dial(void)
+{
+	const struct shim_libc *libc = shim_real();
+	struct sockaddr_un to = { .sun_family = AF_UNIX };
+	struct timeval patience = { .tv_sec = ANSWER_SECONDS };
+	int fd;
+
+	if (strlen(shim_config.path) >= sizeof to.sun_path)
+		return -ENAMETOOLONG;
+	strcpy(to.sun_path, shim_config.path);
+	fd = libc->socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return -errno;
+	libc->setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+	libc->setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
+	if (libc->connect(fd, (struct sockaddr *)&to, sizeof to) < 0) {
+		int e = errno;
+
+		libc->close(fd);
+		return -e;
+	}
+	return fd;
+}
+
+/* hello introduces us on a new connection and takes what toed gives: memory and wake descriptors. */
+static int hello(int control)
+{
+	struct shim_session *c = &shim_session;
+	struct toe_shm_msg m = { .type = TOE_MSG_HELLO, .magic = TOE_SHM_MAGIC, .abi = TOE_SHM_ABI };
+	int fds[TOE_MSG_MAX_FDS];
+	uint32_t nfds = TOE_MSG_MAX_FDS;
+	struct shim_region *own = NULL;
+	struct toe_shm_status *status = NULL;
+	int rc;
+
+	strncpy(m.prog, program_invocation_short_name, sizeof m.prog - 1);
+	rc = exchange(control, &m, -1, fds, &nfds);
+	if (rc == 0 && (nfds < 3 || m.magic != TOE_SHM_MAGIC || m.abi != TOE_SHM_ABI))
+		rc = -EPROTO;
+	if (rc == 0 && !(own = region_map(m.region_id, fds[0])))
+		rc = -ENOMEM;
+	if (rc == 0) {
+		status = mmap(NULL, sizeof *status, PROT_READ, MAP_SHARED, fds[1], 0);
+		if (status == MAP_FAILED)
+			rc = -ENOMEM;
+	}
+	if (rc < 0) {
+		for (uint32_t i = 0; i < nfds; i++)
+			shim_real()->close(fds[i]);
+		return rc;
+	}
+	for (uint32_t i = 0; i < 2; i++)
+		shim_real()->close(fds[i]);
+	for (uint32_t i = 2; i < nfds; i++)
+		take_over(&c->wake[i - 2], fds[i]);
+	c->status = status; /* an older page stays mapped: a thread may be reading it */
+	c->nworkers = nfds - 2;
+	c->own = own;
+	c->naddrs = m.naddrs <= TOE_MAX_ADDRS ? m.naddrs : TOE_MAX_ADDRS;
+	memcpy(c->addr, m.u.addr, sizeof c->addr);
+	return 0;
+}
+
+/* claim tells toed that this process, a child, uses the regions that its parent had mapped. */
+static void claim(int control)
+{
+	for (int i = 0; i < SHIM_REGIONS; i++) {
+		struct shim_region *r = &shim_regions[i];
+		struct toe_shm_msg m = { .type = TOE_MSG_ATTACH, .region_id = r->id };
+
+		if (r->id == 0 || r->dead || r == shim_session.own)
+			continue;
+		memcpy(m.token, r->token, sizeof m.token);
+		if (exchange(control, &m, -1, NULL, NULL) < 0)
+			store_relaxed(&r->dead, 1);
+	}
+}
+
+int shim_attach(void)
+{
+	struct shim_session *c = &shim_session;
+	int rc = 0, fd = -1, saved = errno;
+
+	if (shim_attached())
+		return 0;
+	if (shim_foreign())
+		return -ENOTCONN;
+	shim_mutex_lock(&c->lock);
+	if (!shim_attached()) {
+		if (c->retry_at && shim_now() < c->retry_at)
+			rc = -ENOTCONN;
+		else
+			fd = rc = dial();
+		if (rc >= 0) {
+			rc = hello(fd);
+			if (rc < 0)
+				shim_real()->close(fd);
+		}
+		if (rc == 0) {
+			claim(fd);
+			take_over(&c->control, fd);
+			c->number++;
+			store_release(&c->pid, shim_pid);
+			shim_log(1, "attached to %s, region %u", shim_config.path, c->own->id);
+		} else if (fd >= 0 || rc != -ENOTCONN) {
+			c->retry_at = shim_now() + RETRY_NS;
+			/* A child that cannot reach toed has lost what it inherited. */
+			if (c->pid != 0 && c->pid != shim_pid)
+				shim_toed_lost();
+			if (rc != -ENOENT && rc != -ECONNREFUSED)
+				shim_log(0, "no offload: %s: %s", shim_config.path, strerror(-rc));
+			rc = -ENOTCONN;
+		}
+	}
+	shim_mutex_unlock(&c->lock);
+	errno = saved;
+	return rc;
+}
+
+void shim_toed_lost(void)
+{
+	for (int i = 0; i < SHIM_REGIONS; i++)
+		if (shim_regions[i].id)
+			store_release(&shim_regions[i].dead, 1);
+	store_release(&shim_session.pid, 0);
+}
+
+bool shim_toed_alive(void)
+{
+	struct pollfd p = { .fd = shim_session.control, .events = POLLRDHUP };
+	int saved = errno;
+
+	if (load_acquire(&shim_session.pid) == 0)
+		return false;
+	if ((p.fd >= 0 && shim_real()->poll(&p, 1, 0) > 0 &&
+	     (p.revents & (POLLHUP | POLLRDHUP | POLLERR))) ||
+	    (shim_session.status && !load_relaxed(&shim_session.status->alive))) {
+		shim_log(0, "toed is gone; its connections are reset");
+		shim_toed_lost();
+	}
+	errno = saved;
+	return load_acquire(&shim_session.pid) != 0;
+}
+
+bool shim_ours(const uint8_t addr[16])
+{
+	for (uint32_t i = 0; i < shim_session.naddrs; i++)
+		if (memcmp(shim_session.addr[i].addr, addr, 16) == 0)
+			return true;
+	return false;
+}
+
+/* ask is exchange on the session's connection, under its lock. */
+static int ask(struct toe_shm_msg *m, int fd, int *fds, uint32_t *nfds)
+{
+	int rc = shim_attach(), saved = errno;
+
+	if (rc < 0)
+		return rc;
+	shim_mutex_lock(&shim_session.lock);
+	rc = exchange(shim_session.control, m, fd, fds, nfds);
+	shim_mutex_unlock(&shim_session.lock);
+	if (rc == -EPIPE || rc == -ECONNRESET)
+		shim_toed_alive();
+	errno = saved;
+	return rc;
+}
+
+int shim_eq_alloc(struct shim_region *r, int event_fd)
+{
+	struct toe_shm_msg m = { .type = TOE_MSG_EQ_ALLOC, .region_id = r->id };
+	int rc = ask(&m, event_fd, NULL, NULL);
+
+	if (rc == 0 && m.eq >= r->neqs)
+		rc = -EPROTO;
+	return rc < 0 ? rc : (int)m.eq;
+}
+
+void shim_eq_free(struct shim_region *r, uint32_t eq)
+{
+	struct toe_shm_msg m = { .type = TOE_MSG_EQ_FREE, .region_id = r->id, .eq = eq };
+
+	if (shim_attached() && shim_region_ok(r))
+		ask(&m, -1, NULL, NULL);
+}
+
+int shim_probe_fd(int fd, struct shim_region **r, uint32_t *slot, uint32_t *gen)
+{
+	struct toe_shm_msg m = { .type = TOE_MSG_PROBE };
+	int memory = -1, rc;
+	uint32_t nfds = 1;
+
+	rc = ask(&m, fd, &memory, &nfds);
+	if (rc < 0)
+		return rc;
+	shim_mutex_lock(&shim_session.lock);
+	*r = region_find(m.region_id);
+	if (!*r && nfds == 1)
+		*r = region_map(m.region_id, memory);
+	shim_mutex_unlock(&shim_session.lock);
+	if (nfds == 1)
+		shim_real()->close(memory);
+	if (!*r || m.slot == 0 || m.slot >= (*r)->nslots)
+		return -EPROTO;
+	*slot = m.slot;
+	*gen = m.gen;
+	return 0;
+}
+
+int shim_info(struct shim_region *r, uint32_t slot, uint32_t gen, void *info, uint32_t *len)
+{
+	struct toe_shm_msg m = {
+		.type = TOE_MSG_INFO, .region_id = r->id, .slot = slot, .gen = gen
+	};
+	int rc = ask(&m, -1, NULL, NULL);
+
+	if (rc < 0)
+		return rc;
+	if (m.info_len < *len)
+		*len = m.info_len;
+	if (*len > sizeof m.u.info)
+		*len = sizeof m.u.info;
+	memcpy(info, m.u.info, *len);
+	return 0;
+}
+
+void shim_bye(void)
+{
+	struct toe_shm_msg m = { .type = TOE_MSG_BYE };
+
+	if (shim_attached() && !shim_foreign() && shim_session.control >= 0)
+		(void)!shim_real()->send(shim_session.control, &m, sizeof m, MSG_NOSIGNAL);
+}

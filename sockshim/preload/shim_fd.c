@@ -1,0 +1,209 @@
+/* shim_fd.c - calls on descriptors as such: close, dup, fcntl, ioctl. */
+#include "shim.h"
+
+#include <fcntl.h>
+#include <linux/sockios.h>
+#include <stdarg.h>
+#include <sys/ioctl.h>
+
+#ifndef CLOSE_RANGE_CLOEXEC
+#define CLOSE_RANGE_CLOEXEC 4
+#endif
+
+SHIM_API int close(int fd)
+{
+	if (unlikely(shim_fd_own(fd)))
+		return (int)shim_result(-EBADF);
+	shim_fd_drop(fd);
+	return shim_real()->close(fd);
+}
+
+/* stdio closes its descriptor without passing here. */
+SHIM_API int fclose(FILE *f)
+{
+	int fd = fileno(f), saved = errno;
+
+	if (fd >= 0) {
+		fflush(f);
+		shim_fd_drop(fd);
+	}
+	errno = saved;
+	return shim_real()->fclose(f);
+}
+
+/* spared closes (or marks close-on-exec) first to last but for our own descriptors among them. */
+static int spared(unsigned first, unsigned last, int flags)
+{
+	unsigned from = first;
+	int rc = 0;
+
+	for (unsigned fd = first; fd <= last && (int)fd <= shim_fd_highest(); fd++) {
+		if (shim_fd_own((int)fd)) {
+			if (from < fd && shim_real()->close_range(from, fd - 1, flags) < 0)
+				rc = -1;
+			from = fd + 1;
+		} else if (!(flags & CLOSE_RANGE_CLOEXEC)) {
+			shim_fd_drop((int)fd);
+		}
+	}
+	if (from <= last && from >= first && shim_real()->close_range(from, last, flags) < 0)
+		rc = -1;
+	return rc;
+}
+
+SHIM_API int close_range(unsigned first, unsigned last, int flags)
+{
+	return first > last ? (int)shim_result(-EINVAL) : spared(first, last, flags);
+}
+
+SHIM_API void closefrom(int first)
+{
+	spared(first < 0 ? 0 : (unsigned)first, ~0u, 0);
+}
+
+SHIM_API int dup(int fd)
+{
+	int copy = shim_real()->dup(fd);
+
+	if (copy >= 0)
+		shim_fd_dup(fd, copy);
+	return copy;
+}
+
+/* clear_target makes way for a descriptor that dup2 puts at to. */
+static int clear_target(int from, int to)
+{
+	if (shim_real()->fcntl64(from, F_GETFD) < 0)
+		return -errno;
+	if (to < 0)
+		return -EBADF;
+	if (shim_fd_own(to) && !shim_foreign()) {
+		int rc = shim_fd_rehome(to);
+
+		if (rc < 0)
+			return rc;
+	}
+	shim_fd_drop(to);
+	return 0;
+}
+
+SHIM_API int dup2(int from, int to)
+{
+	int rc;
+
+	if (from == to)
+		return shim_real()->dup2(from, to);
+	rc = clear_target(from, to);
+	if (rc < 0)
+		return (int)shim_result(rc);
+	rc = shim_real()->dup2(from, to);
+	if (rc >= 0)
+		shim_fd_dup(from, to);
+	return rc;
+}
+
+SHIM_API int dup3(int from, int to, int flags)
+{
+	int rc;
+
+	if (from == to || (flags & ~O_CLOEXEC))
+		return shim_real()->dup3(from, to, flags);
+	rc = clear_target(from, to);
+	if (rc < 0)
+		return (int)shim_result(rc);
+	rc = shim_real()->dup3(from, to, flags);
+	if (rc >= 0)
+		shim_fd_dup(from, to);
+	return rc;
+}
+
+static int control(int fd, int command, void *arg)
+{
+	int rc = shim_real()->fcntl64(fd, command, arg);
+	struct shim_sock *s;
+
+	if (rc < 0)
+		return rc;
+	switch (command) {
+	case F_DUPFD:
+	case F_DUPFD_CLOEXEC:
+		shim_fd_dup(fd, rc);
+		break;
+	case F_SETFL:
+		s = shim_sock_get(fd);
+		if (s) {
+			s->nonblock = ((int)(intptr_t)arg & O_NONBLOCK) != 0;
+			shim_obj_put(&s->obj);
+		}
+		break;
+	}
+	return rc;
+}
+
+#define CONTROL_ARG(arg, last)                                                                    \
+	va_list list;                                                                             \
+	va_start(list, last);                                                                     \
+	void *arg = va_arg(list, void *);                                                         \
+	va_end(list)
+
+SHIM_API int fcntl(int fd, int command, ...)
+{
+	CONTROL_ARG(arg, command);
+	return control(fd, command, arg);
+}
+
+SHIM_API int fcntl64(int fd, int command, ...)
+{
+	CONTROL_ARG(arg, command);
+	return control(fd, command, arg);
+}
+
+/* conn_ioctl answers what toed knows; -ENOTTY: ask the kernel. */
+static int conn_ioctl(struct shim_sock *s, unsigned long request, int *value)
+{
+	struct toe_shm_slot *slot = s->slot;
+	uint64_t unread = load_acquire(&slot->rx_prod) - load_relaxed(&slot->rx_cons);
+	uint64_t unsent = load_relaxed(&slot->tx_prod) - load_acquire(&slot->tx_cons);
+	uint32_t urgent = load_relaxed(&slot->rx_urg);
+
+	switch (request) {
+	case FIONREAD:
+		*value = unread > INT32_MAX ? INT32_MAX : (int)unread;
+		return 0;
+	case SIOCOUTQ:
+		*value = unsent > INT32_MAX ? INT32_MAX : (int)unsent;
+		return 0;
+	case SIOCATMARK:
+		*value = urgent != 0 && urgent - 1 == (uint32_t)load_relaxed(&slot->rx_cons);
+		return 0;
+	}
+	return -ENOTTY;
+}
+
+SHIM_API int ioctl(int fd, unsigned long request, ...)
+{
+	CONTROL_ARG(arg, request);
+	struct shim_sock *s;
+	int rc = -ENOTTY;
+
+	switch (request) {
+	case FIONREAD:
+	case SIOCOUTQ:
+	case SIOCATMARK:
+		s = shim_conn_get(fd);
+		if (s) {
+			rc = conn_ioctl(s, request, arg);
+			shim_obj_put(&s->obj);
+		}
+		return rc == 0 ? 0 : shim_real()->ioctl(fd, request, arg);
+	case FIONBIO:
+		rc = shim_real()->ioctl(fd, request, arg);
+		s = rc == 0 ? shim_sock_get(fd) : NULL;
+		if (s) {
+			s->nonblock = *(int *)arg != 0;
+			shim_obj_put(&s->obj);
+		}
+		return rc;
+	}
+	return shim_real()->ioctl(fd, request, arg);
+}

@@ -1,0 +1,514 @@
+/* shim_io.c - reading and writing offloaded connections: the data path. */
+#include "shim.h"
+
+#include <fcntl.h>
+#include <limits.h>
+#include <string.h>
+
+/* A loan that is empty is filled within one turn of the worker; a writer asks again after this. */
+#define CREDIT_WAIT_NS 1000000ull
+
+bool shim_nonblock(struct shim_sock *s, int fd)
+{
+	int flags;
+
+	if (likely(!load_relaxed(&s->slot->shared)))
+		return s->nonblock;
+	flags = shim_real()->fcntl64(fd, F_GETFL);
+	return flags >= 0 ? flags & O_NONBLOCK : s->nonblock;
+}
+
+int shim_take_error(struct shim_sock *s)
+{
+	if (load_relaxed(&s->slot->error) == 0)
+		return 0;
+	return (int)__atomic_exchange_n(&s->slot->error, 0, __ATOMIC_ACQ_REL);
+}
+
+static uint64_t deadline_of(uint64_t timeout)
+{
+	return timeout ? shim_now() + timeout : SHIM_FOREVER;
+}
+
+static int timed_out(int rc)
+{
+	return rc == -ETIMEDOUT ? -EAGAIN : rc;
+}
+
+/* rx_advance moves rx_cons and lets toed know when enough has been read to matter for the window or
+ * to give a chunk back. Small reads go untold: at most rx_step octets of window. */
+static void rx_advance(struct shim_sock *s, uint64_t pos)
+{
+	store_release(&s->slot->rx_cons, pos);
+	if (pos - s->rx_told >= s->rx_step) {
+		s->rx_told = pos;
+		shim_post_once(s->region, s->slot_no, TOE_OP_RX_DATA_ACK);
+	}
+}
+
+/* rx_outcome says what a read that found nothing returns: 0 at the end of the stream, -errno, or 1:
+ * wait. */
+static int rx_outcome(struct shim_sock *s)
+{
+	int e;
+
+	if (!shim_rx_ended(s) && !load_relaxed(&s->slot->error))
+		return 1;
+	e = shim_take_error(s);
+	if (e)
+		return -e;
+	if (!shim_region_ok(s->region))
+		return -ECONNRESET;
+	return shim_rx_ended(s) ? 0 : 1;
+}
+
+/* Peeking copies once enough is there and moves nothing, so it never continues a copy. */
+static ssize_t rx_step(struct shim_sock *s, shim_drain drain, void *arg, size_t len, size_t target,
+		       bool peek)
+{
+	uint64_t pos = s->slot->rx_cons, unread = load_acquire(&s->slot->rx_prod) - pos;
+	ssize_t n;
+
+	if (unread == 0 || (peek && unread < target && !shim_rx_ended(s)))
+		return 0;
+	n = shim_rx_copy(s, pos, len < unread ? len : (size_t)unread, drain, arg);
+	if (n > 0 && !peek)
+		rx_advance(s, pos + (uint64_t)n);
+	return n;
+}
+
+ssize_t shim_recv(struct shim_sock *s, int fd, shim_drain drain, void *arg, size_t len, int flags)
+{
+	struct toe_shm_slot *slot = s->slot;
+	bool peek = flags & MSG_PEEK;
+	uint64_t deadline = 0;
+	size_t got = 0, target = s->opt.rcvlowat ? s->opt.rcvlowat : 1;
+	ssize_t rc;
+
+	if (flags & MSG_ERRQUEUE)
+		return -EAGAIN;
+	if (flags & MSG_OOB)
+		return -EINVAL;
+	if (flags & MSG_TRUNC)
+		drain = shim_null_drain;
+	if (flags & MSG_WAITALL || target > len)
+		target = len;
+	rc = shim_slot_lock(&slot->rx_lock);
+	if (rc < 0)
+		return rc;
+	for (;;) {
+		/* The sequence is read before the stream, so that no change goes unseen. */
+		uint32_t seq = load_acquire(&slot->event_seq);
+
+		rc = rx_step(s, drain, arg, len - got, target, peek);
+		if (rc > 0)
+			got += (size_t)rc;
+		if (got >= target || rc < 0 || (peek && got > 0))
+			break;
+		if ((shim_rx_ended(s) || load_relaxed(&slot->error)) &&
+		    load_acquire(&slot->rx_prod) != slot->rx_cons)
+			continue; /* the end came together with octets */
+		rc = got ? !shim_rx_ended(s) : rx_outcome(s);
+		if (rc <= 0)
+			break;
+		rc = -EAGAIN;
+		if ((flags & MSG_DONTWAIT) || shim_nonblock(s, fd))
+			break;
+		if (deadline == 0)
+			deadline = deadline_of(s->opt.rcvtimeo);
+		shim_slot_unlock(&slot->rx_lock);
+		rc = timed_out(shim_wait_slot(s->region, slot, seq, deadline, true));
+		if (rc < 0)
+			return got ? (ssize_t)got : rc;
+		rc = shim_slot_lock(&slot->rx_lock);
+		if (rc < 0)
+			return got ? (ssize_t)got : rc;
+	}
+	shim_slot_unlock(&slot->rx_lock);
+	return got ? (ssize_t)got : rc;
+}
+
+/* tx_outcome says whether the send stream takes octets: 1 yes, 0 not yet (connecting), -errno. */
+static int tx_outcome(struct shim_sock *s)
+{
+	uint32_t state = load_acquire(&s->slot->state);
+	int e;
+
+	if (unlikely(load_relaxed(&s->slot->error))) {
+		e = shim_take_error(s);
+		if (e)
+			return -e;
+	}
+	if (!shim_region_ok(s->region))
+		return -ECONNRESET;
+	if (shim_tx_ended(s))
+		return -EPIPE;
+	return state != TOE_SLOT_SYN_SENT && state != TOE_SLOT_OPENING;
+}
+
+static uint64_t tx_space(const struct toe_shm_slot *slot)
+{
+	uint64_t used = slot->tx_prod - load_acquire(&slot->tx_cons);
+	uint64_t limit = load_relaxed(&slot->tx_limit);
+
+	return used < limit ? limit - used : 0;
+}
+
+/* tell makes toed look at tx_prod. With more set toed may hold back a short last segment; such a
+ * message is not merged with others, whose flag it would change. */
+static void tell(struct shim_sock *s, bool more)
+{
+	if (!more)
+		shim_post_once(s->region, s->slot_no, TOE_OP_TX_DATA);
+	else if (!(load_relaxed(&s->slot->cmd_pending) & (1u << TOE_OP_TX_DATA)))
+		shim_post(s->region, s->slot->worker, TOE_OP_TX_DATA, TOE_TX_MORE, s->slot_no, 0);
+}
+
+/* tx_step appends up to len octets: how many, 0 for end of the source, -EAGAIN without space,
+ * -ENOBUFS without a chunk. Large writes are told chunk by chunk, so that sending starts early. */
+static ssize_t tx_step(struct shim_sock *s, shim_fill fill, void *arg, size_t len, bool more)
+{
+	struct toe_shm_slot *slot = s->slot;
+	uint64_t space = tx_space(slot);
+	size_t n = TOE_CHUNK_BYTES - (size_t)(slot->tx_prod & (TOE_CHUNK_BYTES - 1));
+	ssize_t rc;
+
+	if (space == 0) {
+		store_relaxed(&slot->tx_nospace, 1);
+		fence_seq();
+		space = tx_space(slot);
+		if (space == 0)
+			return -EAGAIN;
+	}
+	if (n > space)
+		n = (size_t)space;
+	if (n > len)
+		n = len;
+	rc = shim_tx_copy(s, n, fill, arg);
+	if (rc > 0)
+		tell(s, more && (size_t)rc == len);
+	return rc;
+}
+
+/* tx_wait sleeps until it is worth writing on: a third of the limit is free, a chunk may have come,
+ * or the stream is over. It does not spin: every acknowledgement moves event_seq, and toed wakes us
+ * only when tx_nospace is due. */
+static int tx_wait(struct shim_sock *s, uint32_t seq, uint64_t deadline, bool starved)
+{
+	int rc;
+
+	if (starved && deadline == SHIM_FOREVER) {
+		rc = shim_wait_slot(s->region, s->slot, seq, shim_now() + CREDIT_WAIT_NS, false);
+		return rc == -ETIMEDOUT ? 0 : rc;
+	}
+	do {
+		rc = timed_out(shim_wait_slot(s->region, s->slot, seq, deadline, false));
+		seq = load_acquire(&s->slot->event_seq);
+	} while (rc == 0 && !(shim_ready(s, EPOLLOUT) & (EPOLLOUT | EPOLLERR)));
+	return rc;
+}
+
+ssize_t shim_send(struct shim_sock *s, int fd, shim_fill fill, void *arg, size_t len, int flags)
+{
+	struct toe_shm_slot *slot = s->slot;
+	uint64_t deadline = 0;
+	size_t put = 0;
+	ssize_t rc;
+
+	if (flags & MSG_OOB)
+		return -EOPNOTSUPP;
+	rc = shim_slot_lock(&slot->tx_lock);
+	if (rc < 0)
+		return rc;
+	for (;;) {
+		uint32_t seq = load_acquire(&slot->event_seq);
+		bool starved;
+
+		rc = tx_outcome(s);
+		if (rc < 0)
+			break;
+		if (rc > 0) {
+			rc = len > put ? tx_step(s, fill, arg, len - put, flags & MSG_MORE) : 0;
+			if (rc > 0) {
+				put += (size_t)rc;
+				if (put < len)
+					continue;
+			}
+			if (rc >= 0 || (rc != -EAGAIN && rc != -ENOBUFS))
+				break;
+		}
+		starved = rc == -ENOBUFS;
+		if (starved) {
+			store_relaxed(&slot->tx_nospace, 1);
+			shim_post(s->region, slot->worker, TOE_OP_TX_CREDIT_REQ, 0, s->slot_no, 0);
+		}
+		rc = -EAGAIN;
+		if ((flags & MSG_DONTWAIT) || shim_nonblock(s, fd))
+			break;
+		if (deadline == 0)
+			deadline = deadline_of(s->opt.sndtimeo);
+		shim_slot_unlock(&slot->tx_lock);
+		rc = tx_wait(s, seq, deadline, starved);
+		if (rc < 0)
+			goto out;
+		rc = shim_slot_lock(&slot->tx_lock);
+		if (rc < 0)
+			goto out;
+	}
+	shim_slot_unlock(&slot->tx_lock);
+out:
+	if (put > 0)
+		return (ssize_t)put;
+	if (rc == -EPIPE && !(flags & MSG_NOSIGNAL))
+		raise(SIGPIPE);
+	return rc;
+}
+
+/* ---- the interposed calls ------------------------------------------------------------------- */
+
+static ssize_t total(const struct iovec *iov, size_t count)
+{
+	size_t sum = 0;
+
+	for (size_t i = 0; i < count; i++) {
+		if (iov[i].iov_len > PTRDIFF_MAX - sum)
+			return -EINVAL;
+		sum += iov[i].iov_len;
+	}
+	return (ssize_t)sum;
+}
+
+static ssize_t recv_iov(struct shim_sock *s, int fd, const struct iovec *iov, size_t count, int flags)
+{
+	struct shim_iter it = { .iov = iov, .count = count };
+	ssize_t rc = count > IOV_MAX ? -EINVAL : total(iov, count);
+
+	if (rc > 0)
+		rc = shim_recv(s, fd, shim_iter_drain, &it, (size_t)rc, flags);
+	shim_obj_put(&s->obj);
+	return shim_result(rc);
+}
+
+static ssize_t send_iov(struct shim_sock *s, int fd, const struct iovec *iov, size_t count, int flags)
+{
+	struct shim_iter it = { .iov = iov, .count = count };
+	ssize_t rc = count > IOV_MAX ? -EINVAL : total(iov, count);
+
+	if (rc >= 0)
+		rc = shim_send(s, fd, shim_iter_fill, &it, (size_t)rc, flags);
+	shim_obj_put(&s->obj);
+	return shim_result(rc);
+}
+
+SHIM_API ssize_t read(int fd, void *buf, size_t n)
+{
+	struct shim_sock *s = shim_conn_get(fd);
+	struct iovec iov = { .iov_base = buf, .iov_len = n };
+
+	return s ? recv_iov(s, fd, &iov, 1, 0) : shim_real()->read(fd, buf, n);
+}
+
+SHIM_API ssize_t readv(int fd, const struct iovec *iov, int count)
+{
+	struct shim_sock *s = shim_conn_get(fd);
+
+	return s ? recv_iov(s, fd, iov, (size_t)count, 0) : shim_real()->readv(fd, iov, count);
+}
+
+SHIM_API ssize_t recv(int fd, void *buf, size_t n, int flags)
+{
+	struct shim_sock *s = shim_conn_get(fd);
+	struct iovec iov = { .iov_base = buf, .iov_len = n };
+
+	return s ? recv_iov(s, fd, &iov, 1, flags) : shim_real()->recv(fd, buf, n, flags);
+}
+
+SHIM_API ssize_t recvfrom(int fd, void *buf, size_t n, int flags, struct sockaddr *from,
+			  socklen_t *len)
+{
+	struct shim_sock *s = shim_conn_get(fd);
+	struct iovec iov = { .iov_base = buf, .iov_len = n };
+
+	if (!s)
+		return shim_real()->recvfrom(fd, buf, n, flags, from, len);
+	if (from && len)
+		*len = 0; /* a connected stream has no sender to tell, as in Linux */
+	return recv_iov(s, fd, &iov, 1, flags);
+}
+
+/* learn looks at received control data: descriptors that arrived may be anything. */
+static void learn(struct msghdr *m)
+{
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(m); c; c = CMSG_NXTHDR(m, c)) {
+		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
+			continue;
+		for (size_t i = 0; CMSG_LEN((i + 1) * sizeof(int)) <= c->cmsg_len; i++) {
+			int fd;
+
+			memcpy(&fd, CMSG_DATA(c) + i * sizeof fd, sizeof fd);
+			shim_fd_forget(fd);
+		}
+	}
+}
+
+/* announce marks the sockets that a message carries away as shared with another process. */
+static void announce(const struct msghdr *m)
+{
+	struct msghdr *h = (struct msghdr *)m;
+
+	if (!m->msg_control || m->msg_controllen < sizeof(struct cmsghdr))
+		return;
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(h); c; c = CMSG_NXTHDR(h, c)) {
+		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
+			continue;
+		for (size_t i = 0; CMSG_LEN((i + 1) * sizeof(int)) <= c->cmsg_len; i++) {
+			struct shim_sock *s;
+			int fd;
+
+			memcpy(&fd, CMSG_DATA(c) + i * sizeof fd, sizeof fd);
+			s = shim_sock_get(fd);
+			if (s) {
+				shim_sock_share(s);
+				shim_obj_put(&s->obj);
+			}
+		}
+	}
+}
+
+SHIM_API ssize_t recvmsg(int fd, struct msghdr *m, int flags)
+{
+	struct shim_sock *s = shim_conn_get(fd);
+	ssize_t n;
+
+	if (!s) {
+		n = shim_real()->recvmsg(fd, m, flags);
+		if (n >= 0 && m->msg_control && m->msg_controllen >= sizeof(struct cmsghdr))
+			learn(m);
+		return n;
+	}
+	m->msg_namelen = 0;
+	m->msg_controllen = 0;
+	m->msg_flags = 0;
+	return recv_iov(s, fd, m->msg_iov, m->msg_iovlen, flags);
+}
+
+SHIM_API int recvmmsg(int fd, struct mmsghdr *v, unsigned n, int flags, struct timespec *timeout)
+{
+	struct shim_sock *s = shim_conn_get(fd);
+	uint64_t deadline = SHIM_FOREVER;
+	unsigned i;
+
+	if (!s)
+		return shim_real()->recvmmsg(fd, v, n, flags, timeout);
+	shim_obj_put(&s->obj);
+	if (timeout)
+		deadline = shim_now() + (uint64_t)timeout->tv_sec * 1000000000u +
+			   (uint64_t)timeout->tv_nsec;
+	for (i = 0; i < n; i++) {
+		ssize_t got = recvmsg(fd, &v[i].msg_hdr, flags & ~MSG_WAITFORONE);
+
+		if (got < 0)
+			break;
+		v[i].msg_len = (unsigned)got;
+		if (flags & MSG_WAITFORONE)
+			flags |= MSG_DONTWAIT;
+		if (got == 0 || shim_now() >= deadline) {
+			i++;
+			break;
+		}
+	}
+	return i > 0 ? (int)i : -1;
+}
+
+SHIM_API ssize_t write(int fd, const void *buf, size_t n)
+{
+	struct shim_sock *s = shim_conn_get(fd);
+	struct iovec iov = { .iov_base = (void *)buf, .iov_len = n };
+
+	return s ? send_iov(s, fd, &iov, 1, 0) : shim_real()->write(fd, buf, n);
+}
+
+SHIM_API ssize_t writev(int fd, const struct iovec *iov, int count)
+{
+	struct shim_sock *s = shim_conn_get(fd);
+
+	return s ? send_iov(s, fd, iov, (size_t)count, 0) : shim_real()->writev(fd, iov, count);
+}
+
+SHIM_API ssize_t send(int fd, const void *buf, size_t n, int flags)
+{
+	struct shim_sock *s = shim_conn_get(fd);
+	struct iovec iov = { .iov_base = (void *)buf, .iov_len = n };
+
+	return s ? send_iov(s, fd, &iov, 1, flags) : shim_real()->send(fd, buf, n, flags);
+}
+
+SHIM_API ssize_t sendto(int fd, const void *buf, size_t n, int flags, const struct sockaddr *to,
+			socklen_t len)
+{
+	struct shim_sock *s = shim_conn_get(fd);
+	struct iovec iov = { .iov_base = (void *)buf, .iov_len = n };
+
+	/* A destination given for a connected stream is ignored, as in Linux. */
+	return s ? send_iov(s, fd, &iov, 1, flags) : shim_real()->sendto(fd, buf, n, flags, to, len);
+}
+
+SHIM_API ssize_t sendmsg(int fd, const struct msghdr *m, int flags)
+{
+	struct shim_sock *s = shim_conn_get(fd);
+
+	if (s)
+		return send_iov(s, fd, m->msg_iov, m->msg_iovlen, flags);
+	announce(m);
+	return shim_real()->sendmsg(fd, m, flags);
+}
+
+SHIM_API int sendmmsg(int fd, struct mmsghdr *v, unsigned n, int flags)
+{
+	struct shim_sock *s = shim_conn_get(fd);
+	unsigned i;
+
+	if (!s) {
+		for (i = 0; i < n; i++)
+			announce(&v[i].msg_hdr);
+		return shim_real()->sendmmsg(fd, v, n, flags);
+	}
+	shim_obj_put(&s->obj);
+	for (i = 0; i < n; i++) {
+		ssize_t put = sendmsg(fd, &v[i].msg_hdr, flags);
+
+		if (put < 0)
+			break;
+		v[i].msg_len = (unsigned)put;
+	}
+	return i > 0 ? (int)i : -1;
+}
+
+/* What _FORTIFY_SOURCE makes of the calls above; libc has checked the sizes that it can. */
+
+_Noreturn void __chk_fail(void);
+
+static void check(size_t n, size_t room)
+{
+	if (n > room)
+		__chk_fail();
+}
+
+SHIM_API ssize_t __read_chk(int fd, void *buf, size_t n, size_t room)
+{
+	check(n, room);
+	return read(fd, buf, n);
+}
+
+SHIM_API ssize_t __recv_chk(int fd, void *buf, size_t n, size_t room, int flags)
+{
+	check(n, room);
+	return recv(fd, buf, n, flags);
+}
+
+SHIM_API ssize_t __recvfrom_chk(int fd, void *buf, size_t n, size_t room, int flags,
+				struct sockaddr *from, socklen_t *len)
+{
+	check(n, room);
+	return recvfrom(fd, buf, n, flags, from, len);
+}

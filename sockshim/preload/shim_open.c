@@ -1,0 +1,706 @@
+/* shim_open.c - from socket() to close(): who carries a socket, and its names. */
+#include "shim.h"
+
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <string.h>
+
+/* How long connect waits for a slot when the loan is empty; toed fills it each turn. */
+#define SLOT_PATIENCE_NS 5000000ull
+/* An open is decided by toed within its control loop's turn. */
+#define DECISION_PATIENCE_NS 2000000000ull
+/* Octets read between two RX_DATA_ACK: a chunk, less with a small receive buffer. */
+#define RX_STEP TOE_CHUNK_BYTES
+/* A listener with connections from toed looks at the kernel's queue every so many accepts. */
+#define KERNEL_TURN 16
+
+#ifndef IPV6_FREEBIND
+#define IPV6_FREEBIND 78
+#endif
+
+/* A socket address as the slots have it. */
+struct endpoint {
+	uint8_t addr[16]; /* IPv4 mapped */
+	uint16_t port;    /* host order */
+	bool scoped;      /* link-local IPv6 with an interface: the kernel's business */
+};
+
+static const uint8_t mapped[12] = { [10] = 0xff, [11] = 0xff };
+
+static bool endpoint_get(struct endpoint *e, const struct sockaddr *sa, socklen_t len)
+{
+	const struct sockaddr_in *v4 = (const void *)sa;
+	const struct sockaddr_in6 *v6 = (const void *)sa;
+
+	*e = (struct endpoint){ 0 };
+	if (sa && len >= sizeof *v4 && sa->sa_family == AF_INET) {
+		memcpy(e->addr, mapped, 12);
+		memcpy(e->addr + 12, &v4->sin_addr, 4);
+		e->port = ntohs(v4->sin_port);
+		return true;
+	}
+	if (sa && len >= sizeof *v6 && sa->sa_family == AF_INET6) {
+		memcpy(e->addr, &v6->sin6_addr, 16);
+		e->port = ntohs(v6->sin6_port);
+		e->scoped = v6->sin6_scope_id != 0;
+		return true;
+	}
+	return false;
+}
+
+/* endpoint_put writes the address in the socket's family, as the kernel would: what does not fit is
+ * cut off, *len is the full length. */
+static void endpoint_put(int domain, const uint8_t addr[16], uint16_t port, struct sockaddr *sa,
+			 socklen_t *len)
+{
+	struct sockaddr_in v4 = { .sin_family = AF_INET, .sin_port = htons(port) };
+	struct sockaddr_in6 v6 = { .sin6_family = AF_INET6, .sin6_port = htons(port) };
+	const void *from = &v6;
+	socklen_t size = sizeof v6;
+
+	if (domain == AF_INET) {
+		memcpy(&v4.sin_addr, addr + 12, 4);
+		from = &v4;
+		size = sizeof v4;
+	} else {
+		memcpy(&v6.sin6_addr, addr, 16);
+	}
+	memcpy(sa, from, *len < size ? *len : size);
+	*len = size;
+}
+
+static bool is_v4(const uint8_t addr[16])
+{
+	return memcmp(addr, mapped, 12) == 0;
+}
+
+static bool is_any(const uint8_t addr[16])
+{
+	static const uint8_t any[16];
+
+	return memcmp(addr, any, 16) == 0 || (is_v4(addr) && memcmp(addr + 12, any, 4) == 0);
+}
+
+static bool is_loopback(const uint8_t addr[16])
+{
+	static const uint8_t one[16] = { [15] = 1 };
+
+	return is_v4(addr) ? addr[12] == 127 : memcmp(addr, one, 16) == 0;
+}
+
+static uint64_t cookie_of(int fd)
+{
+	uint64_t cookie = 0;
+	socklen_t len = sizeof cookie;
+
+	if (shim_real()->getsockopt(fd, SOL_SOCKET, SO_COOKIE, &cookie, &len) < 0)
+		return 0;
+	return cookie;
+}
+
+static bool local_name(int fd, struct endpoint *e)
+{
+	struct sockaddr_storage ss;
+	socklen_t len = sizeof ss;
+
+	return shim_real()->getsockname(fd, (struct sockaddr *)&ss, &len) == 0 &&
+	       endpoint_get(e, (struct sockaddr *)&ss, len);
+}
+
+/* ---- slots ---------------------------------------------------------------------------------- */
+
+/* slot_take gives s a borrowed slot of worker w (of any worker if w is negative). */
+static bool slot_take(struct shim_sock *s, int w)
+{
+	struct shim_region *r = shim_session.own;
+	uint64_t until = 0;
+	uint32_t n = 0;
+
+	for (uint32_t turn = shim_tid(); n == 0; turn++) {
+		uint32_t from = w >= 0 ? (uint32_t)w : turn % r->nworkers;
+
+		n = shim_loan_take(&r->slot_loan[from]);
+		if (n != 0)
+			break;
+		if (until == 0)
+			until = shim_now() + SLOT_PATIENCE_NS;
+		else if (shim_now() >= until || !shim_region_ok(r))
+			return false;
+		shim_real()->poll(NULL, 0, 0);
+	}
+	if (n >= r->nslots)
+		return false;
+	s->region = r;
+	s->slot_no = n;
+	s->slot = &r->slot[n];
+	s->gen = s->slot->gen;
+	s->held = true;
+	s->rx_told = 0;
+	s->spare = 0;
+	s->shut = 0;
+	s->rx_step = s->opt.rcvbuf && s->opt.rcvbuf / 4 < RX_STEP ? s->opt.rcvbuf / 4 + 1 : RX_STEP;
+	return true;
+}
+
+static void slot_return(struct shim_sock *s)
+{
+	s->held = false;
+	shim_post(s->region, s->slot->worker, TOE_OP_SLOT_RETURN, 0, s->slot_no, 0);
+}
+
+static void slot_cookie(struct shim_sock *s, int fd)
+{
+	uint64_t cookie = cookie_of(fd);
+
+	store_relaxed(&s->slot->cookie_lo, (uint32_t)cookie);
+	store_relaxed(&s->slot->cookie_hi, (uint32_t)(cookie >> 32));
+}
+
+/* slot_ask posts an open and returns the state in which toed's decision leaves the slot. */
+static uint32_t slot_ask(struct shim_sock *s, uint32_t op, uint32_t arg)
+{
+	struct toe_shm_slot *slot = s->slot;
+	uint64_t until = shim_now() + DECISION_PATIENCE_NS;
+	uint32_t state;
+
+	store_release(&slot->state, TOE_SLOT_OPENING);
+	shim_post(s->region, slot->worker, op, 0, s->slot_no, arg);
+	for (;;) {
+		uint32_t seq = load_acquire(&slot->event_seq);
+
+		state = load_acquire(&slot->state);
+		if (state != TOE_SLOT_OPENING || !shim_region_ok(s->region) || shim_now() >= until)
+			return state;
+		shim_wait_slot(s->region, slot, seq, until, true); /* a signal does not undo the ask */
+	}
+}
+
+void shim_sock_share(struct shim_sock *s)
+{
+	if (s->held)
+		__atomic_store_n(&s->slot->shared, 1, __ATOMIC_SEQ_CST);
+}
+
+/* linger_wait waits, as close of a blocking socket with SO_LINGER does, until everything is
+ * acknowledged. */
+static void linger_wait(struct shim_sock *s)
+{
+	struct toe_shm_slot *slot = s->slot;
+	uint64_t until = shim_now() + (uint64_t)s->opt.linger * 1000000000u;
+	uint32_t seq;
+
+	for (;;) {
+		seq = load_acquire(&slot->event_seq);
+		if (load_acquire(&slot->tx_cons) == load_relaxed(&slot->tx_prod) ||
+		    load_acquire(&slot->state) == TOE_SLOT_CLOSED)
+			return;
+		store_relaxed(&slot->tx_nospace, 1);
+		if (shim_wait_slot(s->region, slot, seq, until, false) < 0)
+			return;
+	}
+}
+
+void shim_sock_close(struct shim_sock *s)
+{
+	uint32_t op = TOE_OP_CLOSE_CON_REQ;
+
+	if (!s->held || !shim_region_ok(s->region))
+		return;
+	s->held = false;
+	if (load_relaxed(&s->slot->shared)) {
+		op = TOE_OP_CLOSE_SHARED;
+	} else if (shim_role(s) == SHIM_CONN && s->opt.linger == 0) {
+		op = TOE_OP_ABORT_REQ;
+	} else if (shim_role(s) == SHIM_CONN && s->opt.linger > 0 && !s->nonblock) {
+		shim_post(s->region, s->slot->worker, TOE_OP_SHUTDOWN, 0, s->slot_no, TOE_SHUT_WR);
+		linger_wait(s);
+	}
+	shim_post(s->region, s->slot->worker, op, 0, s->slot_no, 0);
+}
+
+/* ---- open ----------------------------------------------------------------------------------- */
+
+SHIM_API int socket(int domain, int type, int protocol)
+{
+	int fd = shim_real()->socket(domain, type, protocol);
+	struct shim_sock *s;
+
+	if (fd < 0 || (domain != AF_INET && domain != AF_INET6) || shim_foreign()) {
+		shim_fd_pass(fd);
+		return fd;
+	}
+	if ((type & ~(SOCK_NONBLOCK | SOCK_CLOEXEC)) != SOCK_STREAM ||
+	    (protocol != 0 && protocol != IPPROTO_TCP)) {
+		shim_fd_pass(fd);
+		return fd;
+	}
+	s = shim_sock_new(domain, type & SOCK_NONBLOCK);
+	if (s) {
+		shim_fd_bind(fd, &s->obj);
+		shim_obj_put(&s->obj);
+	}
+	return fd;
+}
+
+SHIM_API int bind(int fd, const struct sockaddr *addr, socklen_t len)
+{
+	int rc = shim_real()->bind(fd, addr, len), one = 1;
+	struct shim_sock *s;
+	struct endpoint e;
+
+	if (rc == 0 || errno != EADDRNOTAVAIL || !endpoint_get(&e, addr, len))
+		return rc;
+	s = shim_sock_adopt(fd);
+	if (!s)
+		return rc;
+	if (shim_role(s) == SHIM_UNDECIDED && shim_attach() == 0 && shim_ours(e.addr)) {
+		/* An address that only toed knows: the kernel has to hold the port for it. */
+		if (s->domain == AF_INET6)
+			shim_real()->setsockopt(fd, IPPROTO_IPV6, IPV6_FREEBIND, &one, sizeof one);
+		shim_real()->setsockopt(fd, IPPROTO_IP, IP_FREEBIND, &one, sizeof one);
+		rc = shim_real()->bind(fd, addr, len);
+	}
+	shim_obj_put(&s->obj);
+	return rc;
+}
+
+/* offloadable says whether toed should be asked about a connection to e at all. */
+static bool offloadable(struct shim_sock *s, const struct endpoint *e)
+{
+	return !s->opt.kernel_only && e->port != 0 && !e->scoped && !is_any(e->addr) &&
+	       !is_loopback(e->addr) && (s->domain == AF_INET6 || is_v4(e->addr));
+}
+
+/* local_port makes the placeholder own a port, and returns where it is bound. */
+static bool local_port(struct shim_sock *s, int fd, struct endpoint *local)
+{
+	struct sockaddr_storage any = { .ss_family = s->domain };
+	socklen_t len = s->domain == AF_INET ? sizeof(struct sockaddr_in) :
+					       sizeof(struct sockaddr_in6);
+
+	if (!local_name(fd, local))
+		return false;
+	if (local->port != 0)
+		return true;
+	if (is_any(local->addr)) {
+		if (shim_real()->bind(fd, (struct sockaddr *)&any, len) < 0)
+			return false;
+	} else {
+		/* Bound to an address with IP_BIND_ADDRESS_NO_PORT: the kernel picks the port at
+		 * connect, when it knows the destination. */
+		return false;
+	}
+	return local_name(fd, local) && local->port != 0;
+}
+
+/* offer_connect asks toed to carry the connection. True: s is in role SHIM_CONN. */
+static bool offer_connect(struct shim_sock *s, int fd, const struct endpoint *remote)
+{
+	struct endpoint local;
+	int worker = -1, saved = errno;
+	bool taken = false;
+
+	if (!offloadable(s, remote) || shim_attach() < 0 || !local_port(s, fd, &local) ||
+	    is_loopback(local.addr)) {
+		errno = saved;
+		return false;
+	}
+	for (int tries = 0; tries < 3 && slot_take(s, worker); tries++) {
+		struct toe_shm_slot *slot = s->slot;
+		uint32_t state;
+
+		memcpy(slot->req_remote_addr, remote->addr, 16);
+		slot->req_remote_port = remote->port;
+		memset(slot->req_local_addr, 0, 16);
+		if (!is_any(local.addr))
+			memcpy(slot->req_local_addr, local.addr, 16);
+		slot->req_local_port = local.port;
+		slot->req_family = is_v4(remote->addr) ? 4 : 6;
+		shim_options_request(s);
+		slot_cookie(s, fd);
+		store_relaxed(&slot->tx_nospace, 1); /* being connected is being writable */
+		state = slot_ask(s, TOE_OP_ACT_OPEN_REQ, 0);
+		if (state != TOE_SLOT_DECLINED && state != TOE_SLOT_OPENING &&
+		    shim_region_ok(s->region)) {
+			shim_log(1, "fd %d: offloaded to slot %u", fd, s->slot_no);
+			s->connecting = 1;
+			store_release(&s->role, SHIM_CONN);
+			shim_epoll_rebind(s);
+			shim_options_send(s);
+			taken = true;
+			break;
+		}
+		worker = slot->reason == TOE_REASON_STEER ? slot->steer : -1;
+		shim_log(1, "fd %d: left to the kernel, reason %u", fd, slot->reason);
+		slot_return(s);
+		if (worker < 0 || (uint32_t)worker >= shim_session.nworkers)
+			break;
+	}
+	errno = saved;
+	return taken;
+}
+
+/* connect_result says how an offloaded connect stands: 0 established, -EALREADY, or its error. */
+static int connect_result(struct shim_sock *s)
+{
+	uint32_t state = load_acquire(&s->slot->state);
+	int e;
+
+	if (!shim_region_ok(s->region))
+		return -ECONNRESET;
+	if (state == TOE_SLOT_SYN_SENT || state == TOE_SLOT_OPENING)
+		return -EALREADY;
+	if (state == TOE_SLOT_ESTABLISHED)
+		return 0;
+	e = shim_take_error(s);
+	return e ? -e : -ECONNABORTED;
+}
+
+/* connect_wait ends a connect that is under way, by the rules of Linux' inet_stream_connect. A
+ * failed socket can be connected again: it is undecided. */
+static int connect_wait(struct shim_sock *s, int fd, int pending)
+{
+	uint64_t deadline = 0;
+	int rc;
+
+	if (!s->connecting)
+		return load_acquire(&s->slot->state) == TOE_SLOT_CLOSED ? -ENOTCONN : -EISCONN;
+	for (;;) {
+		uint32_t seq = load_acquire(&s->slot->event_seq);
+
+		rc = connect_result(s);
+		if (rc != -EALREADY)
+			break;
+		if (shim_nonblock(s, fd))
+			return pending;
+		if (deadline == 0)
+			deadline = s->opt.sndtimeo ? shim_now() + s->opt.sndtimeo : SHIM_FOREVER;
+		rc = shim_wait_slot(s->region, s->slot, seq, deadline, true);
+		if (rc < 0)
+			return rc == -ETIMEDOUT ? -EINPROGRESS : rc;
+	}
+	s->connecting = 0;
+	if (rc < 0) {
+		shim_mutex_lock(&s->lock);
+		store_release(&s->role, SHIM_UNDECIDED);
+		shim_sock_close(s);
+		shim_epoll_rebind(s);
+		shim_mutex_unlock(&s->lock);
+	}
+	return rc;
+}
+
+SHIM_API int connect(int fd, const struct sockaddr *addr, socklen_t len)
+{
+	struct shim_sock *s = shim_sock_adopt(fd);
+	struct endpoint remote;
+	int rc;
+
+	if (!s)
+		return shim_real()->connect(fd, addr, len);
+	shim_mutex_lock(&s->lock);
+	if (shim_role(s) == SHIM_UNDECIDED && endpoint_get(&remote, addr, len) &&
+	    offer_connect(s, fd, &remote)) {
+		shim_mutex_unlock(&s->lock);
+		rc = connect_wait(s, fd, -EINPROGRESS);
+	} else if (shim_role(s) == SHIM_CONN) {
+		shim_mutex_unlock(&s->lock);
+		rc = connect_wait(s, fd, -EALREADY);
+	} else {
+		if (shim_role(s) == SHIM_UNDECIDED) {
+			store_release(&s->role, SHIM_KERNEL);
+			shim_epoll_rebind(s);
+		}
+		shim_mutex_unlock(&s->lock);
+		rc = shim_real()->connect(fd, addr, len);
+		shim_obj_put(&s->obj);
+		return rc;
+	}
+	shim_obj_put(&s->obj);
+	return (int)shim_result(rc);
+}
+
+/* offer_listen asks toed to listen too. */
+static void offer_listen(struct shim_sock *s, int fd, int backlog)
+{
+	struct endpoint local;
+	int v6only = 0, saved = errno;
+	socklen_t len = sizeof v6only;
+
+	if (s->opt.kernel_only || !local_name(fd, &local) || local.scoped ||
+	    is_loopback(local.addr) || shim_attach() < 0 || !slot_take(s, -1)) {
+		errno = saved;
+		return;
+	}
+	if (s->domain == AF_INET6)
+		shim_real()->getsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &v6only, &len);
+	memset(s->slot->req_local_addr, 0, 16);
+	if (!is_any(local.addr))
+		memcpy(s->slot->req_local_addr, local.addr, 16);
+	s->slot->req_local_port = local.port;
+	s->slot->req_family = s->domain == AF_INET ? 4 : 6;
+	s->slot->req_v6only = v6only != 0;
+	shim_options_request(s);
+	slot_cookie(s, fd);
+	if (slot_ask(s, TOE_OP_PASS_OPEN_REQ, backlog < 0 ? INT32_MAX : (uint32_t)backlog) ==
+	    TOE_SLOT_LISTEN) {
+		shim_log(1, "fd %d: listening on toed too, slot %u", fd, s->slot_no);
+		store_release(&s->role, SHIM_LISTENER);
+		shim_epoll_rebind(s);
+	} else {
+		shim_log(1, "fd %d: listening on the kernel only, reason %u", fd, s->slot->reason);
+		slot_return(s);
+	}
+	errno = saved;
+}
+
+SHIM_API int listen(int fd, int backlog)
+{
+	struct shim_sock *s = shim_sock_adopt(fd);
+	int rc;
+
+	if (!s)
+		return shim_real()->listen(fd, backlog);
+	if (shim_role(s) == SHIM_CONN) {
+		shim_obj_put(&s->obj);
+		return (int)shim_result(-EINVAL);
+	}
+	rc = shim_real()->listen(fd, backlog);
+	if (rc == 0) {
+		shim_mutex_lock(&s->lock);
+		if (shim_role(s) == SHIM_UNDECIDED) {
+			offer_listen(s, fd, backlog);
+			if (shim_role(s) == SHIM_UNDECIDED) {
+				store_release(&s->role, SHIM_KERNEL);
+				shim_epoll_rebind(s);
+			}
+		}
+		shim_mutex_unlock(&s->lock);
+	}
+	shim_obj_put(&s->obj);
+	return rc;
+}
+
+/* ---- accept --------------------------------------------------------------------------------- */
+
+static bool waiting_on_toed(struct shim_sock *l)
+{
+	return shim_region_ok(l->region) &&
+	       load_acquire(&l->slot->rx_prod) - load_relaxed(&l->slot->rx_cons) >=
+		       sizeof(struct toe_shm_accept);
+}
+
+/* take_record takes the oldest connection off the listener's stream, unless another was faster. */
+static int take_record(struct shim_sock *l, struct toe_shm_accept *record)
+{
+	struct iovec iov = { .iov_base = record, .iov_len = sizeof *record };
+	struct shim_iter it = { .iov = &iov, .count = 1 };
+	ssize_t rc = shim_slot_lock(&l->slot->rx_lock);
+
+	if (rc < 0)
+		return (int)rc;
+	rc = -EAGAIN;
+	if (waiting_on_toed(l)) {
+		uint64_t pos = l->slot->rx_cons;
+
+		rc = shim_rx_copy(l, pos, sizeof *record, shim_iter_drain, &it);
+		if (rc == sizeof *record) {
+			store_release(&l->slot->rx_cons, pos + sizeof *record);
+			if (pos + sizeof *record - l->rx_told >= l->rx_step) {
+				l->rx_told = pos + sizeof *record;
+				shim_post_once(l->region, l->slot_no, TOE_OP_RX_DATA_ACK);
+			}
+		}
+	}
+	shim_slot_unlock(&l->slot->rx_lock);
+	return rc < 0 ? (int)rc : 0;
+}
+
+/* accept_toed accepts a connection from toed; -EAGAIN if there is none. The placeholder is made
+ * first: when no descriptor is left, the connection has to stay in the queue. */
+static int accept_toed(struct shim_sock *l, int flags, struct sockaddr *addr, socklen_t *len)
+{
+	struct toe_shm_accept record = { 0 };
+	struct shim_sock *s;
+	int fd, rc;
+
+	if (!waiting_on_toed(l))
+		return -EAGAIN;
+	fd = shim_real()->socket(l->domain, SOCK_STREAM | flags, 0);
+	if (fd < 0)
+		return -errno;
+	s = shim_sock_new(l->domain, flags & SOCK_NONBLOCK);
+	rc = s ? take_record(l, &record) : -ENOBUFS;
+	if (rc == 0 && (record.slot == 0 || record.slot >= l->region->nslots))
+		rc = -ECONNABORTED;
+	if (rc < 0) {
+		if (s)
+			shim_obj_put(&s->obj);
+		shim_real()->close(fd);
+		return rc;
+	}
+	s->region = l->region;
+	s->slot_no = record.slot;
+	s->slot = &l->region->slot[record.slot];
+	s->gen = record.gen;
+	s->held = true;
+	s->rx_step = l->rx_step;
+	s->opt = l->opt;
+	s->opt.rcvtimeo = s->opt.sndtimeo = 0;
+	shim_options_apply(fd, &s->opt);
+	slot_cookie(s, fd);
+	store_release(&s->role, SHIM_CONN);
+	shim_post(s->region, s->slot->worker, TOE_OP_PASS_ACCEPT_RPL, 0, s->slot_no, l->slot_no);
+	if (addr && len)
+		endpoint_put(s->domain, s->slot->remote_addr, s->slot->remote_port, addr, len);
+	shim_options_send(s);
+	shim_fd_bind(fd, &s->obj);
+	shim_obj_put(&s->obj);
+	return fd;
+}
+
+/* accept_kernel accepts a connection that the kernel holds; -EAGAIN if there is none. The
+ * listener's unused tx_lock keeps two callers from racing for one connection, which would leave
+ * the loser blocked in the kernel. */
+static int accept_kernel(struct shim_sock *l, int lfd, int flags, struct sockaddr *addr,
+			 socklen_t *len)
+{
+	struct pollfd p = { .fd = lfd, .events = POLLIN };
+	int fd, rc = shim_slot_lock(&l->slot->tx_lock);
+
+	if (rc < 0)
+		return rc;
+	fd = shim_real()->poll(&p, 1, 0) > 0 ? shim_real()->accept4(lfd, addr, len, flags) :
+					       (errno = EAGAIN, -1);
+	rc = fd < 0 ? -errno : fd;
+	shim_slot_unlock(&l->slot->tx_lock);
+	if (fd >= 0)
+		shim_fd_pass(fd);
+	return rc;
+}
+
+/* restarts reports whether an interrupted accept goes on: every handler of the process has
+ * SA_RESTART. Which signal it was nobody tells us. */
+static bool restarts(void)
+{
+	struct sigaction a;
+
+	for (int i = 1; i < NSIG; i++) {
+		if (sigaction(i, NULL, &a) < 0 || a.sa_handler == SIG_DFL || a.sa_handler == SIG_IGN)
+			continue;
+		if (!(a.sa_flags & SA_RESTART))
+			return false;
+	}
+	return true;
+}
+
+static int accept_any(struct shim_sock *l, int lfd, struct sockaddr *addr, socklen_t *len, int flags)
+{
+	uint64_t deadline = l->opt.rcvtimeo ? shim_now() + l->opt.rcvtimeo : SHIM_FOREVER;
+	int rc;
+
+	if (flags & ~(SOCK_NONBLOCK | SOCK_CLOEXEC))
+		return -EINVAL;
+	for (;;) {
+		struct pollfd p = { .fd = lfd, .events = POLLIN };
+
+		rc = ++l->turn % KERNEL_TURN ? accept_toed(l, flags, addr, len) : -EAGAIN;
+		if (rc == -EAGAIN)
+			rc = accept_kernel(l, lfd, flags, addr, len);
+		if (rc == -EAGAIN)
+			rc = accept_toed(l, flags, addr, len);
+		if (rc != -EAGAIN || shim_nonblock(l, lfd))
+			return rc;
+		rc = shim_poll(&p, 1, deadline, NULL);
+		if (rc == 0)
+			return -EAGAIN;
+		if (rc < 0 && errno == EINTR && (deadline != SHIM_FOREVER || !restarts()))
+			return -EINTR;
+	}
+}
+
+SHIM_API int accept4(int lfd, struct sockaddr *addr, socklen_t *len, int flags)
+{
+	struct shim_sock *l = shim_sock_get(lfd);
+	int saved = errno, fd;
+
+	if (l && shim_role(l) == SHIM_LISTENER) {
+		if (unlikely(!shim_attached()) && shim_region_ok(l->region))
+			shim_attach();
+		fd = accept_any(l, lfd, addr, len, flags);
+		shim_obj_put(&l->obj);
+		errno = saved;
+		return (int)shim_result(fd);
+	}
+	if (l)
+		shim_obj_put(&l->obj);
+	fd = shim_real()->accept4(lfd, addr, len, flags);
+	if (fd >= 0)
+		shim_fd_pass(fd);
+	return fd;
+}
+
+SHIM_API int accept(int lfd, struct sockaddr *addr, socklen_t *len)
+{
+	return accept4(lfd, addr, len, 0);
+}
+
+/* ---- names and shutdown --------------------------------------------------------------------- */
+
+SHIM_API int getsockname(int fd, struct sockaddr *addr, socklen_t *len)
+{
+	struct shim_sock *s = shim_conn_get(fd);
+
+	if (!s)
+		return shim_real()->getsockname(fd, addr, len);
+	endpoint_put(s->domain, s->slot->local_addr, s->slot->local_port, addr, len);
+	shim_obj_put(&s->obj);
+	return 0;
+}
+
+SHIM_API int getpeername(int fd, struct sockaddr *addr, socklen_t *len)
+{
+	struct shim_sock *s = shim_conn_get(fd);
+	uint32_t state;
+
+	if (!s)
+		return shim_real()->getpeername(fd, addr, len);
+	state = load_acquire(&s->slot->state);
+	if (state == TOE_SLOT_ESTABLISHED)
+		endpoint_put(s->domain, s->slot->remote_addr, s->slot->remote_port, addr, len);
+	shim_obj_put(&s->obj);
+	return (int)shim_result(state == TOE_SLOT_ESTABLISHED ? 0 : -ENOTCONN);
+}
+
+SHIM_API int shutdown(int fd, int how)
+{
+	struct shim_sock *s = shim_sock_get(fd);
+	uint32_t bits = how == SHUT_RD ? TOE_SHUT_RD :
+			how == SHUT_WR ? TOE_SHUT_WR :
+					 TOE_SHUT_RD | TOE_SHUT_WR;
+	int rc = 0;
+
+	if (!s)
+		return shim_real()->shutdown(fd, how);
+	if (shim_role(s) != SHIM_CONN) {
+		if (shim_role(s) == SHIM_LISTENER && (bits & TOE_SHUT_RD)) {
+			/* The kernel stops listening; so does toed. */
+			store_release(&s->role, SHIM_KERNEL);
+			shim_epoll_rebind(s);
+			shim_sock_close(s);
+		}
+		shim_obj_put(&s->obj);
+		return shim_real()->shutdown(fd, how);
+	}
+	if (how != SHUT_RD && how != SHUT_WR && how != SHUT_RDWR) {
+		rc = -EINVAL;
+	} else if (load_acquire(&s->slot->state) != TOE_SLOT_ESTABLISHED) {
+		rc = -ENOTCONN;
+	} else {
+		__atomic_fetch_or(&s->shut, (uint8_t)bits, __ATOMIC_SEQ_CST);
+		shim_post(s->region, s->slot->worker, TOE_OP_SHUTDOWN, 0, s->slot_no, bits);
+	}
+	shim_obj_put(&s->obj);
+	return (int)shim_result(rc);
+}

@@ -1,0 +1,523 @@
+/*
+ * shim_poll.c - poll and select over kernel descriptors and offloaded sockets together.
+ *
+ * A thread that has to wait has one eventfd, and one event queue in each region that it waits on.
+ * It sets the queue's bit in the slots, looks at everything once more, and blocks in the kernel's
+ * ppoll with its eventfd beside the other descriptors. The control connection is there too, so that
+ * toed's end wakes whoever waits.
+ */
+#include "shim.h"
+
+#include <pthread.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+
+#define POLLER_REGIONS 8
+/* Without an event queue (all taken) a waiting thread looks again this often. */
+#define NO_QUEUE_NS 1000000ull
+#define ON_STACK 64
+
+struct poller {
+	int event_fd;
+	uint32_t nqueues;
+	uint32_t session; /* the queues are of this one */
+	struct {
+		struct shim_region *region;
+		uint32_t eq;
+	} queue[POLLER_REGIONS];
+	struct poller *next;
+	void *slab_link;
+};
+
+static __thread struct poller *mine __attribute__((tls_model("initial-exec")));
+static struct shim_slab pollers = { .size = sizeof(struct poller) };
+static struct shim_mutex list_lock;
+static struct poller *list;
+static pthread_key_t key;
+static pthread_once_t key_once = PTHREAD_ONCE_INIT;
+
+static void release(struct poller *p)
+{
+	struct poller **at;
+
+	for (uint32_t i = 0; i < p->nqueues && p->session == shim_session.number; i++)
+		shim_eq_free(p->queue[i].region, p->queue[i].eq);
+	shim_mutex_lock(&list_lock);
+	for (at = &list; *at && *at != p; at = &(*at)->next)
+		;
+	if (*at)
+		*at = p->next;
+	shim_mutex_unlock(&list_lock);
+	shim_fd_unhide(&p->event_fd);
+	shim_slab_give(&pollers, p);
+}
+
+static void thread_end(void *p)
+{
+	mine = NULL;
+	release(p);
+}
+
+static void make_key(void)
+{
+	pthread_key_create(&key, thread_end);
+}
+
+static struct poller *poller(void)
+{
+	int fd;
+
+	if (mine)
+		return mine;
+	fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	if (fd < 0)
+		return NULL;
+	mine = shim_slab_take(&pollers);
+	if (!mine) {
+		shim_real()->close(fd);
+		return NULL;
+	}
+	memset(mine, 0, sizeof *mine);
+	shim_fd_hide(fd, &mine->event_fd);
+	mine->session = shim_session.number;
+	shim_mutex_lock(&list_lock);
+	mine->next = list;
+	list = mine;
+	shim_mutex_unlock(&list_lock);
+	pthread_once(&key_once, make_key);
+	pthread_setspecific(key, mine);
+	return mine;
+}
+
+/* queue_for returns the index in p->queue of the event queue in r, -1 if none can be had. */
+static int queue_for(struct poller *p, struct shim_region *r)
+{
+	int eq;
+
+	shim_attach();
+	if (p->session != shim_session.number) {
+		p->nqueues = 0; /* they went with the connection */
+		p->session = shim_session.number;
+	}
+	for (uint32_t i = 0; i < p->nqueues; i++)
+		if (p->queue[i].region == r)
+			return (int)i;
+	if (p->nqueues == POLLER_REGIONS)
+		return -1;
+	eq = shim_eq_alloc(r, p->event_fd);
+	if (eq < 0)
+		return -1;
+	p->queue[p->nqueues].region = r;
+	p->queue[p->nqueues].eq = (uint32_t)eq;
+	return (int)p->nqueues++;
+}
+
+/* Of a child, the parent's threads and their queues are not there. */
+void shim_poll_after_fork(void)
+{
+	struct poller *p;
+
+	list_lock = pollers.lock = (struct shim_mutex){ 0 };
+	while ((p = list)) {
+		list = p->next;
+		shim_fd_unhide(&p->event_fd);
+		shim_slab_give(&pollers, p);
+	}
+	mine = NULL;
+	pthread_once(&key_once, make_key);
+	pthread_setspecific(key, NULL);
+}
+
+/* drain empties the queues after a wait: every socket is looked at anyway. */
+static void drain(struct poller *p)
+{
+	uint64_t count;
+
+	(void)!shim_real()->read(p->event_fd, &count, sizeof count);
+	for (uint32_t i = 0; i < p->nqueues; i++) {
+		struct shim_region *r = p->queue[i].region;
+		uint32_t eq = p->queue[i].eq;
+		struct toe_shm_eq *q = &r->eq[eq];
+		uint32_t cons = load_relaxed(&q->cons), slot;
+
+		if (!shim_region_ok(r))
+			continue;
+		__atomic_store_n(&q->overflow, 0, __ATOMIC_SEQ_CST);
+		while ((slot = load_acquire(&q->entry[cons % TOE_EQ_ENTRIES])) != 0) {
+			store_relaxed(&q->entry[cons % TOE_EQ_ENTRIES], 0);
+			store_release(&q->cons, ++cons);
+			if (slot < r->nslots)
+				__atomic_fetch_and(&r->slot[slot].eq_pending, ~(1ull << eq),
+						   __ATOMIC_SEQ_CST);
+		}
+	}
+}
+
+static void set_sleeping(struct poller *p, uint32_t value)
+{
+	for (uint32_t i = 0; i < p->nqueues; i++)
+		__atomic_store_n(&p->queue[i].region->eq[p->queue[i].eq].sleeping, value,
+				 __ATOMIC_SEQ_CST);
+}
+
+/* One call's view: the caller's array, and what it becomes for the kernel. */
+struct waiting {
+	struct pollfd *fds;      /* the caller's */
+	struct pollfd *kernel;   /* n entries, and two more for the eventfd and toed's hang-up */
+	struct shim_sock **sock; /* NULL: not offloaded; with a reference */
+	nfds_t n;
+	nfds_t offloaded;
+	nfds_t in_kernel; /* the kernel has to be asked about so many */
+	bool queues_short; /* a queue could not be had */
+};
+
+static void collect(struct waiting *w)
+{
+	for (nfds_t i = 0; i < w->n; i++) {
+		struct shim_obj *o = w->fds[i].fd >= 0 ? shim_obj_get(w->fds[i].fd) : NULL;
+		uint8_t role;
+
+		w->kernel[i] = w->fds[i];
+		w->kernel[i].revents = 0;
+		w->sock[i] = NULL;
+		w->in_kernel += w->fds[i].fd >= 0;
+		if (!o)
+			continue;
+		if (o->kind == SHIM_EPOLL)
+			shim_epoll_watch(o);
+		role = o->kind == SHIM_SOCK ? shim_role((struct shim_sock *)o) : SHIM_KERNEL;
+		if (role != SHIM_CONN && role != SHIM_LISTENER) {
+			shim_obj_put(o);
+			continue;
+		}
+		w->sock[i] = (struct shim_sock *)o;
+		w->offloaded++;
+		if (role == SHIM_CONN) {
+			w->kernel[i].fd = -1; /* the placeholder has nothing to say */
+			w->in_kernel--;
+		}
+	}
+}
+
+static short ready_events(struct shim_sock *s, short events)
+{
+	uint32_t want = (uint32_t)(unsigned short)events | EPOLLERR | EPOLLHUP;
+
+	return (short)(shim_ready(s, want) & want);
+}
+
+/* look returns how many of the caller's descriptors are ready, and fills in revents. */
+static int look(struct waiting *w)
+{
+	int ready = 0;
+
+	for (nfds_t i = 0; i < w->n; i++) {
+		w->fds[i].revents = w->kernel[i].fd >= 0 ? w->kernel[i].revents : 0;
+		if (w->sock[i])
+			w->fds[i].revents |= ready_events(w->sock[i], w->fds[i].events);
+		ready += w->fds[i].revents != 0;
+	}
+	return ready;
+}
+
+/* arm asks toed to tell our queues about the sockets; disarm takes that back. */
+static void arm(struct waiting *w, struct poller *p)
+{
+	for (nfds_t i = 0; i < w->n; i++) {
+		int q = w->sock[i] ? queue_for(p, w->sock[i]->region) : 0;
+
+		if (q < 0)
+			w->queues_short = true;
+		else if (w->sock[i])
+			__atomic_fetch_or(&w->sock[i]->slot->eq_mask, 1ull << p->queue[q].eq,
+					  __ATOMIC_SEQ_CST);
+	}
+}
+
+static void disarm(struct waiting *w, struct poller *p)
+{
+	set_sleeping(p, 0);
+	for (nfds_t i = 0; i < w->n; i++)
+		for (uint32_t q = 0; w->sock[i] && q < p->nqueues; q++)
+			if (p->queue[q].region == w->sock[i]->region)
+				__atomic_fetch_and(&w->sock[i]->slot->eq_mask,
+						   ~(1ull << p->queue[q].eq), __ATOMIC_SEQ_CST);
+	drain(p);
+}
+
+static struct timespec until(uint64_t deadline)
+{
+	uint64_t now = shim_now(), left = deadline > now ? deadline - now : 0;
+
+	return (struct timespec){ .tv_sec = (time_t)(left / 1000000000u),
+				  .tv_nsec = (long)(left % 1000000000u) };
+}
+
+/* ask_kernel polls the caller's kernel descriptors and, with p, its eventfd and toed. */
+static int ask_kernel(struct waiting *w, struct poller *p, uint64_t deadline, const sigset_t *mask)
+{
+	struct timespec t = until(deadline);
+	nfds_t n = w->n;
+
+	if (p) {
+		w->kernel[n++] = (struct pollfd){ .fd = p->event_fd, .events = POLLIN };
+		w->kernel[n++] = (struct pollfd){ .fd = shim_session.control };
+	}
+	return shim_real()->ppoll(w->kernel, n, deadline == SHIM_FOREVER ? NULL : &t, mask);
+}
+
+static int wait_armed(struct waiting *w, struct poller *p, uint64_t deadline, const sigset_t *mask)
+{
+	for (;;) {
+		uint64_t next = deadline, brief = w->queues_short ? shim_now() + NO_QUEUE_NS : deadline;
+		int rc;
+
+		set_sleeping(p, 1);
+		fence_seq();
+		if ((rc = look(w)) > 0)
+			return w->in_kernel && ask_kernel(w, NULL, 0, NULL) < 0 ? -1 : look(w);
+		if (brief < next)
+			next = brief;
+		rc = ask_kernel(w, p, next, mask);
+		if (rc < 0)
+			return -1;
+		if (rc > 0 && w->kernel[w->n + 1].revents)
+			shim_toed_alive();
+		if (rc > 0 && w->kernel[w->n].revents)
+			drain(p);
+		rc = look(w);
+		if (rc > 0 || (deadline != SHIM_FOREVER && shim_now() >= deadline))
+			return rc;
+	}
+}
+
+/* spin looks at the offloaded sockets for a moment before the costly way. */
+static bool spin(struct waiting *w, uint64_t deadline)
+{
+	uint64_t end = shim_now() + shim_config.spin_ns;
+
+	if (deadline < end)
+		end = deadline;
+	do {
+		for (nfds_t i = 0; i < w->n; i++)
+			if (w->sock[i] && ready_events(w->sock[i], w->fds[i].events))
+				return true;
+	} while (shim_now() < end);
+	return false;
+}
+
+static int wait_mixed(struct waiting *w, uint64_t deadline, const sigset_t *mask)
+{
+	struct poller *p;
+	int rc;
+
+	if (spin(w, deadline) || shim_now() >= deadline || !(p = poller())) {
+		if (w->in_kernel && ask_kernel(w, NULL, 0, mask) < 0)
+			return -1;
+		return look(w);
+	}
+	arm(w, p);
+	rc = wait_armed(w, p, deadline, mask);
+	disarm(w, p);
+	return rc;
+}
+
+int shim_poll(struct pollfd *fds, nfds_t n, uint64_t deadline, const sigset_t *mask)
+{
+	struct pollfd kernel[ON_STACK + 2];
+	struct shim_sock *sock[ON_STACK];
+	struct waiting w = { .fds = fds, .kernel = kernel, .sock = sock, .n = n };
+	size_t bytes = (n + 2) * (sizeof *kernel + sizeof *sock);
+	struct timespec t = until(deadline);
+	int rc, saved = errno;
+
+	if (n > SHIM_FD_MAX)
+		return shim_real()->ppoll(fds, n, deadline == SHIM_FOREVER ? NULL : &t, mask);
+	if (n > ON_STACK) {
+		w.sock = shim_pages(bytes);
+		if (!w.sock)
+			return (int)shim_result(-ENOMEM);
+		w.kernel = (struct pollfd *)(w.sock + n + 2);
+	}
+	collect(&w);
+	if (w.offloaded == 0)
+		rc = shim_real()->ppoll(fds, n, deadline == SHIM_FOREVER ? NULL : &t, mask);
+	else
+		rc = wait_mixed(&w, deadline, mask);
+	if (rc < 0)
+		saved = errno;
+	for (nfds_t i = 0; w.offloaded && i < n; i++)
+		if (w.sock[i])
+			shim_obj_put(&w.sock[i]->obj);
+	if (n > ON_STACK)
+		munmap(w.sock, bytes);
+	errno = saved;
+	return rc;
+}
+
+static uint64_t deadline_of(const struct timespec *t)
+{
+	return t ? shim_now() + (uint64_t)t->tv_sec * 1000000000u + (uint64_t)t->tv_nsec :
+		   SHIM_FOREVER;
+}
+
+/* ours reports whether any of fds could be something of ours; nearly free when none is. */
+static bool ours(const struct pollfd *fds, nfds_t n)
+{
+	for (nfds_t i = 0; i < n; i++) {
+		struct shim_obj *o = fds[i].fd >= 0 ? shim_obj_get(fds[i].fd) : NULL;
+
+		if (o) {
+			shim_obj_put(o);
+			return true;
+		}
+	}
+	return false;
+}
+
+SHIM_API int poll(struct pollfd *fds, nfds_t n, int timeout)
+{
+	uint64_t deadline = timeout < 0 ? SHIM_FOREVER : shim_now() + (uint64_t)timeout * 1000000u;
+
+	if (!ours(fds, n))
+		return shim_real()->poll(fds, n, timeout);
+	return shim_poll(fds, n, timeout == 0 ? 0 : deadline, NULL);
+}
+
+SHIM_API int ppoll(struct pollfd *fds, nfds_t n, const struct timespec *t, const sigset_t *mask)
+{
+	if (!ours(fds, n))
+		return shim_real()->ppoll(fds, n, t, mask);
+	return shim_poll(fds, n, deadline_of(t), mask);
+}
+
+_Noreturn void __chk_fail(void);
+
+SHIM_API int __poll_chk(struct pollfd *fds, nfds_t n, int timeout, size_t room)
+{
+	if (room / sizeof *fds < n)
+		__chk_fail();
+	return poll(fds, n, timeout);
+}
+
+SHIM_API int __ppoll_chk(struct pollfd *fds, nfds_t n, const struct timespec *t,
+			 const sigset_t *mask, size_t room)
+{
+	if (room / sizeof *fds < n)
+		__chk_fail();
+	return ppoll(fds, n, t, mask);
+}
+
+/* ---- select: the same by another shape. A set may be larger than fd_set, up to n bits. ------- */
+
+#define WORD_BITS (8 * sizeof(unsigned long))
+
+static bool in_set(const fd_set *set, int fd)
+{
+	return set && ((const unsigned long *)set)[(size_t)fd / WORD_BITS] >>
+				      ((size_t)fd % WORD_BITS) & 1;
+}
+
+static void clear_set(fd_set *set, int n)
+{
+	if (set)
+		memset(set, 0, ((size_t)n + WORD_BITS - 1) / WORD_BITS * sizeof(unsigned long));
+}
+
+static int add_set(fd_set *set, int fd, bool ready)
+{
+	if (!set || !ready)
+		return 0;
+	((unsigned long *)set)[(size_t)fd / WORD_BITS] |= 1ul << ((size_t)fd % WORD_BITS);
+	return 1;
+}
+
+static short select_events(int fd, fd_set *r, fd_set *w, fd_set *x)
+{
+	return (short)((in_set(r, fd) ? POLLIN : 0) | (in_set(w, fd) ? POLLOUT : 0) |
+		       (in_set(x, fd) ? POLLPRI : 0));
+}
+
+static bool select_ours(int n, fd_set *r, fd_set *w, fd_set *x)
+{
+	for (int fd = 0; fd < n; fd++) {
+		struct shim_obj *o = select_events(fd, r, w, x) ? shim_obj_get(fd) : NULL;
+
+		if (o) {
+			shim_obj_put(o);
+			return true;
+		}
+	}
+	return false;
+}
+
+static int select_poll(int n, fd_set *r, fd_set *w, fd_set *x, uint64_t deadline,
+		       const sigset_t *mask)
+{
+	size_t bytes = ((size_t)n + 1) * sizeof(struct pollfd);
+	struct pollfd *fds = shim_pages(bytes);
+	nfds_t count = 0;
+	int rc, ready = 0;
+
+	if (!fds)
+		return (int)shim_result(-ENOMEM);
+	for (int fd = 0; fd < n; fd++) {
+		short events = select_events(fd, r, w, x);
+
+		if (events)
+			fds[count++] = (struct pollfd){ .fd = fd, .events = events };
+	}
+	rc = shim_poll(fds, count, deadline, mask);
+	for (nfds_t i = 0; rc > 0 && i < count; i++) {
+		if (fds[i].revents & POLLNVAL) {
+			errno = EBADF;
+			rc = -1;
+		}
+	}
+	if (rc >= 0) {
+		clear_set(r, n);
+		clear_set(w, n);
+		clear_set(x, n);
+		for (nfds_t i = 0; i < count; i++) {
+			short e = fds[i].events, v = fds[i].revents;
+
+			ready += add_set(r, fds[i].fd,
+					 (e & POLLIN) && (v & (POLLIN | POLLHUP | POLLERR)));
+			ready += add_set(w, fds[i].fd, (e & POLLOUT) && (v & (POLLOUT | POLLERR)));
+			ready += add_set(x, fds[i].fd, (e & POLLPRI) && (v & POLLPRI));
+		}
+		rc = ready;
+	}
+	munmap(fds, bytes);
+	return rc;
+}
+
+SHIM_API int select(int n, fd_set *r, fd_set *w, fd_set *x, struct timeval *t)
+{
+	uint64_t deadline = SHIM_FOREVER, now;
+	int rc;
+
+	if (n < 0 || n > SHIM_FD_MAX || !select_ours(n, r, w, x))
+		return shim_real()->select(n, r, w, x, t);
+	if (t)
+		deadline = shim_now() + (uint64_t)t->tv_sec * 1000000000u +
+			   (uint64_t)t->tv_usec * 1000u;
+	rc = select_poll(n, r, w, x, deadline, NULL);
+	if (t) {
+		/* Linux leaves the time that was not used. */
+		now = shim_now();
+		now = deadline > now ? deadline - now : 0;
+		t->tv_sec = (time_t)(now / 1000000000u);
+		t->tv_usec = (suseconds_t)(now % 1000000000u / 1000u);
+	}
+	return rc;
+}
+
+SHIM_API int pselect(int n, fd_set *r, fd_set *w, fd_set *x, const struct timespec *t,
+		     const sigset_t *mask)
+{
+	if (n < 0 || n > SHIM_FD_MAX || !select_ours(n, r, w, x))
+		return shim_real()->pselect(n, r, w, x, t, mask);
+	return select_poll(n, r, w, x, deadline_of(t), mask);
+}

@@ -1,0 +1,63 @@
+/* shim_ready.c - readiness of an offloaded socket: Linux' tcp_poll over the shared slot. */
+#include "shim.h"
+
+bool shim_rx_ended(struct shim_sock *s)
+{
+	return (load_acquire(&s->slot->rx_flags) & (TOE_RX_EOF | TOE_RX_RESET)) ||
+	       (load_relaxed(&s->shut) & TOE_SHUT_RD) ||
+	       load_acquire(&s->slot->state) == TOE_SLOT_CLOSED || !shim_region_ok(s->region);
+}
+
+bool shim_tx_ended(struct shim_sock *s)
+{
+	return (load_acquire(&s->slot->tx_flags) & TOE_TX_CLOSED) ||
+	       (load_relaxed(&s->shut) & TOE_SHUT_WR) ||
+	       load_acquire(&s->slot->state) == TOE_SLOT_CLOSED || !shim_region_ok(s->region);
+}
+
+static bool writable(const struct toe_shm_slot *slot)
+{
+	uint64_t used = load_relaxed(&slot->tx_prod) - load_acquire(&slot->tx_cons);
+	uint64_t limit = load_relaxed(&slot->tx_limit);
+
+	return used + limit / 3 <= limit;
+}
+
+uint32_t shim_ready(struct shim_sock *s, uint32_t want)
+{
+	struct toe_shm_slot *slot = s->slot;
+	uint32_t state = load_acquire(&slot->state), mask = 0;
+	bool dead = !shim_region_ok(s->region), rx_end, tx_end;
+	uint64_t unread;
+
+	if (s->role == SHIM_LISTENER)
+		return !dead && load_acquire(&slot->rx_prod) - load_relaxed(&slot->rx_cons) >=
+					       sizeof(struct toe_shm_accept) ?
+			       EPOLLIN | EPOLLRDNORM :
+			       0;
+	rx_end = shim_rx_ended(s);
+	tx_end = shim_tx_ended(s);
+	if (dead || state == TOE_SLOT_CLOSED || (rx_end && tx_end))
+		mask |= EPOLLHUP;
+	if (rx_end)
+		mask |= EPOLLIN | EPOLLRDNORM | EPOLLRDHUP;
+	if (state != TOE_SLOT_SYN_SENT && state != TOE_SLOT_OPENING) {
+		unread = load_acquire(&slot->rx_prod) - load_relaxed(&slot->rx_cons);
+		if (unread > 0 && unread >= s->opt.rcvlowat)
+			mask |= EPOLLIN | EPOLLRDNORM;
+		if (load_relaxed(&slot->rx_urg))
+			mask |= EPOLLPRI;
+		if (tx_end || writable(slot)) {
+			mask |= EPOLLOUT | EPOLLWRNORM;
+		} else if (want & (EPOLLOUT | EPOLLWRNORM)) {
+			/* Ask to be told, then look again: space may have come in between. */
+			store_relaxed(&slot->tx_nospace, 1);
+			fence_seq();
+			if (writable(slot))
+				mask |= EPOLLOUT | EPOLLWRNORM;
+		}
+	}
+	if (dead || load_relaxed(&slot->error))
+		mask |= EPOLLERR;
+	return mask;
+}

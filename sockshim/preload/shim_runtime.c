@@ -1,0 +1,179 @@
+/* shim_runtime.c - process-wide state: configuration, memory, locks, time, log. */
+#include "shim.h"
+
+#include <linux/futex.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+
+#define SLAB_GRAIN (64u << 10)
+
+struct shim_config shim_config;
+pid_t shim_pid;
+__thread uint32_t shim_tid_cached __attribute__((tls_model("initial-exec")));
+
+uint32_t shim_tid_fetch(void)
+{
+	return shim_tid_cached = (uint32_t)shim_real()->syscall(SYS_gettid);
+}
+
+bool shim_foreign(void)
+{
+	return getpid() != shim_pid;
+}
+
+uint64_t shim_now(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+void *shim_pages(size_t bytes)
+{
+	void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	return p == MAP_FAILED ? NULL : p;
+}
+
+static void **slab_link(struct shim_slab *slab, void *object)
+{
+	return (void **)((char *)object + slab->size - sizeof(void *));
+}
+
+void *shim_slab_take(struct shim_slab *slab)
+{
+	void *object;
+
+	shim_mutex_lock(&slab->lock);
+	if (!slab->free) {
+		char *p = shim_pages(SLAB_GRAIN);
+
+		for (size_t i = 0; p && i + slab->size <= SLAB_GRAIN; i += slab->size) {
+			*slab_link(slab, p + i) = slab->free;
+			slab->free = p + i;
+		}
+	}
+	object = slab->free;
+	if (object)
+		slab->free = *slab_link(slab, object);
+	shim_mutex_unlock(&slab->lock);
+	return object;
+}
+
+void shim_slab_give(struct shim_slab *slab, void *object)
+{
+	shim_mutex_lock(&slab->lock);
+	*slab_link(slab, object) = slab->free;
+	slab->free = object;
+	shim_mutex_unlock(&slab->lock);
+}
+
+void shim_mutex_lock(struct shim_mutex *m)
+{
+	uint32_t free = 0, tid = shim_tid();
+
+	if (load_relaxed(&m->owner) == tid) {
+		m->depth++;
+		return;
+	}
+	if (!__atomic_compare_exchange_n(&m->word, &free, 1, false, __ATOMIC_ACQUIRE,
+					 __ATOMIC_RELAXED)) {
+		while (__atomic_exchange_n(&m->word, 2, __ATOMIC_ACQUIRE) != 0)
+			shim_futex_wait(&m->word, 2, SHIM_FOREVER, false);
+	}
+	store_relaxed(&m->owner, tid);
+}
+
+void shim_mutex_unlock(struct shim_mutex *m)
+{
+	if (m->depth > 0) {
+		m->depth--;
+		return;
+	}
+	store_relaxed(&m->owner, 0);
+	if (__atomic_exchange_n(&m->word, 0, __ATOMIC_RELEASE) == 2)
+		shim_futex_wake(&m->word, 1, false);
+}
+
+void shim_log_line(const char *format, ...)
+{
+	int saved = errno;
+	char line[512];
+	int n = snprintf(line, sizeof line, "toe_shim[%d]: ", (int)getpid());
+	va_list args;
+
+	va_start(args, format);
+	n += vsnprintf(line + n, sizeof line - (size_t)n - 1, format, args);
+	va_end(args);
+	if (n > (int)sizeof line - 2)
+		n = (int)sizeof line - 2;
+	line[n++] = '\n';
+	(void)!shim_real()->write(STDERR_FILENO, line, (size_t)n);
+	errno = saved;
+}
+
+static uint64_t number(const char *name, uint64_t otherwise)
+{
+	const char *s = getenv(name);
+
+	return s && *s ? strtoull(s, NULL, 10) : otherwise;
+}
+
+/* after_fork_child gives the child its own identity. It keeps the inherited control connection and
+ * mappings until it first needs toed, so that the parent's end does not take the sockets along. */
+static void after_fork_child(void)
+{
+	shim_tid_cached = 0;
+	shim_pid = getpid();
+	shim_mutex_unlock(&shim_session.lock);
+	shim_fds_after_fork();
+	shim_poll_after_fork();
+	shim_epoll_after_fork(true);
+}
+
+static void after_fork_parent(void)
+{
+	shim_mutex_unlock(&shim_session.lock);
+	shim_epoll_after_fork(false);
+}
+
+static void share(int fd, struct shim_obj *o, void *arg)
+{
+	(void)fd;
+	(void)arg;
+	if (o->kind == SHIM_SOCK)
+		shim_sock_share((struct shim_sock *)o);
+}
+
+static void before_fork(void)
+{
+	shim_epoll_before_fork();
+	shim_mutex_lock(&shim_session.lock);
+	shim_fds_each(share, NULL);
+}
+
+int pthread_atfork(void (*)(void), void (*)(void), void (*)(void));
+
+__attribute__((constructor)) static void start(void)
+{
+	shim_real();
+	shim_pid = getpid();
+	shim_config.path = getenv("TOE_SOCKET");
+	if (!shim_config.path || !*shim_config.path)
+		shim_config.path = "/run/opentoe/toed.sock";
+	shim_config.log_level = (int)number("TOE_SHIM_LOG", 0);
+	shim_config.spin_ns = number("TOE_SPIN_US", 20) * 1000;
+	pthread_atfork(before_fork, after_fork_parent, after_fork_child);
+}
+
+/* The kernel closes our placeholders when the process is gone; BYE tells toed that this end is an
+ * orderly one. Sockets stay usable until then: other destructors may still write. */
+__attribute__((destructor)) static void finish(void)
+{
+	shim_bye();
+}
