@@ -135,6 +135,7 @@ func (sh *share) freeSlot(n uint32) {
 	if !sh.slots.Give(n, use) {
 		panic("server: slot was not in use") // our own accounting
 	}
+	sh.refill = true
 	if sh.busy == 0 && sh.reg.orphan.Load() {
 		go sh.reg.srv.reap(sh.reg)
 	}

@@ -195,34 +195,42 @@ func (sh *share) noteDrained(n uint32) {
 	}
 }
 
-// sweep takes the chunks of drained send streams back, a batch at a time. A chunk that a writer is
-// just filling stays.
+// sweep takes the chunks of drained send streams back, a batch at a time.
 func (w *worker) sweep() {
 	n := min(len(w.drained), sweepBatch)
 	for _, r := range w.drained[len(w.drained)-n:] {
-		s, p := r.sh.sock(r.slot), r.sh.slot(r.slot)
-		if !s.drain {
-			continue
-		}
-		s.drain = false
-		if s.txCons != s.txProd || s.txCons%shm.ChunkBytes == 0 {
-			continue
-		}
-		e := r.sh.mem.Entry(&p.TxEntry, s.txDir, s.txCons>>shm.ChunkShift)
-		if e == nil {
-			continue
-		}
-		c := atomic.LoadUint32(e)
-		if r.sh.chunks.Use(c) == shm.Send && atomic.CompareAndSwapUint32(e, c, 0) {
-			r.sh.chunks.Give(c, shm.Send)
+		if s := r.sh.sock(r.slot); s.drain {
+			s.drain = false
+			r.sh.takeTail(r.slot)
 		}
 	}
 	w.drained = w.drained[:len(w.drained)-n]
 }
 
+// takeTail takes back the chunk that slot n's empty send stream ends in. It does so under the
+// writers' lock, for which it does not wait: a writer who has it will make the stream drain again.
+func (sh *share) takeTail(n uint32) {
+	s, p := sh.sock(n), sh.slot(n)
+	if s.txCons != s.txProd || s.txCons%shm.ChunkBytes == 0 ||
+		!atomic.CompareAndSwapUint32(&p.TxLock, 0, sh.w.thread) {
+		return
+	}
+	if e := sh.mem.Entry(&p.TxEntry, s.txDir, s.txCons>>shm.ChunkShift); e != nil &&
+		atomic.LoadUint64(&p.TxProd) == s.txCons && atomic.LoadUint32(&p.TxDir) == s.txDir {
+		c := atomic.LoadUint32(e)
+		if sh.chunks.Use(c) == shm.Send && atomic.CompareAndSwapUint32(e, c, 0) {
+			sh.chunks.Give(c, shm.Send)
+		}
+	}
+	if atomic.SwapUint32(&p.TxLock, 0)&shm.LockContended != 0 {
+		shm.FutexWake(&p.TxLock)
+	}
+}
+
 // topUp lends slots and chunks until the client has the target again, and serves the writers that
 // wait for a chunk.
 func (sh *share) topUp() {
+	sh.refill = false
 	if have, ok := sh.slotLoan.Len(); !ok {
 		sh.violate(violationLoan)
 		return

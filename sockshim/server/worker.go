@@ -4,6 +4,8 @@ import (
 	"slices"
 	"sync/atomic"
 
+	"golang.org/x/sys/unix"
+
 	"opentoe/sockshim/shm"
 	"opentoe/tcpoffload/vtime"
 	"opentoe/toe"
@@ -22,9 +24,10 @@ var _ toe.UpperLayer = (*layer)(nil)
 
 // worker is what one device worker has. All of it belongs to the worker's thread.
 type worker struct {
-	id  int
-	l   *layer
-	dev toe.Device
+	id     int
+	thread uint32 // the worker's thread id, for the slots' locks; 0 until its first sleep
+	l      *layer
+	dev    toe.Device
 
 	active    []*share // polled in this order
 	shares    []*share // by region number; nil where there is none
@@ -65,6 +68,7 @@ type share struct {
 	busy       int           // sockets that are not free or lent
 	socks      []sock
 	credit     []uint32 // slots whose writers wait for a chunk
+	refill     bool     // a slot came back: the loan may want it
 	names      []*share // of other regions whose slots commands of this queue may name
 	dead       bool     // a violation was found; ended after the poll
 }
@@ -148,7 +152,7 @@ func (l *layer) Poll(wi int, _ vtime.Time) int {
 		if !sh.cmds.Empty() {
 			n += sh.drainCommands(pollBudget)
 		}
-		if len(sh.credit) > 0 && sh.chunks.Avail() > 0 {
+		if sh.refill || len(sh.credit) > 0 && sh.chunks.Avail() > 0 {
 			sh.topUp()
 		}
 	}
@@ -166,6 +170,9 @@ func (l *layer) Poll(wi int, _ vtime.Time) int {
 func (l *layer) Sleep(wi int) bool {
 	w := l.workers[wi]
 	w.flushWakes()
+	if w.thread == 0 {
+		w.thread = uint32(unix.Gettid()) // a worker is one thread for all its life
+	}
 	w.sweep()
 	if len(w.drained)+len(w.broken) > 0 {
 		return false

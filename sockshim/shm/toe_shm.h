@@ -269,9 +269,10 @@ struct toe_shm_slot {
 
 /*
  * Send directory entries. The writer sets TOE_DIR_WRITING (by fetch-or) while it fills a chunk that
- * is already in the directory, and clears it after tx_prod has moved; toed takes a drained chunk
- * back by compare-and-swap from the plain number to 0, which fails while the bit is set. toed takes
- * chunks that tx_cons has passed completely without asking. Chunks for new entries come from the
+ * is already in the directory, and clears it after tx_prod has moved. The chunk that a drained
+ * stream ends in toed takes back by compare-and-swap from the plain number to 0, which fails while
+ * the bit is set; meanwhile it holds the slot's tx_lock, for which it tries once. Chunks that
+ * tx_cons has passed completely it takes without asking. Chunks for new entries come from the
  * chunk loan. Directories grow by level, never shrink while the stream holds octets: the producer
  * copies the live entries to the new directory (a chunk; level 2: a chunk of chunks), publishes
  * rx_dir or tx_dir, and goes on.
