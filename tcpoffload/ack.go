@@ -36,6 +36,9 @@ func (e *Engine) ackArrived(t *TCB, a *arrival, out *Output) {
 	if dup {
 		e.root.mib.DupAcksIn++
 	}
+	if t.flags&flagTLPSent != 0 {
+		e.probeAcked(t, seg, prior)
+	}
 	if t.flags&flagSACK == 0 {
 		e.countDupAcks(t, dup, acked)
 	}
@@ -44,7 +47,7 @@ func (e *Engine) ackArrived(t *TCB, a *arrival, out *Output) {
 		e.growWindow(t, a.now, acked, prior)
 	} else {
 		delivered := acked + s.sacked - priorSacked // sequence space newly known to have arrived
-		e.recoveryAck(t, a.now, acked, int32(delivered), prior, news || dup)
+		e.recoveryAck(t, a.now, seg, acked, int32(delivered), prior, news || dup)
 	}
 	if acked > 0 || s.wnd != priorWnd || s.sacked != priorSacked || t.ca != caOpen {
 		if s.wnd != 0 && priorWnd == 0 && s.una == priorUna {
@@ -75,7 +78,6 @@ func (e *Engine) advanceUna(t *TCB, now vtime.Time, seg *Segment, out *Output) {
 		}
 	}
 	t.backoff = 0
-	t.flags &^= flagTLPSent
 	t.deadline[TimerRexmt] = vtime.Never
 	if s.una != s.nxt {
 		e.armRexmt(t, now)

@@ -34,7 +34,7 @@ func (e *Engine) Arrive(now vtime.Time, seg *Segment, out *Output) DropReason {
 	var d DropReason
 	if i := e.lookup(&seg.Flow); i != 0 {
 		t := &e.conns[i]
-		t.stats.segsIn++
+		t.segsIn++
 		if e.slow || !e.predict(t, now, seg, out) {
 			d = e.arriveConn(t, now, seg, out)
 		}

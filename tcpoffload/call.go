@@ -236,10 +236,10 @@ func (e *Engine) setOption(t *TCB, now vtime.Time, c *Call) CallResult {
 		e.setFlag(t, flagKeep, v != 0)
 		e.startKeepalive(t)
 	case OptionKeepIdle:
-		t.keepIdle = vtime.Duration(v)
+		t.keepIdle = millisFrom(vtime.Duration(v))
 		e.startKeepalive(t)
 	case OptionKeepIntvl:
-		t.keepIntvl = vtime.Duration(v)
+		t.keepIntvl = millisFrom(vtime.Duration(v))
 	case OptionKeepCnt:
 		if v > 127 {
 			return CallInvalid
@@ -261,7 +261,7 @@ func (e *Engine) setOption(t *TCB, now vtime.Time, c *Call) CallResult {
 			t.quick = 0
 		}
 	case OptionUserTimeout:
-		t.userTimeout = vtime.Duration(v)
+		t.userTimeout = millisFrom(vtime.Duration(v))
 	case OptionMaxSeg:
 		if v < minMSS || v > 65535 {
 			return CallInvalid
@@ -271,7 +271,7 @@ func (e *Engine) setOption(t *TCB, now vtime.Time, c *Call) CallResult {
 			t.snd.mss = min(t.snd.mss, uint32(v))
 		}
 	case OptionLinger2:
-		t.linger2 = vtime.Duration(v)
+		t.linger2 = millisFrom(vtime.Duration(v))
 	default:
 		return CallInvalid
 	}

@@ -86,8 +86,8 @@ func (e *Engine) Info(h Handle, now vtime.Time, info *Info) bool {
 		MinRTT: t.rtt.min, CC: t.cc.Algorithm().String(), CAState: uint8(t.ca), Backoff: t.backoff,
 		SACK: t.flags&flagSACK != 0, Timestamps: t.flags&flagTS != 0,
 		Unacked: segs(t.flight()), Sacked: segs(t.snd.sacked),
-		TotalRetrans: t.stats.rexmtSegs, BytesRetrans: t.stats.rexmtOctets,
-		SegsIn: t.stats.segsIn, SegsOut: t.stats.segsOut,
+		TotalRetrans: t.rexmt.segs, BytesRetrans: t.rexmt.octets,
+		SegsIn: t.segsIn, SegsOut: t.segsOut,
 	}
 	if !isOpening.has(t.state) {
 		acked := min(t.snd.una64-1, t.snd.end)

@@ -6,14 +6,14 @@ import "opentoe/tcpoffload/vtime"
 
 func (e *Engine) keepIdle(t *TCB) vtime.Duration {
 	if t.keepIdle != 0 {
-		return t.keepIdle
+		return t.keepIdle.duration()
 	}
 	return e.tun.KeepIdle
 }
 
 func (e *Engine) keepIntvl(t *TCB) vtime.Duration {
 	if t.keepIntvl != 0 {
-		return t.keepIntvl
+		return t.keepIntvl.duration()
 	}
 	return e.tun.KeepIntvl
 }

@@ -43,5 +43,5 @@ func (e *Engine) persistExpired(t *TCB, now vtime.Time, out *Output) {
 
 // userTimedOut reports whether the user timeout (RFC 5482) has passed since the given instant.
 func (e *Engine) userTimedOut(t *TCB, now, since vtime.Time) bool {
-	return t.userTimeout != 0 && now.Sub(since) >= t.userTimeout
+	return t.userTimeout != 0 && now.Sub(since) >= t.userTimeout.duration()
 }

@@ -14,7 +14,7 @@ func (e *Engine) predict(t *TCB, now vtime.Time, seg *Segment, out *Output) bool
 	const special = wire.SYN | wire.FIN | wire.RST | wire.URG
 	if t.state != StateEstablished || seg.Seq != t.rcv.nxt || t.ca != caOpen || t.snd.sacked != 0 ||
 		seg.Flags&(special|wire.ACK) != wire.ACK || seg.Opt.Set&wire.OptSACK != 0 ||
-		t.flags&flagDetached != 0 {
+		t.flags&(flagDetached|flagTLPSent) != 0 {
 		return false
 	}
 	if t.flags&flagTS != 0 &&

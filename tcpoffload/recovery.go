@@ -44,13 +44,16 @@ func (e *Engine) countDupAcks(t *TCB, dup bool, acked uint32) {
 // recoveryAck carries the congestion state over an ACK. acked is how far SND.UNA moved, delivered
 // how many octets are newly known to have arrived, prior the flight before the ACK; news tells that
 // the ACK was a duplicate or had new SACK blocks.
-func (e *Engine) recoveryAck(t *TCB, now vtime.Time, acked uint32, delivered int32, prior uint32, news bool) {
+func (e *Engine) recoveryAck(t *TCB, now vtime.Time, seg *Segment, acked uint32, delivered int32, prior uint32, news bool) {
 	r, una := &t.rec, t.snd.una
 	if r.lost.LT(una) {
 		r.lost = una
 	}
 	if r.highRxt.LT(una) {
 		r.highRxt = una
+	}
+	if t.ca == caLoss && acked > 0 && t.spuriousTimeout(seg) {
+		e.undoTimeout(t)
 	}
 	if (t.ca == caRecovery || t.ca == caLoss) && una.GEQ(r.point) {
 		if t.ca == caRecovery {
@@ -65,11 +68,12 @@ func (e *Engine) recoveryAck(t *TCB, now vtime.Time, acked uint32, delivered int
 	}
 	if t.flags&flagSACK != 0 {
 		r.lost = e.lossEdge(t)
+		e.probeSacked(t)
 	}
 	switch t.ca {
 	case caOpen, caDisorder:
 		if t.lossSeen() {
-			e.enterRecovery(t, prior)
+			e.enterRecovery(t, now, prior)
 			e.updatePipe(t)
 			e.reduceRate(t, delivered, news)
 			return
@@ -104,7 +108,7 @@ func (t *TCB) lossSeen() bool {
 }
 
 // enterRecovery begins a fast recovery (RFC 6675 §5 step 4).
-func (e *Engine) enterRecovery(t *TCB, flight uint32) {
+func (e *Engine) enterRecovery(t *TCB, now vtime.Time, flight uint32) {
 	e.root.mib.FastRetrans++
 	r := &t.rec
 	t.ca = caRecovery
@@ -116,6 +120,7 @@ func (e *Engine) enterRecovery(t *TCB, flight uint32) {
 	t.rtt.timedAt = vtime.Never
 	t.cc.OnLoss(flight, t.effMSS())
 	t.prr = prrVars{flight: max(flight, 1)}
+	e.armRexmt(t, now) // RFC 6675 §5.1; a loss probe is not due any more
 }
 
 // updatePipe is SetPipe of RFC 6675 §4, in octets: in flight, less what is SACKed, less what is
@@ -150,9 +155,14 @@ func (e *Engine) reduceRate(t *TCB, delivered int32, progress bool) {
 	t.cc.Cwnd = max(pipe+uint32(max(send, 0)), mss)
 }
 
-// armRexmt starts the retransmission timer. It excludes the persist timer.
+// armRexmt starts the retransmission timer, as a loss probe if one may be sent before the timeout. It
+// excludes the persist timer.
 func (e *Engine) armRexmt(t *TCB, now vtime.Time) {
 	t.deadline[TimerPersist] = vtime.Never
+	t.flags &^= flagTLP
+	if e.armProbe(t, now) {
+		return
+	}
 	e.setTimer(t, TimerRexmt, now.Add(backedOff(t.rtt.rto, t.backoff, e.tun.RTOMax)))
 }
 
@@ -165,6 +175,10 @@ func (e *Engine) rexmtExpired(t *TCB, now vtime.Time, out *Output) {
 	if t.snd.una == t.snd.nxt {
 		return
 	}
+	if t.flags&flagTLP != 0 {
+		e.probeExpired(t, now)
+		return
+	}
 	// A peer that shut the window on what is in flight but still answers is not dead.
 	answers := t.snd.wnd == 0 && now.Sub(t.rcv.last) < e.tun.RTOMax
 	if t.backoff >= e.tun.Retries2 && !answers || e.userTimedOut(t, now, t.rcv.last) {
@@ -174,6 +188,7 @@ func (e *Engine) rexmtExpired(t *TCB, now vtime.Time, out *Output) {
 	}
 	e.root.mib.Timeouts++
 	again := t.ca == caLoss && t.backoff > 0
+	t.saveUndo()
 	t.cc.OnRTO(t.flight(), t.effMSS(), again)
 	t.backoff = min(t.backoff+1, 255)
 	t.ca = caLoss

@@ -41,7 +41,7 @@ func (e *Engine) appendSegment(t *TCB, now vtime.Time, flags wire.Flags, sq seq.
 	if n == 0 && t.flags&flagSACK != 0 && (t.rcv.reasm != 0 || t.flags&flagDSACK != 0) {
 		e.sackOptions(t, &s.Opt)
 	}
-	t.stats.segsOut++
+	t.segsOut++
 	t.ackSent()
 	return s
 }
@@ -74,7 +74,7 @@ func (e *Engine) appendSyn(t *TCB, now vtime.Time, out *Output) {
 		t.ackSent()
 	}
 	t.synOptions(now, &s.Opt)
-	t.stats.segsOut++
+	t.segsOut++
 	if t.snd.nxt == t.snd.iss {
 		e.root.mib.OutSegs++
 		t.snd.nxt = t.snd.iss.Add(1)

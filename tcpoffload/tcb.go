@@ -12,10 +12,9 @@ import (
 // TCB is one connection's state (RFC 9293 §3.3.1). It holds no pointers: links are indices into
 // the tables of [Memory], 0 for none, so a table of TCBs may lie in any memory.
 //
-// The fields are grouped by use, each group on its own cache lines: demultiplexing and receive,
-// transmit and acknowledgment, loss recovery, and what only handshakes, timers and reports touch.
+// The fields are grouped by use, each group on cache lines of its own, as layout_test.go demands.
 type TCB struct {
-	// Line 0: identity.
+	// Line 0: identity and what to do.
 	flow     wire.Flow
 	hashNext uint32 // next in the bucket, or in the free list
 	gen      uint32 // generation, part of the handle; changes when the entry is freed
@@ -32,14 +31,15 @@ type TCB struct {
 	cookie uint64
 	rcv    receiveVars
 	ts     timestampVars
+	rcvRTT rcvRTTVars
+	segsIn uint64
 
-	// Lines 3 and 4: transmit.
-	snd sendVars
-	cc  cc.State
+	// Lines 3 and 4: transmit and acknowledgment.
+	snd     sendVars
+	cc      cc.State
+	segsOut uint64
 
-	// Lines 5 and 6: loss recovery and timers.
-	rec       recoveryVars
-	prr       prrVars
+	// Lines 5 and 6: timers and what bulk transfer needs of recovery.
 	rtt       rttVars
 	deadline  [numTimers]vtime.Time
 	wheelAt   vtime.Time // when the wheel looks at this TCB; Never: it is in no slot
@@ -48,56 +48,71 @@ type TCB struct {
 	wheelSlot uint16
 	backoff   uint8 // timeouts or probes in a row
 	_         uint8
+	nextHop   uint32
+	rec       recoveryVars
 
-	// Cold.
-	nextHop     uint32
-	listener    uint32 // passive open: index of the listener while half-open, else 0
-	lnkNext     uint32 // list of the listener's half-open connections, or the TIME-WAIT queue
-	lnkPrev     uint32
+	// Lines 7 and 8: loss, handshake, settings, reports.
+	prr         prrVars
+	undo        undoVars
+	tlpEnd      seq.Num    // TLP.end_seq (RFC 8985 §7.1); valid with flagTLPSent
+	dsack       dsackRange // duplicate to report; valid with flagDSACK
 	sackMark    uint32     // last stamp given to a range of rcv.reasm
-	dsack       dsackRange // valid with flagDSACK
-	offeredBy   uint32     // listener that offered the connection; valid with flagOffered
-	maxSeg      uint16     // upper bound for MSS from SocketOptions, 0 none
-	keepCnt     uint8      // 0: the tunable
-	challenges  uint8      // challenge ACKs sent since challengeAt
-	_           [4]byte
-	keepIdle    vtime.Duration // 0: the tunable
-	keepIntvl   vtime.Duration // 0: the tunable
-	userTimeout vtime.Duration // 0: none
-	linger2     vtime.Duration // 0: the tunable
+	listener    uint32     // passive open: index of the listener while half-open, else 0
+	lnkNext     uint32     // list of the listener's half-open connections, or the TIME-WAIT queue
+	lnkPrev     uint32
+	offeredBy   uint32 // listener that offered the connection; valid with flagOffered
+	maxSeg      uint16 // upper bound for MSS from SocketOptions, 0 none
+	keepCnt     uint8  // 0: the tunable
+	challenges  uint8  // challenge ACKs sent since challengeAt
 	challengeAt vtime.Time
+	keepIdle    millis // 0: the tunable
+	keepIntvl   millis // 0: the tunable
+	userTimeout millis // 0: none
+	linger2     millis // 0: the tunable
 	rcvTune     rcvTuneVars
-	stats       connStats
+	rexmt       rexmtStats
+}
+
+// millis is a duration in milliseconds, up to 49 days.
+type millis uint32
+
+func (m millis) duration() vtime.Duration { return vtime.Duration(m) * vtime.Millisecond }
+
+// millisFrom rounds d up, so that a duration that is not zero stays so.
+func millisFrom(d vtime.Duration) millis {
+	return millis(min((d+vtime.Millisecond-1)/vtime.Millisecond, 1<<32-1))
 }
 
 // connFlags are facts about a connection.
 type connFlags uint32
 
 const (
-	flagSACK       connFlags = 1 << iota // both ends agreed on SACK (RFC 2018)
-	flagTS                               // both ends agreed on timestamps (RFC 7323)
-	flagNoDelay                          // Nagle is off
-	flagCork                             // hold partial segments
-	flagMore                             // the last CallSend said More
-	flagKeep                             // keepalive is on
-	flagQueued                           // on the transmit list
-	flagPassive                          // opened by a listener
-	flagOffered                          // ActPassEstablished was given, SetCookie not yet
-	flagDetached                         // CallDetach
-	flagFinWanted                        // CallClose: FIN follows the last octet
-	flagFinSent                          // snd.nxt includes our FIN
-	flagFinRcvd                          // rcv.nxt includes the peer's FIN
-	flagFixedRcv                         // the program chose the receive limit: no tuning
-	flagCwndFull                         // the congestion window stopped the last transmission
-	flagAckDue                           // in-order data waits for the delayed ACK
-	flagOverride                         // the SWS override timer ran out: send a partial segment
-	flagDSACK                            // dsack holds a duplicate to report
-	flagUrgent                           // rcv.up is valid
-	flagTLP                              // the retransmission timer is a loss probe (RFC 8985 §7)
-	flagTLPSent                          // a loss probe is in flight
-	flagIgnoreMore                       // cork and More expired for what is queued
-	flagNoTS                             // do not offer timestamps
-	flagNoSACK                           // do not offer SACK
+	flagSACK      connFlags = 1 << iota // both ends agreed on SACK (RFC 2018)
+	flagTS                              // both ends agreed on timestamps (RFC 7323)
+	flagNoDelay                         // Nagle is off
+	flagCork                            // hold partial segments
+	flagMore                            // the last CallSend said More
+	flagKeep                            // keepalive is on
+	flagQueued                          // on the transmit list
+	flagPassive                         // opened by a listener
+	flagOffered                         // ActPassEstablished was given, SetCookie not yet
+	flagDetached                        // CallDetach
+	flagFinWanted                       // CallClose: FIN follows the last octet
+	flagFinSent                         // snd.nxt includes our FIN
+	flagFinRcvd                         // rcv.nxt includes the peer's FIN
+	flagFixedRcv                        // the program chose the receive limit: no tuning
+	flagCwndFull                        // the congestion window stopped the last transmission
+	flagAckDue                          // in-order data waits for the delayed ACK
+	flagOverride                        // the SWS override timer ran out: send a partial segment
+	flagDSACK                           // dsack holds a duplicate to report
+	flagUrgent                          // rcv.up is valid
+	flagTLP                             // the retransmission timer is a loss probe (RFC 8985 §7)
+	flagTLPSent                         // a loss probe is in flight
+	flagNoTS                            // do not offer timestamps
+	flagNoSACK                          // do not offer SACK
+	flagUndo                            // undo holds the window before a timeout
+	flagUndoTS                          // undo.tsVal is valid
+	flagProbeRxt                        // the loss probe in flight repeats octets sent before
 )
 
 // pending are the jobs of Transmit for one connection.
@@ -169,7 +184,6 @@ type recoveryVars struct {
 	highRxt seq.Num // HighRxt: retransmitted up to here
 	point   seq.Num // RecoveryPoint ("recover" in RFC 6582)
 	pipe    uint32  // octets estimated in flight
-	rescue  seq.Num // RescueRxt
 }
 
 // prrVars are RFC 6937's.
@@ -189,19 +203,28 @@ type rttVars struct {
 	_            uint32
 }
 
-// rcvTuneVars measure how fast the program reads, to size the receive limit.
-type rcvTuneVars struct {
-	at    vtime.Time     // begin of the present round trip
-	read  uint64         // stream position read at that time
-	rtt   vtime.Duration // receiver's estimate, 0 unknown
-	seq   seq.Num        // the estimate without timestamps ends when RCV.NXT passes it
-	most  uint32         // octets read in the best round trip so far
-	seqAt vtime.Time     // when seq was set
+// rcvRTTVars are the receiver's estimate of the round trip: how long a window takes to arrive.
+type rcvRTTVars struct {
+	rtt  vtime.Duration // 0 unknown
+	at   vtime.Time     // when edge was set; 0 never
+	edge seq.Num        // the measurement ends when RCV.NXT passes it
+	_    uint32
 }
 
-// connStats are per-connection counters for Info.
-type connStats struct {
-	segsIn, segsOut uint64
-	rexmtSegs       uint64
-	rexmtOctets     uint64
+// rcvTuneVars measure how fast the program reads, to size the receive limit.
+type rcvTuneVars struct {
+	at   vtime.Time // begin of the present round trip
+	read uint64     // stream position read at that time
+	most uint32     // octets read in the best round trip so far
+	_    uint32
 }
+
+// undoVars restore the congestion window when a timeout turns out to be spurious. Valid with
+// flagUndo.
+type undoVars struct {
+	cwnd, ssthresh uint32
+	tsVal          uint32 // our timestamp on the first retransmission; valid with flagUndoTS
+}
+
+// rexmtStats are what Info reports of retransmissions.
+type rexmtStats struct{ segs, octets uint64 }

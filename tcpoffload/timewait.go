@@ -56,7 +56,7 @@ func (e *Engine) enterFinWait2(t *TCB, now vtime.Time) {
 	}
 	d := e.tun.FinWait2
 	if t.linger2 != 0 {
-		d = t.linger2
+		d = t.linger2.duration()
 	}
 	e.setTimer(t, Timer2MSL, now.Add(d))
 }

@@ -44,6 +44,13 @@ func (e *Engine) send(t *TCB, now vtime.Time, out *Output, limit int) (more bool
 		t.pend &^= pendProbe
 		e.appendProbe(t, now, out)
 	}
+	if t.pend&pendTail != 0 {
+		if len(out.Segs) >= limit {
+			return true
+		}
+		t.pend &^= pendTail
+		e.sendTail(t, now, out)
+	}
 	if t.pend&pendData != 0 {
 		if e.sendData(t, now, out, limit) {
 			return true
@@ -202,6 +209,8 @@ func (e *Engine) sendNew(t *TCB, now vtime.Time, n uint32, fin bool, out *Output
 	if t.deadline[TimerRexmt] == vtime.Never {
 		t.backoff = 0
 		e.armRexmt(t, now)
+	} else {
+		e.armProbe(t, now) // RFC 8985 §7.2: the probe waits for the last segment
 	}
 }
 
@@ -242,10 +251,14 @@ func (e *Engine) retransmit(t *TCB, now vtime.Time, left, right seq.Num, out *Ou
 	}
 	e.appendSegment(t, now, flags, left, data, out)
 	t.sentOctets(n)
-	t.rec.highRxt = end
+	t.rec.highRxt = seq.Max(t.rec.highRxt, end)
 	t.rtt.timedAt = vtime.Never
-	t.stats.rexmtSegs++
-	t.stats.rexmtOctets += uint64(data)
+	if t.flags&(flagUndo|flagUndoTS) == flagUndo {
+		t.undo.tsVal = t.tsVal(now)
+		t.flags |= flagUndoTS
+	}
+	t.rexmt.segs++
+	t.rexmt.octets += uint64(data)
 	e.root.mib.RetransSegs++
 	e.root.mib.RetransOctets += uint64(data)
 	if t.deadline[TimerRexmt] == vtime.Never {

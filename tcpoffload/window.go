@@ -78,26 +78,27 @@ func (t *TCB) updateSendWindow(seg *Segment) {
 // rcvRTTArrive measures the time that a window takes to arrive: the receiver's idea of the round
 // trip, too large if the sender is not limited by the window, never too small.
 func (t *TCB) rcvRTTArrive(now vtime.Time) {
-	v := &t.rcvTune
-	if t.rcv.nxt.LT(v.seq) && v.seqAt != 0 {
-		return
-	}
-	if v.seqAt != 0 {
-		sample := now.Sub(v.seqAt)
+	v := &t.rcvRTT
+	if v.at != 0 {
+		if t.rcv.nxt.LT(v.edge) {
+			return
+		}
+		sample := now.Sub(v.at)
 		if v.rtt == 0 || sample < v.rtt {
 			v.rtt = sample
 		} else {
 			v.rtt += (sample - v.rtt) / 8
 		}
 	}
-	v.seq, v.seqAt = t.rcv.adv, now
+	v.edge, v.at = t.rcv.adv, now
 }
 
-// tuneReceive raises the receive limit when the program read more in the last round trip than in
-// any before: four times that amount lets a sender in slow start double twice before it is told.
+// tuneReceive raises the receive limit, at most to most octets, when the program read more in the
+// last round trip than in any before: four times that amount lets a sender in slow start double
+// twice before it is told.
 func (t *TCB) tuneReceive(now vtime.Time, most uint32) {
 	v := &t.rcvTune
-	rtt := v.rtt
+	rtt := t.rcvRTT.rtt
 	if rtt == 0 {
 		rtt = t.rtt.srtt
 	}

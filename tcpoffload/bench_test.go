@@ -1,0 +1,196 @@
+package tcpoffload
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"opentoe/tcpoffload/seq"
+	"opentoe/tcpoffload/vtime"
+	"opentoe/tcpoffload/wire"
+)
+
+// duo is two engines joined by nothing: segments are handed over at once, in order.
+type duo struct {
+	t    testing.TB
+	now  vtime.Time
+	e    [2]*Engine
+	h    [2]Handle
+	out  [2]*Output
+	sent [2]uint64
+	seen [2]uint64 // receive stream in order
+}
+
+// newDuo returns two engines with one established connection, opened by side 1.
+func newDuo(t testing.TB, edit func(*Config)) *duo {
+	d := &duo{t: t, now: vtime.Time(vtime.Second)}
+	for i := range d.e {
+		cfg := Config{Memory: NewMemory(16, 4), Tunables: DefaultTunables(), Seed: uint64(i) + 1}
+		if edit != nil {
+			edit(&cfg)
+		}
+		e, err := New(cfg)
+		require.NoError(t, err)
+		d.e[i], d.out[i] = e, NewOutput(256, 256)
+	}
+	srv, cli := wire.AddrFrom4([4]byte{10, 0, 0, 1}), wire.AddrFrom4([4]byte{10, 0, 0, 2})
+	c := Call{Kind: CallListen, Flow: wire.Flow{LocalPort: 80}, Value: 5}
+	require.Equal(t, CallOK, d.e[0].Call(d.now, &c, d.out[0]))
+	c = Call{Kind: CallOpen, Flow: wire.Flow{Local: cli, Remote: srv, LocalPort: 1000, RemotePort: 80}, Cookie: 9}
+	require.Equal(t, CallOK, d.e[1].Call(d.now, &c, d.out[1]))
+	d.h[1] = c.Handle
+	for d.h[0] == 0 || d.busy() {
+		d.step()
+	}
+	return d
+}
+
+func (d *duo) busy() bool {
+	return d.e[0].Pending() || d.e[1].Pending() || len(d.out[0].Segs)+len(d.out[1].Segs) > 0
+}
+
+// step lets each side transmit once, and the other receive it.
+func (d *duo) step() {
+	for i, e := range d.e {
+		d.now += vtime.Time(10 * vtime.Microsecond)
+		e.Transmit(d.now, 64, d.out[i])
+		peer, to := d.e[1-i], d.out[1-i]
+		for k := range d.out[i].Segs {
+			seg := mirror(&d.out[i].Segs[k])
+			peer.Arrive(d.now, &seg, to)
+			d.act(1 - i)
+		}
+		d.out[i].Segs = d.out[i].Segs[:0]
+		if e.NextDeadline() <= d.now {
+			e.Expire(d.now, d.out[i])
+			d.act(i)
+		}
+	}
+}
+
+func (d *duo) act(i int) {
+	for k := range d.out[i].Actions {
+		switch a := &d.out[i].Actions[k]; a.Kind {
+		case ActPassEstablished:
+			d.h[i] = a.Handle
+			d.e[i].SetCookie(a.Handle, 7)
+		case ActReadable:
+			d.seen[i] = a.Pos
+		}
+	}
+	d.out[i].Actions = d.out[i].Actions[:0]
+}
+
+// mirror returns s as its receiver sees it.
+func mirror(s *TxSegment) Segment {
+	return Segment{
+		Flow: wire.Flow{
+			Local: s.Flow.Remote, LocalPort: s.Flow.RemotePort,
+			Remote: s.Flow.Local, RemotePort: s.Flow.LocalPort,
+		},
+		Seq: s.Seq, Ack: s.Ack, Len: s.Len, Wnd: s.Wnd, Urg: s.Urg, Flags: s.Flags, Opt: s.Opt,
+	}
+}
+
+// read tells engine i that its program has read everything.
+func (d *duo) read(i int) {
+	c := Call{Kind: CallReceived, Handle: d.h[i], Pos: d.seen[i]}
+	d.e[i].Call(d.now, &c, d.out[i])
+}
+
+// send queues n octets at engine i.
+func (d *duo) send(i int, n uint64) {
+	d.sent[i] += n
+	c := Call{Kind: CallSend, Handle: d.h[i], Pos: d.sent[i]}
+	d.e[i].Call(d.now, &c, d.out[i])
+}
+
+// BenchmarkArrive is the receive side of a bulk transfer: in-order full segments with timestamps.
+func BenchmarkArrive(b *testing.B) {
+	d := newDuo(b, nil)
+	e, out := d.e[0], d.out[0]
+	t := &e.conns[d.h[0].Index()]
+	seg := Segment{Flow: t.flow, Seq: t.rcv.nxt, Ack: t.snd.nxt, Len: 1448, Wnd: 500, Flags: wire.ACK}
+	seg.Opt.Set = wire.OptTimestamps
+	seg.Opt.TSVal = t.ts.recent
+	b.SetBytes(1448)
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		e.Arrive(d.now, &seg, out)
+		seg.Seq = seg.Seq.Add(1448)
+		out.Actions = out.Actions[:0]
+		if i%32 == 31 {
+			d.now += vtime.Time(10 * vtime.Microsecond)
+			c := Call{Kind: CallReceived, Handle: d.h[0], Pos: t.rcvPos()}
+			e.Call(d.now, &c, out)
+			e.Transmit(d.now, 64, out)
+			out.Reset()
+		}
+	}
+}
+
+// BenchmarkTransmit is the send side: full segments, one ACK for every 32.
+func BenchmarkTransmit(b *testing.B) {
+	d := newDuo(b, nil)
+	e, out := d.e[0], d.out[0]
+	t := &e.conns[d.h[0].Index()]
+	t.snd.wnd, t.cc.Cwnd = 1<<20, 1<<20
+	ack := Segment{Flow: t.flow, Seq: t.rcv.nxt, Wnd: 65535, Flags: wire.ACK}
+	ack.Opt.Set = wire.OptTimestamps
+	ack.Opt.TSVal = t.ts.recent
+	b.SetBytes(1448)
+	b.ReportAllocs()
+	for n := 0; b.Loop(); n-- {
+		if n == 0 {
+			out.Reset()
+			ack.Ack = t.snd.nxt
+			d.now += vtime.Time(10 * vtime.Microsecond)
+			e.Arrive(d.now, &ack, out)
+			d.send(0, 32*1448)
+			n = e.Transmit(d.now, 32, out)
+			if n != 32 {
+				b.Fatalf("%d segments", n)
+			}
+		}
+	}
+}
+
+// BenchmarkBulk sends one stream from engine to engine in memory.
+func BenchmarkBulk(b *testing.B) { bulk(b, nil) }
+
+// BenchmarkBulkTSO does it with segments that the device cuts.
+func BenchmarkBulkTSO(b *testing.B) { bulk(b, func(c *Config) { c.DeviceSegments = true }) }
+
+func bulk(b *testing.B, edit func(*Config)) {
+	d := newDuo(b, edit)
+	const chunk = 64 << 10
+	b.SetBytes(chunk)
+	b.ReportAllocs()
+	for b.Loop() {
+		d.send(1, chunk)
+		for d.seen[0] < d.sent[1] {
+			d.step()
+			d.read(0)
+		}
+	}
+}
+
+// BenchmarkEcho sends 64 octets there and back.
+func BenchmarkEcho(b *testing.B) {
+	d := newDuo(b, nil)
+	b.ReportAllocs()
+	for b.Loop() {
+		d.send(1, 64)
+		for d.seen[0] < d.sent[1] {
+			d.step()
+		}
+		d.read(0)
+		d.send(0, 64)
+		for d.seen[1] < d.sent[0] {
+			d.step()
+		}
+		d.read(1)
+	}
+}
+
+var _ = seq.Num(0)

@@ -1,0 +1,53 @@
+// Package tcpoffload is the TCP protocol engine: pure, deterministic, single-threaded.
+//
+// The engine is a function of its arguments. Time, received segments and user calls go in; segments
+// to send and actions for the owner come out, in an [Output] that the owner drains. It moves numbers,
+// not octets: an action says which octets of the arriving payload belong where in the receive
+// stream, a segment says which octets of the send stream it carries. It never allocates after
+// [New], starts no goroutine, reads no clock, takes no lock and does no I/O.
+//
+// The five entry points are the events of RFC 9293 §3.10: [Engine.Arrive] (SEGMENT ARRIVES),
+// [Engine.Call] (user calls), [Engine.Expire] (timeouts, when [Engine.NextDeadline] says so), and
+// [Engine.Transmit], which forms segments under a budget. Arrive answers at most one segment by
+// itself; ACKs for in-order data wait for Transmit, so that a burst of segments costs one ACK.
+//
+// Stream positions are 64-bit and count octets of payload from 0. Sequence numbers are [seq.Num].
+//
+// All state lies in the tables of [Memory], which hold no pointers and may lie in memory that
+// outlives the process.
+//
+// # Invariants
+//
+// SND.UNA ≤ SND.NXT, octets sent ≤ octets queued, the advertised right edge never moves back,
+// retransmission and persist timers exclude each other, the retransmission timer runs whenever
+// something is in flight, a connection with work is on the transmit list, its wheel entry is not
+// after its earliest deadline. The build tag invariants checks them after every step.
+//
+// # What is done, by RFC
+//
+//   - RFC 9293: all states and §3.10, except as below. §3.8.6.2 silly windows at both ends, §3.8.6.1
+//     zero-window probes, §3.8.4 keepalive, §3.7.4 Nagle (as amended by Minshall), §3.8.3 R1/R2.
+//   - RFC 5681, 6582, 3042: slow start, fast retransmit, NewReno, limited transmit, restart after
+//     idle. RFC 6928: initial window. RFC 9438: CUBIC. RFC 6937: proportional rate reduction.
+//   - RFC 2018, 2883, 6675: SACK and DSACK sent; scoreboard and pipe at the sender.
+//   - RFC 6298: retransmission timer, with Karn's rule. RFC 8985 §7: tail loss probe.
+//   - RFC 4015 §3.2 by timestamps: a spurious timeout is undone.
+//   - RFC 7323: window scale, timestamps, PAWS. RFC 6191, 1337: TIME-WAIT.
+//   - RFC 5961: blind reset, SYN and data attacks; challenge ACKs are limited per connection.
+//   - RFC 6528: initial sequence numbers by SipHash. RFC 5482: user timeout (local only).
+//
+// # Deviations
+//
+//   - A segment without timestamps on a connection that uses them is accepted (RFC 7323 §3.2 says
+//     drop): middleboxes strip options.
+//   - An acceptable segment may begin at the right edge of the window: its ACK is then processed,
+//     as Linux does.
+//   - Text and FIN on a SYN are not taken; the peer sends them again.
+//   - A FIN by itself does not wait for the congestion window.
+//   - Urgent data stays in line (RFC 6093); none is sent.
+//
+// # Not here
+//
+// ECN (RFC 3168), RACK reordering detection (RFC 8985 §6), path MTU discovery, SYN cookies,
+// TCP-AO, Fast Open. Bytes on the wire are in wire, what to do with actions is the device's.
+package tcpoffload

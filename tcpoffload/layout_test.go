@@ -1,0 +1,59 @@
+package tcpoffload
+
+import (
+	"reflect"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// TestTCBLayout keeps the groups of TCB on cache lines of their own, and its size in bounds: the
+// budget of the fast path is cache misses.
+func TestTCBLayout(t *testing.T) {
+	const line = 64
+	typ := reflect.TypeFor[TCB]()
+	require.Zero(t, typ.Size()%line, "size %d", typ.Size())
+	require.LessOrEqual(t, typ.Size(), uintptr(9*line))
+	for _, g := range []struct {
+		first, last string
+		line, lines uintptr
+	}{
+		{"flow", "self", 0, 1},
+		{"cookie", "segsIn", 1, 2},
+		{"snd", "segsOut", 3, 2},
+		{"rtt", "rec", 5, 2},
+		{"prr", "rexmt", 7, 2},
+	} {
+		first, ok := typ.FieldByName(g.first)
+		require.True(t, ok, g.first)
+		last, ok := typ.FieldByName(g.last)
+		require.True(t, ok, g.last)
+		require.Equal(t, g.line*line, first.Offset, "%s begins a line", g.first)
+		require.LessOrEqual(t, last.Offset+last.Type.Size(), (g.line+g.lines)*line, "%s to %s", g.first, g.last)
+	}
+}
+
+// TestTablesHoldNoPointers: the collector must have nothing to scan, and another process must be
+// able to go on with the tables.
+func TestTablesHoldNoPointers(t *testing.T) {
+	for _, typ := range []reflect.Type{
+		reflect.TypeFor[Root](), reflect.TypeFor[TCB](), reflect.TypeFor[Listener](), reflect.TypeFor[Range](),
+	} {
+		requirePlain(t, typ, typ.Name())
+	}
+}
+
+func requirePlain(t *testing.T, typ reflect.Type, path string) {
+	switch typ.Kind() {
+	case reflect.Struct:
+		for i := range typ.NumField() {
+			f := typ.Field(i)
+			requirePlain(t, f.Type, path+"."+f.Name)
+		}
+	case reflect.Array:
+		requirePlain(t, typ.Elem(), path+"[]")
+	case reflect.Bool, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64, reflect.Int64:
+	default:
+		t.Fatalf("%s is a %v", path, typ)
+	}
+}
