@@ -2,7 +2,6 @@ package pmd_test
 
 import (
 	"fmt"
-	"os/exec"
 	"runtime"
 	"strings"
 	"testing"
@@ -69,6 +68,7 @@ func BenchmarkVethTransmit(b *testing.B) {
 				}
 				b.ReportMetric(float64(sent)/b.Elapsed().Seconds()/1e6, "Mframes/s")
 				b.ReportMetric(float64(n-sent), "refused")
+				require.GreaterOrEqual(b, w.peerReceived(b), sent)
 			})
 		}
 	}
@@ -102,10 +102,7 @@ func BenchmarkVethReceive(b *testing.B) {
 					got += rx.Len()
 					q.Free(&rx)
 					if time.Since(t1) > time.Second {
-						run2(b, "ethtool -S "+w.dut)
-						run2(b, "ip -n "+w.ns+" -s link show peer")
-						run2(b, "ip -s link show "+w.dut)
-						b.Fatal("lost", n, p.Stats(), q.Counters(), got, n)
+						b.Fatalf("%d of 32 frames arrived", n)
 					}
 				}
 				kernel += t1.Sub(t0)
@@ -116,10 +113,4 @@ func BenchmarkVethReceive(b *testing.B) {
 			b.ReportMetric(float64(polls)/float64(b.N), "polls/op")
 		})
 	}
-}
-
-func run2(b testing.TB, l string) {
-	a := strings.Fields(l)
-	o, _ := exec.Command(a[0], a[1:]...).CombinedOutput()
-	b.Log(string(o))
 }

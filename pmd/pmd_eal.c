@@ -13,12 +13,11 @@ int
 pmd_eal_init(int argc, char **argv)
 {
 	static atomic_flag started = ATOMIC_FLAG_INIT;
-	char **copy;
+	static char **copy; /* EAL keeps and permutes it; the caller goes on to free its own */
 
 	/* EAL knows that too, but prints before it says so. */
 	if (atomic_flag_test_and_set(&started))
 		return -EALREADY;
-	/* EAL keeps and permutes the vector; the caller goes on to free its own. */
 	copy = calloc((size_t)argc + 1, sizeof(*copy));
 	if (copy == NULL)
 		return -ENOMEM;

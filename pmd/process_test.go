@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -18,14 +19,24 @@ import (
 
 // childVar makes the test binary run childMain instead of the tests: EAL starts once in a process,
 // so what needs another EAL needs another process.
-const childVar = "PMD_TEST_CHILD"
+const (
+	childVar = "PMD_TEST_CHILD" // the device to open
+	hugeVar  = "PMD_TEST_HUGE"  // the huge-page mode
+)
 
 // childMain starts EAL, opens the device it is told, sends a burst, says "ready", and either waits
 // to be killed or, when its standard input ends, closes everything.
 func childMain(device string) error {
-	e, err := pmd.Start(pmd.EALConfig{HugePages: pmd.HugePagesOff, MemoryMB: 64})
+	mode, ok := pmd.ParseHugePageMode(os.Getenv(hugeVar))
+	if !ok {
+		return fmt.Errorf("%s is wrong", hugeVar)
+	}
+	e, err := pmd.Start(pmd.EALConfig{HugePages: mode, MemoryMB: 64})
 	if err != nil {
 		return err
+	}
+	if (mode == pmd.HugePagesRequire) != e.HugePages() {
+		return fmt.Errorf("huge pages: %v", e.HugePages())
 	}
 	p, err := e.OpenPort(pmd.PortConfig{Device: device})
 	if err != nil {
@@ -55,10 +66,10 @@ type child struct {
 	errs  strings.Builder
 }
 
-func startChild(t *testing.T, device string, attr *syscall.SysProcAttr) *child {
+func startChild(t *testing.T, device, huge string, attr *syscall.SysProcAttr) *child {
 	t.Helper()
 	c := &child{Cmd: exec.Command("/proc/self/exe")}
-	c.Env = append(os.Environ(), childVar+"="+device)
+	c.Env = append(os.Environ(), childVar+"="+device, hugeVar+"="+huge)
 	c.SysProcAttr = attr
 	c.Stderr = &c.errs
 	stdin, err := c.StdinPipe()
@@ -94,7 +105,7 @@ func TestUnprivileged(t *testing.T) {
 		t.Skip("all the other tests are unprivileged already")
 	}
 	before := leftovers(t)
-	c := startChild(t, "net_ring0", &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}})
+	c := startChild(t, "net_ring0", "off", &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}})
 	require.NoError(t, c.stdin.Close())
 	require.NoError(t, c.Wait(), c.errs.String())
 	require.Empty(t, c.errs.String())
@@ -108,17 +119,36 @@ func TestKilledProcessLeavesNothing(t *testing.T) {
 	before := leftovers(t)
 	device := fmt.Sprintf(drivers[1], w.dut)
 	for range 2 {
-		c := startChild(t, device, nil)
+		c := startChild(t, device, "off", nil)
 		require.Equal(t, before, leftovers(t), "while it runs")
 		require.NoError(t, c.Process.Kill())
 		c.Wait()
 		require.Equal(t, before, leftovers(t))
 	}
-	c := startChild(t, device, nil)
+	c := startChild(t, device, "off", nil)
 	require.NoError(t, c.stdin.Close())
 	require.NoError(t, c.Wait(), c.errs.String())
 	require.Empty(t, c.errs.String())
 	out, err := exec.Command("ip", "link", "show", w.dut).CombinedOutput()
 	require.NoError(t, err)
 	require.NotContains(t, string(out), "xdp", "an orderly end takes the XDP program along")
+}
+
+// TestHugePages moves frames through memory in huge pages, where the machine has some to spare.
+func TestHugePages(t *testing.T) {
+	text, err := os.ReadFile("/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages")
+	if err != nil || os.Geteuid() != 0 {
+		t.Skip("no huge pages, or not allowed")
+	}
+	if n, _ := strconv.Atoi(strings.TrimSpace(string(text))); n < 32 {
+		t.Skip("needs 32 free huge pages: sysctl vm.nr_hugepages=32")
+	}
+	w := newWire(t)
+	before := leftovers(t)
+	c := startChild(t, fmt.Sprintf(drivers[1], w.dut), "require", nil)
+	require.Equal(t, before, leftovers(t), "while it runs")
+	require.NoError(t, c.stdin.Close())
+	require.NoError(t, c.Wait(), c.errs.String())
+	require.Empty(t, c.errs.String())
+	require.GreaterOrEqual(t, w.peerReceived(t), 8)
 }

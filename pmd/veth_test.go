@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -58,6 +59,16 @@ func run(t testing.TB, line string) {
 	if err != nil {
 		t.Fatalf("%s: %v: %s", line, err, out)
 	}
+}
+
+// peerReceived returns how many frames have arrived at the peer.
+func (w *wire) peerReceived(t testing.TB) int {
+	t.Helper()
+	out, err := exec.Command("ip", "netns", "exec", w.ns, "cat", "/sys/class/net/"+w.peer+"/statistics/rx_packets").Output()
+	require.NoError(t, err)
+	n, err := strconv.Atoi(strings.TrimSpace(string(out)))
+	require.NoError(t, err)
+	return n
 }
 
 // wait blocks in epoll until a descriptor of q is readable, as an idle worker does.

@@ -65,4 +65,4 @@ func (b *Burst) Push() *Frame {
 
 // Truncate keeps the first n frames and forgets the others, whose owner the caller now is.
 // Precondition: 0 <= n <= Len().
-func (b *Burst) Truncate(n int) { b.n = len(b.frames[:b.n][:n]) }
+func (b *Burst) Truncate(n int) { b.n = len(b.frames[:b.n:b.n][:n]) }
