@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"opentoe/test/lab"
@@ -129,16 +128,5 @@ func (d *demo) startNginx(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	return d.nginx.WaitFor(ctx, func() error {
-		sockets, err := d.toed.Sockets(ctx)
-		if err != nil {
-			return err
-		}
-		for _, s := range sockets {
-			if s.State == "LISTEN" && strings.HasSuffix(s.Local, fmt.Sprintf(":%d", toePort)) {
-				return nil
-			}
-		}
-		return fmt.Errorf("nginx does not listen on the TOE")
-	})
+	return d.nginx.WaitFor(ctx, func() error { return d.toed.Listening(ctx, toePort) })
 }

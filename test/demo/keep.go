@@ -13,8 +13,15 @@ import (
 	"time"
 )
 
-// stateFile lists the processes of a kept demo, in the order in which to end them.
+// stateFile describes the demo that runs or has run, so that a later run can end or clean up after
+// it even if it was killed.
 func stateFile() string { return filepath.Join(scratch(), "running.json") }
+
+type state struct {
+	Owner     process   `json:"owner"` // the demo itself
+	Kept      bool      `json:"kept"`
+	Processes []process `json:"processes"` // in the order in which to end them
+}
 
 // process names a process for later: a number alone may come to mean another one.
 type process struct {
@@ -22,60 +29,64 @@ type process struct {
 	Started string `json:"started"` // field 22 of /proc/PID/stat
 }
 
-// leaveRunning writes down what runs and says how to play with it.
-func (d *demo) leaveRunning() error {
-	var list []process
+// record writes down what runs now.
+func (d *demo) record(kept bool) error {
+	s := state{Owner: processOf(os.Getpid()), Kept: kept}
 	for _, p := range d.lab.Running() {
-		if started, ok := startTime(p.PID()); ok {
-			list = append(list, process{p.PID(), started})
-		}
+		s.Processes = append(s.Processes, processOf(p.PID()))
 	}
-	text, err := json.Marshal(list)
+	text, err := json.Marshal(s)
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(stateFile(), text, 0o644); err != nil {
+	return os.WriteFile(stateFile(), text, 0o644)
+}
+
+// leaveRunning ends the demo but not what it has started, and says how to play with that.
+func (d *demo) leaveRunning() error {
+	if err := d.record(true); err != nil {
 		return err
 	}
 	d.lab.Abandon()
-	fmt.Printf(`── it goes on running; try:
-   ip netns exec %s curl -o /dev/null http://%s:%d/big
-   bin/toerun curl http://%s:%d/small1 -o /dev/null & bin/toectl ss -i
-   tcpdump -n -i %s
-   make demo-stop ends it
+	fmt.Printf(`── it goes on running; try
+   ip netns exec %[1]s curl -o /dev/null http://%[2]s:%[3]d/big
+   bin/toerun curl -o /dev/null http://%[4]s:%[5]d/big & bin/toectl ss -i
+   tcpdump -n -i %[6]s
+   and end it with: make demo-stop
 `, peerName, toeAddr, toePort, peerAddr, peerPort, mirrorIf)
 	return nil
 }
 
 // stopKept ends a kept demo.
 func stopKept() error {
-	list, err := keptProcesses()
+	s, err := lastState()
 	if err != nil {
 		return err
 	}
-	if len(list) == 0 {
-		return errors.New("no demo is running")
+	if s == nil || !s.Kept {
+		return errors.New("no demo was kept running")
 	}
-	for _, p := range list {
-		p.end()
-	}
-	return removeLeftovers()
+	return s.remove()
 }
 
-// sweep removes what a killed demo has left behind, and refuses when a kept one is running.
+// sweep removes what a killed demo has left behind, and refuses when another one runs or is kept.
 func sweep() error {
-	list, err := keptProcesses()
-	if err != nil {
+	s, err := lastState()
+	switch {
+	case err != nil:
 		return err
+	case s == nil:
+		s = &state{}
+	case s.Kept && s.anyRuns():
+		return errors.New("a demo is kept running: make demo-stop ends it")
+	case s.Owner.runs():
+		return fmt.Errorf("another demo runs (pid %d)", s.Owner.PID)
 	}
-	if len(list) > 0 {
-		return errors.New("a demo is still running: make demo-stop ends it")
-	}
-	return removeLeftovers()
+	return s.remove()
 }
 
-// keptProcesses returns those processes of a kept demo that still run.
-func keptProcesses() ([]process, error) {
+// lastState returns what the last demo wrote down, nil if there is nothing.
+func lastState() (*state, error) {
 	text, err := os.ReadFile(stateFile())
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, nil
@@ -83,16 +94,39 @@ func keptProcesses() ([]process, error) {
 	if err != nil {
 		return nil, err
 	}
-	var list, alive []process
-	if err := json.Unmarshal(text, &list); err != nil {
+	s := &state{}
+	if err := json.Unmarshal(text, s); err != nil {
 		return nil, fmt.Errorf("%s: %w", stateFile(), err)
 	}
-	for _, p := range list {
+	return s, nil
+}
+
+func (s *state) anyRuns() bool {
+	for _, p := range s.Processes {
 		if p.runs() {
-			alive = append(alive, p)
+			return true
 		}
 	}
-	return alive, nil
+	return false
+}
+
+// remove ends the processes and removes the namespace, the wire and the files.
+func (s *state) remove() error {
+	for _, p := range s.Processes {
+		p.end()
+	}
+	if exec.Command("ip", "netns", "pids", peerName).Run() == nil {
+		if out, err := exec.Command("ip", "netns", "del", peerName).CombinedOutput(); err != nil {
+			return fmt.Errorf("remove namespace %s: %w: %s", peerName, err, out)
+		}
+	}
+	_ = exec.Command("ip", "link", "del", nearIf, "type", "veth").Run() // usually gone with the namespace
+	return os.RemoveAll(scratch())
+}
+
+func processOf(pid int) process {
+	started, _ := startTime(pid)
+	return process{pid, started}
 }
 
 func (p process) runs() bool {
@@ -102,7 +136,10 @@ func (p process) runs() bool {
 
 // end asks the process to end, waits, and kills its group if it does not.
 func (p process) end() {
-	_ = syscall.Kill(p.PID, syscall.SIGTERM) // it may have ended
+	if !p.runs() {
+		return
+	}
+	_ = syscall.Kill(p.PID, syscall.SIGTERM) // it may have ended just now
 	for range 250 {
 		if !p.runs() {
 			break
@@ -122,15 +159,4 @@ func startTime(pid int) (started string, ok bool) {
 	// The second field, the name in parentheses, may hold anything.
 	f := strings.Fields(string(text[strings.LastIndexByte(string(text), ')')+1:]))
 	return f[19], f[0] != "Z"
-}
-
-// removeLeftovers removes the demo's namespace, wire and files, if they are there.
-func removeLeftovers() error {
-	if exec.Command("ip", "netns", "pids", peerName).Run() == nil {
-		if out, err := exec.Command("ip", "netns", "del", peerName).CombinedOutput(); err != nil {
-			return fmt.Errorf("remove namespace %s: %w: %s", peerName, err, out)
-		}
-	}
-	_ = exec.Command("ip", "link", "del", nearIf, "type", "veth").Run() // usually gone with the namespace
-	return os.RemoveAll(scratch())
 }

@@ -68,6 +68,9 @@ func show(ctx context.Context, keep bool) (err error) {
 		if err := s.run(ctx); err != nil {
 			return fmt.Errorf("%s: %w", s.title, err)
 		}
+		if err := d.record(false); err != nil {
+			return err
+		}
 	}
 	if keep {
 		return d.leaveRunning()

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 )
 
@@ -107,4 +108,18 @@ func (t *Toed) query(ctx context.Context, into any, command string) error {
 		return fmt.Errorf("toectl %s --json: %w", command, err)
 	}
 	return nil
+}
+
+// Listening returns nil if a program listens on port of the TOE.
+func (t *Toed) Listening(ctx context.Context, port int) error {
+	sockets, err := t.Sockets(ctx)
+	if err != nil {
+		return err
+	}
+	for _, s := range sockets {
+		if s.State == "LISTEN" && strings.HasSuffix(s.Local, fmt.Sprintf(":%d", port)) {
+			return nil
+		}
+	}
+	return fmt.Errorf("nobody listens on port %d of the TOE", port)
 }
