@@ -46,6 +46,8 @@ type EAL struct {
 	// control makes control operations take turns: DPDK does not lock its lists of devices, and
 	// capturing the log and finding a driver's sockets need quiet.
 	control sync.Mutex
+
+	ledger ledger
 }
 
 const (

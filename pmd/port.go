@@ -270,7 +270,7 @@ func (p *Port) addQueue(i int, rx, tx C.uint16_t, cfg *PortConfig, d *device, so
 	if err := check(rc, "allocate buffers", object); err != nil {
 		return err
 	}
-	q, err := newQueue(p.id, i, pool, socket, p.enabled.TxChecksum || p.enabled.TSO)
+	q, err := newQueue(p, i, pool, socket, p.enabled.TxChecksum || p.enabled.TSO)
 	if err != nil {
 		C.pmd_pool_free(pool)
 		return err

@@ -19,6 +19,7 @@ type Queue struct {
 	c       *C.struct_pmd_queue
 	pool    *C.struct_pmd_pool
 	index   int
+	ledger  *ledger
 	waitFDs []int
 	out     int // frames that bursts hold
 }
@@ -35,13 +36,13 @@ type QueueCounters struct {
 
 // newQueue makes queue i of port with buffers from pool, which it takes over. prepare says that
 // the device wants to see frames before it sends them.
-func newQueue(port C.uint16_t, i int, pool *C.struct_pmd_pool, socket C.int, prepare bool) (*Queue, error) {
-	q := &Queue{pool: pool, index: i}
+func newQueue(port *Port, i int, pool *C.struct_pmd_pool, socket C.int, prepare bool) (*Queue, error) {
+	q := &Queue{pool: pool, index: i, ledger: &port.eal.ledger}
 	var prep C.int
 	if prepare {
 		prep = 1
 	}
-	rc := C.pmd_queue_new(port, C.uint16_t(i), pool, socket, prep, &q.c, &q.w)
+	rc := C.pmd_queue_new(port.id, C.uint16_t(i), pool, socket, prep, &q.c, &q.w)
 	if err := check(rc, "allocate queue", ""); err != nil {
 		return nil, err
 	}
@@ -101,6 +102,7 @@ func (q *Queue) Receive(b *frame.Burst) int {
 		}
 	}
 	q.out += n
+	q.ledger.take(b, n)
 	return n
 }
 
@@ -123,6 +125,7 @@ func (q *Queue) Alloc(b *frame.Burst, n int) int {
 		f.Handle = uintptr(d.mbuf)
 	}
 	q.out += n
+	q.ledger.take(b, n)
 	return n
 }
 
@@ -133,6 +136,7 @@ func (q *Queue) Transmit(b *frame.Burst) int {
 	if len(frames) == 0 {
 		return 0
 	}
+	q.ledger.give(frames)
 	for i := range frames {
 		f, d := &frames[i], &q.w.tx[i]
 		d.data = address(f.Data)
@@ -154,6 +158,7 @@ func (q *Queue) Free(b *frame.Burst) {
 	if len(frames) == 0 {
 		return
 	}
+	q.ledger.give(frames)
 	if int(q.w.frees_len)+len(frames) > len(q.w.frees) {
 		C.pmd_refill(q.handle)
 	}

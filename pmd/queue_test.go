@@ -168,18 +168,3 @@ func TestImpossibleFramesAreCountedNotSent(t *testing.T) {
 	q.Free(&other)
 	settle(t, q, pmd.DefaultMbufs)
 }
-
-func TestDataPathDoesNotAllocate(t *testing.T) {
-	q := loop(t, "net_ring0")
-	var tx, rx frame.Burst
-	require.Zero(t, testing.AllocsPerRun(100, func() {
-		q.Alloc(&tx, 32)
-		for i := range tx.Frames() {
-			tx.At(i).Data = tx.At(i).Data[:60]
-		}
-		q.Transmit(&tx)
-		q.Receive(&rx)
-		q.Free(&rx)
-		_ = q.Counters()
-	}))
-}
