@@ -126,7 +126,7 @@ static inline const struct shim_libc *shim_real(void)
 /* ---- shim_runtime.c: process-wide state, memory, locks, time, log --------------------------- */
 
 struct shim_config {
-	const char *path;   /* toed's control socket */
+	char path[256];     /* toed's control socket */
 	int log_level;      /* 0 errors, 1 decisions, 2 more */
 	uint64_t spin_ns;   /* polled this long before a thread sleeps */
 };

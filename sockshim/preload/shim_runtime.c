@@ -163,9 +163,10 @@ __attribute__((constructor)) static void start(void)
 {
 	shim_real();
 	shim_pid = getpid();
-	shim_config.path = getenv("TOE_SOCKET");
-	if (!shim_config.path || !*shim_config.path)
-		shim_config.path = "/run/opentoe/toed.sock";
+	/* A copy: programs write their title over the environment (nginx's workers do). */
+	const char *path = getenv("TOE_SOCKET");
+	snprintf(shim_config.path, sizeof shim_config.path, "%s",
+		 path && *path ? path : "/run/opentoe/toed.sock");
 	shim_config.log_level = (int)number("TOE_SHIM_LOG", 0);
 	shim_config.spin_ns = number("TOE_SPIN_US", 20) * 1000;
 	pthread_atfork(before_fork, after_fork_parent, after_fork_child);
