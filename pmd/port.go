@@ -56,6 +56,7 @@ type Port struct {
 	driver       string
 	capable      Offloads
 	enabled      Offloads
+	room         int // octets of frame that a buffer takes, with what goes around an IP packet
 	queues       []*Queue
 }
 
@@ -178,19 +179,7 @@ func (p *Port) open(cfg *PortConfig, d *device) (err error) {
 	before := packetSockets()
 	cname := C.CString(d.name)
 	defer C.pmd_string_free(cname)
-	if C.pmd_port_find(cname, &p.id) == 0 && d.bus == "vdev" {
-		return &Errno{Op: "open port", Object: p.device, Err: syscall.EEXIST}
-	}
-	if d.bus == "vdev" {
-		bus, args := C.CString(d.bus), C.CString(d.args)
-		rc := C.pmd_port_probe(bus, cname, args)
-		C.pmd_string_free(bus)
-		C.pmd_string_free(args)
-		if err := check(rc, "open port", p.device); err != nil {
-			return err
-		}
-	}
-	if err := check(C.pmd_port_find(cname, &p.id), "open port", p.device); err != nil {
+	if err := p.plug(cname, d); err != nil {
 		return err
 	}
 	defer func() {
@@ -206,6 +195,23 @@ func (p *Port) open(cfg *PortConfig, d *device) (err error) {
 	}
 	p.assignSockets(newSockets(before))
 	return nil
+}
+
+// plug has DPDK find the device. EAL has probed the PCI devices of its command line itself.
+func (p *Port) plug(name *C.char, d *device) error {
+	if C.pmd_port_find(name, &p.id) == 0 {
+		if d.bus == "pci" {
+			return nil
+		}
+		return &Errno{Op: "open port", Object: p.device, Err: syscall.EEXIST}
+	}
+	bus, args := C.CString(d.bus), C.CString(d.args)
+	defer C.pmd_string_free(bus)
+	defer C.pmd_string_free(args)
+	if err := check(C.pmd_port_probe(bus, name, args), "open port", p.device); err != nil {
+		return err
+	}
+	return check(C.pmd_port_find(name, &p.id), "open port", p.device)
 }
 
 func (p *Port) configure(cfg *PortConfig, d *device) error {
@@ -239,6 +245,7 @@ func (p *Port) configure(cfg *PortConfig, d *device) error {
 	if err := check(C.pmd_port_adjust_desc(p.id, &rx, &tx), "configure port", p.device); err != nil {
 		return err
 	}
+	p.room = bufferRoom(cfg.MTU, d)
 	for i := range cfg.RxQueues {
 		if err := p.addQueue(i, rx, tx, cfg, d, info.socket); err != nil {
 			return err
@@ -248,9 +255,9 @@ func (p *Port) configure(cfg *PortConfig, d *device) error {
 }
 
 // bufferRoom returns how many octets a buffer needs, behind DPDK's headroom.
-func bufferRoom(mtu int, d *device) C.uint16_t {
+func bufferRoom(mtu int, d *device) int {
 	n := max(mtu+etherRoom+xdpRoom, minRoom, d.frameSize)
-	return C.uint16_t(n + (-n & 63)) // whole cache lines
+	return n + (-n & 63) // whole cache lines
 }
 
 // addQueue gives the port its i-th queue, with a pool of its own: drivers such as AF_XDP share
@@ -266,7 +273,7 @@ func (p *Port) addQueue(i int, rx, tx C.uint16_t, cfg *PortConfig, d *device, so
 	if d.bus == "pci" {
 		dma = 1
 	}
-	rc := C.pmd_pool_new(name, C.uint(cfg.Mbufs), bufferRoom(cfg.MTU, d), socket, dma, &pool)
+	rc := C.pmd_pool_new(name, C.uint(cfg.Mbufs), C.uint16_t(p.room), socket, dma, &pool)
 	if err := check(rc, "allocate buffers", object); err != nil {
 		return err
 	}

@@ -33,13 +33,14 @@ func (p *Port) MTU() int {
 	return int(mtu)
 }
 
-// SetMTU changes the MTU while the port runs. It cannot exceed what the buffers were made for, the
-// MTU at OpenPort; some drivers refuse any change.
+// SetMTU changes the MTU while the port runs, up to what the buffers were made for, the MTU at
+// OpenPort or a little more. Some drivers refuse any change.
 func (p *Port) SetMTU(mtu int) error {
 	p.eal.control.Lock()
 	defer p.eal.control.Unlock()
-	if mtu < minMTU || mtu > maxMTU {
-		return fmt.Errorf("set MTU of %s: %d is not possible: %d to %d are", p.device, mtu, minMTU, maxMTU)
+	if most := p.room - etherRoom - xdpRoom; mtu < minMTU || mtu > most {
+		return fmt.Errorf("set MTU of %s: %d is not possible, %d to %d are: open the port with a larger one",
+			p.device, mtu, minMTU, most)
 	}
 	return captured(func() error {
 		return check(C.pmd_port_set_mtu(p.id, C.uint16_t(mtu)), "set MTU of", p.device)

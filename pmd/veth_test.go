@@ -2,6 +2,7 @@ package pmd_test
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -34,8 +35,8 @@ func newWireQueues(t testing.TB, queues int) *wire {
 	if os.Geteuid() != 0 {
 		t.Skip("making a veth pair needs root")
 	}
-	id := os.Getpid() % 10000
-	w := &wire{dut: fmt.Sprintf("h2-%d", id), ns: fmt.Sprintf("h2-pmd-%d", id), peer: "peer"}
+	id := rand.IntN(1 << 24)
+	w := &wire{dut: fmt.Sprintf("pmd%06x", id), ns: fmt.Sprintf("toe-pmd-%06x", id), peer: "peer"}
 	run(t, "ip netns add "+w.ns)
 	t.Cleanup(func() {
 		run(t, "ip link del "+w.dut) // at once; with the namespace it would go at leisure
@@ -152,6 +153,20 @@ func TestVethTalksToKernel(t *testing.T) {
 			require.NotZero(t, p.Stats().RxFrames)
 			require.EqualValues(t, 2, p.Stats().TxFrames)
 		})
+	}
+}
+
+func TestSetMTU(t *testing.T) {
+	for _, dev := range drivers {
+		w := newWire(t)
+		p := open(t, pmd.PortConfig{Device: fmt.Sprintf(dev, w.dut)})
+		require.NoError(t, p.SetMTU(1400))
+		require.Equal(t, 1400, p.MTU())
+		ifi, err := net.InterfaceByName(w.dut)
+		require.NoError(t, err)
+		require.Equal(t, 1400, ifi.MTU, "the interface follows")
+		require.ErrorContains(t, p.SetMTU(9000), "larger")
+		require.Equal(t, 1400, p.MTU())
 	}
 }
 
