@@ -160,7 +160,7 @@ func (e *Engine) established(t *TCB, now vtime.Time, seg *Segment, out *Output) 
 	}
 	t.snd.una = t.snd.iss.Add(1)
 	t.snd.una64 = 1
-	t.rec.lost, t.rec.highRxt, t.rec.point = t.snd.una, t.snd.una, t.snd.una
+	t.rec.lost, t.rec.highRxt, t.rec.point = t.snd.una, t.snd.una, t.snd.iss
 	t.snd.small = t.snd.una
 	t.snd.wnd = uint32(seg.Wnd)
 	if !seg.Flags.Has(wire.SYN) {

@@ -128,8 +128,8 @@ func (e *Engine) sendable(t *TCB) (n uint32, fin bool) {
 	}
 	mss := t.effMSS()
 	n = uint32(min(avail, uint64(room), uint64(max(mss, e.tso))))
-	if n > mss && uint64(n) < avail {
-		n -= n % mss
+	if n > mss && n%mss != 0 && (uint64(n) < avail || !e.partialMayGo(t, n%mss, true, wantFin)) {
+		n -= n % mss // the tail is a partial segment like any other
 	}
 	if n > mss {
 		// Several segments for the device to cut: whole ones that the congestion window takes.
@@ -176,7 +176,7 @@ func (e *Engine) sendNew(t *TCB, now vtime.Time, n uint32, fin bool, out *Output
 	}
 	mss := t.effMSS()
 	flags := wire.ACK
-	if uint64(n) == e.unsent(t) {
+	if n > 0 && uint64(n) == e.unsent(t) {
 		flags |= wire.PSH
 	}
 	if fin {
@@ -246,7 +246,7 @@ func (e *Engine) retransmit(t *TCB, now vtime.Time, left, right seq.Num, out *Ou
 		flags |= wire.FIN
 		data--
 	}
-	if end == s.nxt {
+	if data > 0 && end == s.nxt {
 		flags |= wire.PSH
 	}
 	e.appendSegment(t, now, flags, left, data, out)

@@ -1,0 +1,268 @@
+package tcpoffload
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"opentoe/tcpoffload/wire"
+)
+
+func TestActiveCloseAndTimeWait(t *testing.T) {
+	s := newScript(t, nil)
+	s.passive(wire.OptMSS, SocketOptions{})
+	s.send(10)
+	s.close()
+	s.expect(wire.ACK|wire.PSH, 1, 10, 1)
+	s.expect(wire.ACK|wire.FIN, 11, 0, 1)
+	s.state(StateFinWait1)
+	require.Equal(t, CallInvalid, s.call(Call{Kind: CallClose}))
+	require.Equal(t, CallInvalid, s.call(Call{Kind: CallSend, Pos: 20}))
+	s.in(wire.ACK, 1, 0, 12)
+	require.Equal(t, uint64(10), s.action(ActAcked).Pos, "the FIN is not an octet")
+	s.state(StateFinWait2)
+	s.in(wire.ACK, 1, 500, 12) // half closed: data still comes
+	require.Equal(t, uint64(500), s.action(ActReadable).Pos)
+	s.skip()
+	s.in(wire.ACK|wire.FIN, 501, 0, 12)
+	s.expect(wire.ACK, 12, 0, 502)
+	require.Equal(t, uint64(500), s.action(ActPeerClose).Pos)
+	require.Equal(t, ReasonNone, s.action(ActFinished).Reason)
+	s.state(StateTimeWait)
+	s.acts = s.acts[:0]
+
+	s.wait(59 * sec)
+	require.Equal(t, DropTimeWait, s.in(wire.ACK|wire.FIN, 501, 0, 12)) // our ACK was lost
+	s.expect(wire.ACK, 12, 0, 502)
+	require.Equal(t, DropTimeWaitReset, s.in(wire.RST, 502, 0, 0))
+	s.wait(59 * sec)
+	s.state(StateTimeWait)
+	s.wait(2 * sec)
+	s.state(StateClosed)
+	require.Zero(t, s.e.Conns())
+	require.Empty(t, s.acts)
+}
+
+func TestPassiveClose(t *testing.T) {
+	s := newScript(t, nil)
+	s.passive(wire.OptMSS, SocketOptions{})
+	s.in(wire.ACK|wire.FIN, 1, 100, 1)
+	require.Equal(t, uint64(100), s.action(ActReadable).Pos)
+	require.Equal(t, uint64(100), s.action(ActPeerClose).Pos)
+	s.expect(wire.ACK, 1, 0, 102)
+	s.state(StateCloseWait)
+	require.Equal(t, uint64(1), s.e.MIB().CurrEstab)
+	s.read(100)
+	s.send(5)
+	s.expect(wire.ACK|wire.PSH, 1, 5, 102)
+	require.Equal(t, DropAfterFIN, s.in(wire.ACK, 102, 10, 1))
+	s.skip()
+	s.close()
+	s.expect(wire.ACK|wire.FIN, 6, 0, 102)
+	s.state(StateLastAck)
+	s.in(wire.ACK, 102, 0, 7)
+	require.Equal(t, ReasonNone, s.action(ActFinished).Reason)
+	require.Zero(t, s.e.Conns())
+}
+
+func TestSimultaneousClose(t *testing.T) {
+	s := newScript(t, nil)
+	s.passive(wire.OptMSS, SocketOptions{})
+	s.close()
+	s.expect(wire.ACK|wire.FIN, 1, 0, 1)
+	s.in(wire.ACK|wire.FIN, 1, 0, 1)
+	s.expect(wire.ACK, 2, 0, 2)
+	s.state(StateClosing)
+	s.in(wire.ACK, 2, 0, 2)
+	s.state(StateTimeWait)
+	s.action(ActFinished)
+}
+
+func TestFinAckInOne(t *testing.T) {
+	s := newScript(t, nil)
+	s.passive(wire.OptMSS, SocketOptions{})
+	s.close()
+	s.expect(wire.ACK|wire.FIN, 1, 0, 1)
+	s.in(wire.ACK|wire.FIN, 1, 0, 2)
+	s.expect(wire.ACK, 2, 0, 2)
+	s.state(StateTimeWait)
+}
+
+func TestFinBeyondHole(t *testing.T) {
+	s := newScript(t, nil)
+	s.passive(wire.OptMSS, SocketOptions{})
+	s.in(wire.ACK|wire.FIN, 101, 100, 1)
+	s.noAction(ActPeerClose)
+	s.expect(wire.ACK, 1, 0, 1)
+	s.in(wire.ACK, 1, 100, 1)
+	require.Equal(t, uint64(200), s.action(ActReadable).Pos)
+	require.Equal(t, uint64(200), s.action(ActPeerClose).Pos)
+	s.expect(wire.ACK, 1, 0, 202)
+	s.state(StateCloseWait)
+}
+
+func TestFinIsRepeated(t *testing.T) {
+	s := newScript(t, nil)
+	s.passive(wire.OptMSS, SocketOptions{})
+	s.send(10)
+	s.close()
+	require.Equal(t, 2, s.skip())
+	s.in(wire.ACK, 1, 0, 11)
+	s.wait(300 * ms)
+	s.expect(wire.ACK|wire.FIN, 11, 0, 1)
+	s.in(wire.ACK, 1, 0, 12)
+	s.state(StateFinWait2)
+}
+
+func TestFinWait2OfAGoneProgramEnds(t *testing.T) {
+	for _, detachFirst := range []bool{true, false} {
+		s := newScript(t, nil)
+		s.passive(wire.OptMSS, SocketOptions{})
+		detach := func() { s.ok(s.call(Call{Kind: CallDetach})) }
+		if detachFirst {
+			detach()
+		}
+		s.close()
+		s.in(wire.ACK, 1, 0, 2)
+		s.state(StateFinWait2)
+		if !detachFirst {
+			s.wait(1000 * sec)
+			s.state(StateFinWait2) // a half-closed connection of a living program stays
+			detach()
+		}
+		s.wait(59 * sec)
+		s.state(StateFinWait2)
+		s.wait(2 * sec)
+		s.state(StateClosed)
+		s.action(ActFinished)
+	}
+}
+
+func TestDataForAGoneProgramIsReset(t *testing.T) {
+	s := newScript(t, nil)
+	s.passive(wire.OptMSS, SocketOptions{})
+	s.ok(s.call(Call{Kind: CallDetach}))
+	s.close()
+	s.expect(wire.ACK|wire.FIN, 1, 0, 1)
+	s.in(wire.ACK, 1, 0, 2)
+	require.Equal(t, DropAfterClose, s.in(wire.ACK, 1, 10, 2))
+	s.expect(wire.RST|wire.ACK, 2, 0, 1)
+	require.Equal(t, ReasonAborted, s.action(ActFinished).Reason)
+	require.Zero(t, s.e.Conns())
+}
+
+func TestAbort(t *testing.T) {
+	s := newScript(t, nil)
+	s.passive(wire.OptMSS, SocketOptions{})
+	s.send(100)
+	s.skip()
+	s.acts = s.acts[:0]
+	s.ok(s.call(Call{Kind: CallAbort}))
+	s.expect(wire.RST|wire.ACK, 101, 0, 1)
+	require.Empty(t, s.acts)
+	require.Equal(t, CallNoConnection, s.call(Call{Kind: CallAbort}), "the handle is stale")
+	s.wait(1000 * sec)
+	s.quiet()
+}
+
+func TestTimeWaitIsReopenedByASyn(t *testing.T) {
+	for _, opts := range []wire.OptionSet{wire.OptMSS, allOptions} {
+		s := newScript(t, nil)
+		s.passive(opts, SocketOptions{})
+		s.close()
+		s.in(wire.ACK|wire.FIN, 1, 0, 2)
+		s.state(StateTimeWait)
+		s.skip()
+		s.acts = s.acts[:0]
+		old := s.iss
+
+		syn := s.seg(wire.SYN, 0, 0, 0)
+		syn.Opt = synOptions(opts)
+		syn.Opt.TSVal = s.peerTS() - 100
+		syn.Seq = peerISS - 100
+		require.Equal(t, DropTimeWait, s.inject(syn), "an old duplicate")
+		require.Equal(t, 1, s.skip())
+
+		s.wait(sec)
+		syn.Seq = peerISS.Add(100)
+		syn.Opt.TSVal = s.peerTS()
+		require.Equal(t, DropNone, s.inject(syn))
+		require.True(t, s.segs[0].Seq.GT(old.Add(2)), "beyond the old incarnation")
+		require.Equal(t, wire.SYN|wire.ACK, s.segs[0].Flags)
+		require.Equal(t, uint64(1), s.e.MIB().TimeWaitReused)
+	}
+}
+
+func TestTimeWaitGivesWayWhenTheTableIsFull(t *testing.T) {
+	s := newScript(t, func(c *Config) { c.Memory = NewMemory(1, 1) })
+	s.passive(wire.OptMSS, SocketOptions{})
+	s.close()
+	s.in(wire.ACK|wire.FIN, 1, 0, 2)
+	s.state(StateTimeWait)
+	s.flow.RemotePort++
+	require.Equal(t, DropNone, s.in(wire.SYN, 0, 0, 0))
+	require.Equal(t, uint64(1), s.e.MIB().TimeWaitRecycled)
+	require.Equal(t, 1, s.e.Conns())
+}
+
+func TestResetEndsEveryState(t *testing.T) {
+	for name, prepare := range map[string]func(s *script) uint32{
+		"ESTABLISHED": func(s *script) uint32 { return 1 },
+		"FIN-WAIT-1":  func(s *script) uint32 { s.close(); return 1 },
+		"FIN-WAIT-2":  func(s *script) uint32 { s.close(); s.in(wire.ACK, 1, 0, 2); return 1 },
+		"CLOSE-WAIT":  func(s *script) uint32 { s.in(wire.ACK|wire.FIN, 1, 0, 1); return 2 },
+		"CLOSING":     func(s *script) uint32 { s.close(); s.in(wire.ACK|wire.FIN, 1, 0, 1); return 2 },
+		"LAST-ACK":    func(s *script) uint32 { s.in(wire.ACK|wire.FIN, 1, 0, 1); s.close(); return 2 },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newScript(t, nil)
+			s.passive(wire.OptMSS, SocketOptions{})
+			sq := prepare(s)
+			require.Equal(t, name, s.info().State.String())
+			s.in(wire.RST, sq, 0, 0)
+			require.Equal(t, ReasonReset, s.action(ActFinished).Reason)
+			require.Zero(t, s.e.Conns())
+			require.Zero(t, s.e.MIB().CurrEstab)
+		})
+	}
+}
+
+func TestKeepalive(t *testing.T) {
+	s := newScript(t, nil)
+	s.passive(wire.OptMSS, SocketOptions{Keepalive: true})
+	s.option(OptionKeepIdle, int64(10*sec))
+	s.option(OptionKeepIntvl, int64(2*sec))
+	s.option(OptionKeepCnt, 3)
+	s.wait(9 * sec)
+	s.in(wire.ACK, 1, 10, 1)
+	s.wait(40 * ms)
+	s.skip()
+	s.wait(9 * sec)
+	s.quiet()
+	s.wait(sec)
+	s.expect(wire.ACK, 0, 0, 11)
+	s.in(wire.ACK, 11, 0, 1) // it lives
+	s.wait(9 * sec)
+	s.quiet()
+	s.wait(sec + ms)
+	s.expect(wire.ACK, 0, 0, 11)
+	s.wait(2 * sec)
+	s.expect(wire.ACK, 0, 0, 11)
+	s.wait(2 * sec)
+	s.expect(wire.ACK, 0, 0, 11)
+	s.wait(2 * sec)
+	s.expect(wire.RST|wire.ACK, 1, 0, 11)
+	require.Equal(t, ReasonKeepalive, s.action(ActFinished).Reason)
+	require.Zero(t, s.e.Conns())
+}
+
+func TestUserTimeout(t *testing.T) {
+	s := newScript(t, nil)
+	s.passive(wire.OptMSS, SocketOptions{})
+	s.option(OptionUserTimeout, int64(5*sec))
+	s.send(10)
+	s.wait(4 * sec)
+	s.noAction(ActFinished)
+	s.wait(10 * sec)
+	require.Equal(t, ReasonTimedOut, s.action(ActFinished).Reason)
+}

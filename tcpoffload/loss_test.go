@@ -1,0 +1,320 @@
+package tcpoffload
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"opentoe/tcpoffload/cc"
+	"opentoe/tcpoffload/vtime"
+	"opentoe/tcpoffload/wire"
+)
+
+const sackOptions = wire.OptMSS | wire.OptSACKPermitted
+
+// lossScript is a connection with n full segments in flight.
+func lossScript(t *testing.T, set wire.OptionSet, n int) *script {
+	s := newScript(t, func(c *Config) { c.Tunables.CC = cc.Reno; c.Tunables.InitCwnd = 20 })
+	s.passive(set, SocketOptions{})
+	s.send(uint64(n) * mss)
+	require.Equal(t, n, s.skip())
+	s.now = s.now.Add(10 * ms)
+	return s
+}
+
+func seqOf(segment uint32) uint32 { return 1 + segment*mss }
+
+func TestTimeoutBacksOffAndGivesUp(t *testing.T) {
+	s := newScript(t, nil)
+	s.passive(wire.OptMSS, SocketOptions{})
+	s.send(100)
+	start := s.now
+	s.skip()
+	rto := s.info().RTO
+	require.Equal(t, 200*ms, rto, "10 ms measured, the minimum holds")
+	for n := range 15 {
+		for len(s.segs) == 0 {
+			s.wait(s.e.NextDeadline().Sub(s.now))
+		}
+		s.expect(wire.ACK|wire.PSH, 1, 100, 1)
+		require.InDelta(t, float64(rto), float64(s.now.Sub(start)), float64(ms), "timeout %d", n)
+		start = s.now
+		rto = min(2*rto, 120*sec)
+	}
+	s.wait(200 * sec)
+	s.quiet()
+	require.Equal(t, ReasonTimedOut, s.action(ActFinished).Reason)
+	require.Equal(t, uint64(15), s.e.MIB().Timeouts)
+}
+
+func TestKarn(t *testing.T) {
+	s := newScript(t, nil)
+	s.passive(wire.OptMSS, SocketOptions{})
+	s.send(100)
+	s.wait(250 * ms)
+	require.Equal(t, 2, s.skip())
+	before := s.info().SRTT
+	s.in(wire.ACK, 1, 0, 101)
+	require.Equal(t, before, s.info().SRTT, "an ambiguous ACK gives no sample")
+	require.Zero(t, s.info().Backoff)
+	s.send(200)
+	s.now = s.now.Add(90 * ms)
+	s.in(wire.ACK, 1, 0, 201)
+	require.Equal(t, (7*before+90*ms)/8, s.info().SRTT)
+}
+
+func TestTimestampsMeasureRetransmissions(t *testing.T) {
+	s := newScript(t, nil)
+	s.passive(allOptions, SocketOptions{})
+	s.send(100)
+	s.wait(250 * ms)
+	require.Len(t, s.segs, 2)
+	echo := s.segs[1].Opt.TSVal
+	s.skip()
+	s.now = s.now.Add(40 * ms)
+	g := s.seg(wire.ACK, 1, 0, 101)
+	g.Opt.TSEcr = echo
+	before := s.info().SRTT
+	s.inject(g)
+	require.Greater(t, s.info().SRTT, before)
+}
+
+func TestFastRetransmitWithSACK(t *testing.T) {
+	s := lossScript(t, sackOptions, 10)
+	// Segments 0 and 4 are lost.
+	s.sack(1, seqOf(0), seqOf(1), seqOf(2))
+	s.sack(1, seqOf(0), seqOf(1), seqOf(3))
+	s.quiet()
+	require.Equal(t, uint8(caDisorder), s.info().CAState)
+	s.sack(1, seqOf(0), seqOf(1), seqOf(4))
+	s.expect(wire.ACK, seqOf(0), mss, 1)
+	require.Equal(t, uint8(caRecovery), s.info().CAState)
+	require.Equal(t, uint32(5*mss), s.info().Ssthresh)
+	for n := uint32(6); n <= 10; n++ {
+		s.sack(1, seqOf(0), seqOf(5), seqOf(n), seqOf(1), seqOf(4))
+	}
+	s.expect(wire.ACK, seqOf(4), mss, 1)
+	s.quiet()
+	s.in(wire.ACK, 1, 0, seqOf(4))
+	s.in(wire.ACK, 1, 0, seqOf(10))
+	require.Equal(t, uint8(caOpen), s.info().CAState)
+	require.Equal(t, uint32(5*mss), s.info().Cwnd)
+	m := s.e.MIB()
+	require.Equal(t, [3]uint64{2, 1, 0}, [3]uint64{m.RetransSegs, m.FastRetrans, m.Timeouts})
+}
+
+func TestProportionalRateReduction(t *testing.T) {
+	s := lossScript(t, sackOptions, 20)
+	s.send(100 * mss)
+	// The first is lost; the window halves over one round trip: one segment out for two in.
+	out := 0
+	for n := uint32(2); n <= 20; n++ {
+		s.sack(1, seqOf(0), seqOf(1), seqOf(n))
+		out += s.skip()
+	}
+	require.InDelta(t, 10, out, 1)
+	s.in(wire.ACK, 1, 0, seqOf(20))
+	require.InDelta(t, 10*mss, float64(s.info().Cwnd), mss)
+}
+
+func TestLimitedTransmit(t *testing.T) {
+	s := newScript(t, nil)
+	s.passive(sackOptions, SocketOptions{})
+	s.send(20 * mss)
+	require.Equal(t, 10, s.skip())
+	s.sack(1, seqOf(0), seqOf(1), seqOf(2))
+	s.expect(wire.ACK, seqOf(10), mss, 1)
+	s.sack(1, seqOf(0), seqOf(1), seqOf(3))
+	s.expect(wire.ACK, seqOf(11), mss, 1)
+	s.quiet()
+}
+
+func TestNewReno(t *testing.T) {
+	s := lossScript(t, wire.OptMSS, 10)
+	// Segments 0 and 3 are lost.
+	for range 2 {
+		s.in(wire.ACK, 1, 0, seqOf(0))
+	}
+	s.quiet()
+	s.in(wire.ACK, 1, 0, seqOf(0))
+	s.expect(wire.ACK, seqOf(0), mss, 1)
+	for range 5 {
+		s.in(wire.ACK, 1, 0, seqOf(0))
+	}
+	s.quiet()
+	s.in(wire.ACK, 1, 0, seqOf(3)) // partial
+	s.expect(wire.ACK, seqOf(3), mss, 1)
+	require.Equal(t, uint8(caRecovery), s.info().CAState)
+	s.in(wire.ACK, 1, 0, seqOf(10))
+	require.Equal(t, uint8(caOpen), s.info().CAState)
+	require.Equal(t, uint32(5*mss), s.info().Cwnd)
+	require.Equal(t, uint64(1), s.e.MIB().FastRetrans)
+
+	// Duplicates of the ACK that ended it are echoes, not losses (RFC 6582 §4.1).
+	s.send(13 * mss)
+	s.skip()
+	for range 4 {
+		s.in(wire.ACK, 1, 0, seqOf(10))
+	}
+	require.Equal(t, uint64(1), s.e.MIB().FastRetrans)
+}
+
+func TestTimeoutRetransmitsInSlowStart(t *testing.T) {
+	s := lossScript(t, wire.OptMSS, 8)
+	s.wait(300 * ms)
+	s.expect(wire.ACK, seqOf(0), mss, 1)
+	s.quiet()
+	require.Equal(t, uint8(caLoss), s.info().CAState)
+	require.Equal(t, uint32(mss), s.info().Cwnd)
+	require.Equal(t, uint32(4*mss), s.info().Ssthresh)
+	s.in(wire.ACK, 1, 0, seqOf(1))
+	s.expect(wire.ACK, seqOf(1), mss, 1)
+	s.expect(wire.ACK, seqOf(2), mss, 1)
+	s.quiet()
+	s.in(wire.ACK, 1, 0, seqOf(8))
+	require.Equal(t, uint8(caOpen), s.info().CAState)
+}
+
+func TestTimeoutKeepsTheScoreboardOnce(t *testing.T) {
+	s := lossScript(t, sackOptions, 8)
+	s.sack(1, seqOf(0), seqOf(1), seqOf(2), seqOf(5), seqOf(6))
+	s.wait(300 * ms)
+	s.expect(wire.ACK|wire.PSH, seqOf(7), mss, 1) // the probe of the tail
+	s.expect(wire.ACK, seqOf(0), mss, 1)
+	s.in(wire.ACK, 1, 0, seqOf(2))
+	for _, n := range []uint32{2, 3, 4} {
+		s.expect(wire.ACK, seqOf(n), mss, 1)
+	}
+	s.in(wire.ACK, 1, 0, seqOf(4))
+	s.expect(wire.ACK, seqOf(6), mss, 1) // what is SACKed is not sent again
+	s.expect(wire.ACK|wire.PSH, seqOf(7), mss, 1)
+
+	r := lossScript(t, sackOptions, 3)
+	r.sack(1, seqOf(0), seqOf(1), seqOf(3))
+	r.wait(300 * ms)
+	require.Equal(t, uint32(2), r.info().Sacked)
+	r.wait(500 * ms)
+	require.Zero(t, r.info().Sacked, "a second timeout: the peer may have reneged")
+}
+
+func TestTailLossProbe(t *testing.T) {
+	s := lossScript(t, sackOptions, 5)
+	start := s.now.Add(-10 * ms)
+	s.in(wire.ACK, 1, 0, seqOf(2)) // the rest is lost
+	for len(s.segs) == 0 {
+		s.wait(ms)
+	}
+	require.Less(t, s.now.Sub(start), 50*ms, "long before the timeout")
+	s.expect(wire.ACK|wire.PSH, seqOf(4), mss, 1)
+	require.Equal(t, uint64(1), s.e.MIB().LossProbes)
+	s.now = s.now.Add(10 * ms)
+	s.sack(1, seqOf(2), seqOf(4), seqOf(5)) // its answer tells of the hole
+	s.expect(wire.ACK, seqOf(2), mss, 1)
+	s.now = s.now.Add(10 * ms)
+	s.sack(1, seqOf(3), seqOf(4), seqOf(5))
+	s.expect(wire.ACK, seqOf(3), mss, 1)
+	s.in(wire.ACK, 1, 0, seqOf(5))
+	require.Zero(t, s.e.MIB().Timeouts)
+	require.Equal(t, uint8(caOpen), s.info().CAState)
+}
+
+func TestTailLossProbeThatRepairsLowersTheWindow(t *testing.T) {
+	for _, dsack := range []bool{true, false} {
+		s := lossScript(t, sackOptions, 5)
+		s.in(wire.ACK, 1, 0, seqOf(3))
+		s.wait(50 * ms)
+		s.expect(wire.ACK|wire.PSH, seqOf(4), mss, 1)
+		cwnd := s.info().Cwnd
+		if dsack {
+			s.in(wire.ACK, 1, 0, seqOf(5))
+			s.sack(1, seqOf(5), seqOf(4), seqOf(5))
+		} else {
+			s.in(wire.ACK, 1, 0, seqOf(5))
+		}
+		s.send(6 * mss)
+		s.skip()
+		s.in(wire.ACK, 1, 0, seqOf(6))
+		if dsack {
+			require.GreaterOrEqual(t, s.info().Cwnd, cwnd)
+		} else {
+			require.Less(t, s.info().Cwnd, cwnd)
+		}
+	}
+}
+
+func TestSpuriousTimeoutIsUndone(t *testing.T) {
+	s := newScript(t, nil)
+	s.passive(allOptions, SocketOptions{})
+	s.send(8 * 1448)
+	first := s.segs[0].Opt.TSVal
+	require.Equal(t, 8, s.skip())
+	cwnd := s.info().Cwnd
+	s.wait(500 * ms)
+	require.Equal(t, uint8(caLoss), s.info().CAState)
+	s.skip()
+	g := s.seg(wire.ACK, 1, 0, 1+1448)
+	g.Opt.TSEcr = first // of the original, which was only late
+	s.inject(g)
+	require.Equal(t, uint8(caOpen), s.info().CAState)
+	require.GreaterOrEqual(t, s.info().Cwnd, cwnd)
+	require.Equal(t, uint64(1), s.e.MIB().SpuriousRTOs)
+	s.quiet()
+}
+
+func TestIdleRestart(t *testing.T) {
+	s := newScript(t, nil)
+	s.passive(wire.OptMSS, SocketOptions{})
+	end, pos := uint64(0), uint32(1)
+	for range 6 {
+		end += 60 * mss
+		s.send(end)
+		for n := s.skip(); n > 0; n = s.skip() {
+			pos += uint32(n) * mss
+			s.now = s.now.Add(ms)
+			s.in(wire.ACK, 1, 0, pos)
+		}
+	}
+	require.Greater(t, s.info().Cwnd, uint32(20*mss))
+	s.wait(vtime.Duration(30) * sec)
+	s.send(end + 60*mss)
+	require.Equal(t, 10, s.skip(), "the restart window")
+	require.Equal(t, uint64(1), s.e.MIB().IdleRestarts)
+}
+
+func TestWindowDoesNotGrowUnused(t *testing.T) {
+	s := newScript(t, nil)
+	s.passive(wire.OptMSS, SocketOptions{NoDelay: true})
+	cwnd := s.info().Cwnd
+	for i := range uint32(200) {
+		s.send(uint64(i+1) * 100)
+		s.now = s.now.Add(ms)
+		s.in(wire.ACK, 1, 0, 1+(i+1)*100)
+	}
+	require.Equal(t, cwnd, s.info().Cwnd)
+}
+
+func TestBadSACKBlocksAreIgnored(t *testing.T) {
+	s := lossScript(t, sackOptions, 5)
+	s.sack(1, seqOf(0), seqOf(3), seqOf(2)) // backwards
+	s.sack(1, seqOf(0), seqOf(4), seqOf(9)) // never sent
+	s.sack(1, seqOf(2), seqOf(0), seqOf(1)) // DSACK
+	s.sack(1, seqOf(1), seqOf(1), seqOf(2)) // of an overtaken ACK
+	require.Zero(t, s.info().Sacked)
+	require.Equal(t, uint64(1), s.e.MIB().DSACKsIn)
+}
+
+func TestRetransmissionOfShutWindowIsNotGivenUp(t *testing.T) {
+	s := newScript(t, nil)
+	s.passive(wire.OptMSS, SocketOptions{})
+	s.send(100)
+	s.skip()
+	s.wnd = 0
+	for range 40 {
+		s.wait(60 * sec)
+		s.in(wire.ACK, 1, 0, 1) // it answers, but takes nothing
+	}
+	s.noAction(ActFinished)
+	s.wnd = 1000
+	s.in(wire.ACK, 1, 0, 101)
+	require.Equal(t, uint64(100), s.action(ActAcked).Pos)
+}
