@@ -26,7 +26,7 @@ const (
 	CountHeldSent                       // of those, sent after all
 	CountHeldDropped                    // of those, dropped: neighbour failed, or newer frames came
 	CountHoldRefused                    // frames dropped because too many neighbours are awaited
-	CountUnsent                         // frames dropped because their next hop is gone and not found again
+	CountUnsent                         // frames dropped because no next hop leads to them
 	CountNegative                       // frames dropped because the neighbour failed a moment ago
 	CountNoRoute                        // next hops asked for without a route
 	CountTableFull                      // next hops refused because the L2 table is full

@@ -43,7 +43,8 @@ func (h *Host) inputIPv4(now vtime.Time, eth wire.Ethernet, off int, flags frame
 
 // inputIPv6 answers echo requests to our own addresses (RFC 4443 §4.2) and passes neighbour
 // discovery on.
-func (h *Host) inputIPv6(now vtime.Time, eth wire.Ethernet, off int, q Queue, tx *frame.Burst) bool {
+func (h *Host) inputIPv6(now vtime.Time, eth wire.Ethernet, off int, q Queue,
+	tx *frame.Burst) bool {
 	ip, ok := wire.AsIPv6(eth[off:])
 	if !ok {
 		h.count(CountBadIP)

@@ -13,8 +13,8 @@ import (
 )
 
 // CompileFilter translates an expression in tcpdump's syntax (pcap-filter(7)), for Ethernet frames.
-// It asks tcpdump itself, so the language is exactly the one that the user knows; without tcpdump on
-// the machine the error says so. The empty expression takes every frame and gives nil.
+// It asks tcpdump itself, so the language is exactly the one that the user knows; without tcpdump
+// on the machine the error says so. The empty expression takes every frame and gives nil.
 func CompileFilter(ctx context.Context, expr string) ([]bpf.RawInstruction, error) {
 	if strings.TrimSpace(expr) == "" {
 		return nil, nil
@@ -25,7 +25,8 @@ func CompileFilter(ctx context.Context, expr string) ([]bpf.RawInstruction, erro
 	cmd.Stdout, cmd.Stderr = &out, &complaint
 	if err := cmd.Run(); err != nil {
 		if errors.Is(err, exec.ErrNotFound) {
-			return nil, fmt.Errorf("ports: filter %q: tcpdump is needed to compile it and is not installed: %w",
+			return nil, fmt.Errorf(
+				"ports: filter %q: tcpdump is needed to compile it and is not installed: %w",
 				expr, ErrBadFilter)
 		}
 		return nil, fmt.Errorf("ports: filter %q: %s: %w", expr, lastLine(complaint.String(), err),

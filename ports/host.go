@@ -60,7 +60,6 @@ func (h *Host) NextHop(remote wire.Addr) (idx uint32, ok bool) {
 	}
 	// A new entry starts as one that failed long ago: the first frame makes it INCOMPLETE, and
 	// until then it may be given up again.
-	longAgo := h.now.Add(-negativeTime - 1)
 	if idx, ok = h.port.l2.insert(h.now, longAgo, hop, wire.MAC{}, StateFailed); !ok {
 		h.count(CountTableFull)
 	}
@@ -68,8 +67,8 @@ func (h *Host) NextHop(remote wire.Addr) (idx uint32, ok bool) {
 }
 
 // Send takes over f, a frame to the next hop idx that is complete but for its Ethernet addresses,
-// fills these in and appends it to tx. If the neighbour is not known, the host asks for it and keeps
-// the frame until the answer comes; or the frame is given back to q and counted.
+// fills these in and appends it to tx. If the neighbour is not known, the host asks for it and
+// keeps the frame until the answer comes; or the frame is given back to q and counted.
 // Precondition: tx has room for one frame.
 func (h *Host) Send(now vtime.Time, idx uint32, f *frame.Frame, q Queue, tx *frame.Burst) {
 	h.now = now

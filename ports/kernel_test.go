@@ -74,6 +74,7 @@ func kernelPeer(t *testing.T) (ns string, q *packetQueue) {
 	ip("netns", "add", ns)
 	t.Cleanup(func() { ip("netns", "del", ns) })
 	ip("link", "add", ours, "type", "veth", "peer", "name", theirs, "netns", ns)
+	t.Cleanup(func() { ip("link", "del", ours) }) // the namespace goes some time after its name
 	require.NoError(t, os.WriteFile("/proc/sys/net/ipv6/conf/"+ours+"/disable_ipv6", []byte("1"), 0))
 	ip("link", "set", ours, "up", "promisc", "on")
 	ip("-n", ns, "link", "set", theirs, "address", peerMAC.String(), "up")

@@ -52,7 +52,8 @@ const (
 	genMask  = 1<<genBits - 1
 )
 
-// word is an entry's state in one atomic unit: hardware address (48 bits), generation (12), state (4).
+// word is an entry's state in one atomic unit: hardware address (48 bits), generation (12),
+// state (4).
 type word uint64
 
 func makeWord(mac wire.MAC, gen uint32, s State) word {
@@ -84,6 +85,9 @@ func (e *entry) addr() wire.Addr        { return unhalve(e.hi.Load(), e.lo.Load(
 func (e *entry) since(now vtime.Time) vtime.Duration {
 	return now.Sub(vtime.Time(e.changed.Load()))
 }
+
+// longAgo is the time of a failure that nobody remembers.
+const longAgo = -1 << 62
 
 // l2Table is the neighbours of one port, shared by its workers. Lookups are lock-free; a new
 // neighbour takes the mutex. It holds no pointers besides its two slices.
@@ -144,9 +148,10 @@ func (t *l2Table) find(a wire.Addr) (idx uint32, ok bool) {
 	return 0, false
 }
 
-// insert returns the index of a's entry and makes one in the given state, last changed at changed, if
-// there is none. It is refused when every entry is in use.
-func (t *l2Table) insert(now, changed vtime.Time, a wire.Addr, mac wire.MAC, s State) (idx uint32, ok bool) {
+// insert returns the index of a's entry and makes one in the given state, last changed at changed,
+// if there is none. It is refused when every entry is in use.
+func (t *l2Table) insert(now, changed vtime.Time, a wire.Addr, mac wire.MAC, s State) (idx uint32,
+	ok bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if idx, ok := t.find(a); ok {

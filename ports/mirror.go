@@ -20,8 +20,8 @@ import (
 type MirrorConfig struct {
 	Name    string // of the port, as sniffers show it
 	Workers int    // of the device, at least 1
-	// Ring is the room between a worker and the mirror in octets, rounded up to a power of two; 0 is
-	// 8 MiB. It is allocated when the first sink comes.
+	// Ring is the room between a worker and the mirror in octets, rounded up to a power of two; 0
+	// is 8 MiB. It is allocated when the first sink comes.
 	Ring int
 	// Epoch is the Unix time in nanoseconds of the workers' instant zero. 0: the workers' clock is
 	// CLOCK_MONOTONIC, and its epoch is taken when sniffing starts.
@@ -31,9 +31,9 @@ type MirrorConfig struct {
 	Install func(on bool)
 }
 
-// Mirror is the mirror port: a toe.Tap that copies frames for sniffers. Each worker writes to a ring
-// of its own; one goroutine merges the rings by time and hands every frame to the sinks, each of
-// which has its own writer, so a slow sniffer delays neither the data path nor other sniffers.
+// Mirror is the mirror port: a toe.Tap that copies frames for sniffers. Each worker writes to a
+// ring of its own; one goroutine merges the rings by time and hands every frame to the sinks, each
+// of which has its own writer, so a slow sniffer delays neither the data path nor other sniffers.
 type Mirror struct {
 	cfg   MirrorConfig
 	rings atomic.Pointer[[]*ring] // nil until the first sink
@@ -125,9 +125,9 @@ func (m *Mirror) Stats() (s MirrorStats) {
 	return s
 }
 
-// AddSink streams pcapng to w from now on, until the sink is closed or w fails. The sink writes from
-// a goroutine of its own, in pieces of any size; it never closes w. A Write that blocks for ever
-// blocks Close too: whoever owns w ends it first.
+// AddSink streams pcapng to w from now on, until the sink is closed or w fails. The sink writes
+// from a goroutine of its own, in pieces of any size; it never closes w. A Write that blocks for
+// ever blocks Close too: whoever owns w ends it first.
 func (m *Mirror) AddSink(w io.Writer, o SinkOptions) (*Sink, error) {
 	return m.add(o, func(s *Sink) output { return newPcapng(w, m.cfg.Name, s) })
 }
@@ -222,8 +222,8 @@ func (m *Mirror) fitSnap() {
 	m.snap.Store(int64(snap))
 }
 
-// A mirror with nothing to do looks again after pollInterval, and after idleRounds of that waits for
-// a worker to wake it. So a busy worker seldom pays for a wake-up.
+// A mirror with nothing to do looks again after pollInterval, and after idleRounds of that waits
+// for a worker to wake it. So a busy worker seldom pays for a wake-up.
 const (
 	pollInterval = time.Millisecond
 	idleRounds   = 20

@@ -32,8 +32,8 @@ func (h *Host) inputND(now vtime.Time, eth wire.Ethernet, ip wire.IPv6, msg wire
 
 // inputSolicitation answers a question for one of our addresses (RFC 4861 §7.2.3, §7.2.4). ok is
 // false if the message is invalid.
-func (h *Host) inputSolicitation(now vtime.Time, eth wire.Ethernet, ip wire.IPv6, nd wire.ND, q Queue,
-	tx *frame.Burst) (ok bool) {
+func (h *Host) inputSolicitation(now vtime.Time, eth wire.Ethernet, ip wire.IPv6, nd wire.ND,
+	q Queue, tx *frame.Burst) (ok bool) {
 	target, src := nd.Target(), ip.Src()
 	link, hasLink := nd.LinkAddr(wire.NDSourceLink)
 	if link.IsMulticast() || src.IsMulticast() {
@@ -127,7 +127,9 @@ func (h *Host) sendND(q Queue, tx *frame.Burst, dstMAC wire.MAC, src, dst wire.A
 		return false
 	}
 	wire.PutEthernet(b, dstMAC, h.port.cfg.MAC, wire.TypeIPv6)
-	ip := wire.IPHeader{Src: src, Dst: dst, Proto: wire.ProtoICMPv6, TTL: wire.NDHopLimit, Payload: ndLen}
+	ip := wire.IPHeader{
+		Src: src, Dst: dst, Proto: wire.ProtoICMPv6, TTL: wire.NDHopLimit, Payload: ndLen,
+	}
 	msg := b[wire.EthernetLen+ip.Put(b[wire.EthernetLen:]):]
 	wire.PutND(msg, icmpType, flags, target, option, h.port.cfg.MAC)
 	wire.ICMP(msg).UpdateChecksum(wire.PseudoSum(&src, &dst, wire.ProtoICMPv6, ndLen))

@@ -9,8 +9,8 @@ import (
 	"opentoe/tcpoffload/wire"
 )
 
-// Port is one Ethernet interface of the TOE. Its methods may be called from any goroutine; addresses
-// and routes do not change.
+// Port is one Ethernet interface of the TOE. Its methods may be called from any goroutine;
+// addresses and routes do not change.
 type Port struct {
 	cfg    Config
 	own    []wire.Addr // of cfg.Addresses, in their order
@@ -122,7 +122,12 @@ func (p *Port) ForgetNeighbour(a wire.Addr) {
 	}
 	for {
 		e, w := p.l2.at(idx)
-		if e == nil || e.cas(w, w.with(StateStale)) {
+		if e == nil {
+			return
+		}
+		// As one that failed long ago it may be asked for at once and be given up.
+		e.changed.Store(longAgo)
+		if e.cas(w, w.with(StateFailed)) {
 			break
 		}
 	}

@@ -15,7 +15,8 @@ type job struct {
 	held     [heldPerHop]frame.Frame // frames that wait, oldest first; the host's own
 }
 
-// find returns the job for idx, or nil. There are few, and only frames to unresolved neighbours ask.
+// find returns the job for idx, or nil. There are few, and only frames to unresolved neighbours
+// ask.
 func (h *Host) find(idx uint32) *job {
 	for i := range h.jobs {
 		if h.jobs[i].idx == idx {
@@ -35,8 +36,8 @@ func (h *Host) start(idx uint32, next vtime.Time) *job {
 	return &h.jobs[len(h.jobs)-1]
 }
 
-// watch waits for a confirmation of idx, which just went to DELAY. When there are too many jobs, the
-// entry goes back to STALE and the next frame tries again.
+// watch waits for a confirmation of idx, which just went to DELAY. When there are too many jobs,
+// the entry goes back to STALE and the next frame tries again.
 func (h *Host) watch(now vtime.Time, idx uint32) {
 	j := h.find(idx)
 	if j == nil {

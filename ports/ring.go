@@ -2,6 +2,7 @@ package ports
 
 import (
 	"encoding/binary"
+	"os"
 	"sync/atomic"
 
 	"opentoe/tcpoffload/vtime"
@@ -43,7 +44,13 @@ type ring struct {
 	_        [64]byte
 }
 
-func newRing(size int) *ring { return &ring{buf: make([]byte, size), mask: uint64(size - 1)} }
+func newRing(size int) *ring {
+	r := &ring{buf: make([]byte, size), mask: uint64(size - 1)}
+	for i := 0; i < size; i += os.Getpagesize() {
+		r.buf[i] = 1 // the page faults happen here and not on the worker
+	}
+	return r
+}
 
 // put copies a frame into the ring, at most snap octets of it, or counts it as lost.
 func (r *ring) put(now vtime.Time, dir toe.Direction, b []byte, snap int) {

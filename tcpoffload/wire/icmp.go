@@ -116,7 +116,8 @@ func (n ND) Flags() NDFlags { return NDFlags(n[4]) }
 // Target returns the address that is asked for or advertised.
 func (n ND) Target() Addr { return Addr(n[8:24]) }
 
-// LinkAddr returns the address in the first option of the kind, if there is one of Ethernet's length.
+// LinkAddr returns the address in the first option of the kind, if there is one of Ethernet's
+// length.
 func (n ND) LinkAddr(kind uint8) (m MAC, ok bool) {
 	for b := n[NDLen:]; len(b) > 0; b = b[int(b[1])*8:] {
 		if b[0] == kind && b[1] == 1 {
