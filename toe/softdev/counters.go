@@ -78,23 +78,3 @@ type Snapshot struct {
 	MIB         tcpoffload.MIB
 	EngineDrops [tcpoffload.NumDropReasons]uint64
 }
-
-// Snapshot asks worker i for its counters. It waits for the worker; once the device is detached it
-// returns the last values. Not for workers.
-func (d *Device) Snapshot(i int) (Snapshot, error) {
-	w, err := d.worker(i)
-	if err != nil {
-		return Snapshot{}, err
-	}
-	var s Snapshot
-	take := func(now vtime.Time) {
-		s = Snapshot{Now: now, Counters: w.count, MIB: *w.eng.MIB(), EngineDrops: *w.eng.Drops()}
-	}
-	d.mu.Lock() // holds off Attach and Detach
-	defer d.mu.Unlock()
-	if !d.attached {
-		take(w.now)
-		return s, nil
-	}
-	return s, d.Do(i, take)
-}

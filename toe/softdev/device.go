@@ -27,6 +27,7 @@ type Device struct {
 	attached bool
 	closed   bool
 	running  sync.WaitGroup // worker threads
+	tuning   sync.Mutex     // serialises Tune
 }
 
 var _ toe.Device = (*Device)(nil)

@@ -70,8 +70,8 @@ type memQueue struct {
 // newMemWire returns the two ends of a wire with room for size frames each way.
 func newMemWire(t testing.TB, size int, events bool) (a, b *memQueue) {
 	end := func() *memQueue {
-		q := &memQueue{in: newMemRing(size), empty: newMemRing(4 * size), fd: -1}
-		for range 4 * size {
+		q := &memQueue{in: newMemRing(size), empty: newMemRing(2 * size), fd: -1}
+		for range 2 * size {
 			q.empty.put(make([]byte, 0, memBuffer))
 		}
 		if events {

@@ -197,7 +197,7 @@ type pair struct {
 
 func newPair(t testing.TB, static bool) *pair {
 	p := &pair{t: t, now: vtime.Time(vtime.Second)}
-	p.q[0], p.q[1] = newMemWire(t, 512, false)
+	p.q[0], p.q[1] = newMemWire(t, 1024, false)
 	for i := range 2 {
 		d, err := New(Config{
 			Name: "toe0", Port: testPort(t, i, static), Queues: []ports.Queue{p.q[i]},
