@@ -300,11 +300,6 @@ func (m *Mirror) drain() (some bool) {
 		(*rings)[from].advance(&oldest)
 		some = true
 	}
-	if some {
-		for _, s := range m.sinks {
-			s.notify()
-		}
-	}
 	return some
 }
 

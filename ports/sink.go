@@ -114,12 +114,15 @@ func (s *Sink) deliver(r *record, epoch int64) {
 		s.gap++
 		return
 	}
+	if len(s.pending) == 0 {
+		s.notify() // the writer starts while the mirror goes on
+	}
 	s.pending = s.out.frame(s.pending, &cut, epoch, s.gap)
 	s.gap = 0
 	s.kept.Add(1)
 }
 
-// notify tells the writer that there may be something. [mirror's goroutine]
+// notify tells the writer that there may be something.
 func (s *Sink) notify() {
 	select {
 	case s.wake <- struct{}{}:
