@@ -190,6 +190,9 @@ func (sh *share) freeRxDir(s *sock, p *shm.Slot, i uint64) bool {
 	}
 	ok = sh.chunks.Give(shm.DirRef(s.rxDir), shm.DirRx) && ok
 	s.rxDir = 0
+	for i := range p.RxEntry {
+		atomic.StoreUint32(&p.RxEntry[i], 0) // what they named was moved when the directory grew
+	}
 	atomic.StoreUint32(&p.RxDir, 0)
 	return ok
 }

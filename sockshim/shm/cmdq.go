@@ -45,14 +45,15 @@ func (r *CmdReader) Next() (c Command, ok bool) {
 	return c, true
 }
 
-// Post appends c, for a client. It takes its place at once; when the queue is full it calls wait,
-// which may yield or wake the worker, until toed has made room.
-func (q *CmdQ) Post(c Command, wait func()) {
+// Post appends c, for a client, and reports whether it did. It takes its place at once; while the
+// queue is full it calls wait, which may wake the worker, and gives up when that returns false: the
+// queue is then unusable, so toed had better be gone.
+func (q *CmdQ) Post(c Command, wait func() bool) bool {
 	p := atomic.AddUint32(&q.Tail, 1) - 1
 	e := &q.Entry[p%CmdEntries]
 	for atomic.LoadUint32(&e.Stamp) != p {
-		if wait != nil {
-			wait()
+		if !wait() {
+			return false
 		}
 		runtime.Gosched()
 	}
@@ -61,4 +62,5 @@ func (q *CmdQ) Post(c Command, wait func()) {
 	atomic.StoreUint32(&w[2], c.Slot)
 	atomic.StoreUint32(&w[3], c.Arg)
 	atomic.StoreUint32(&e.Stamp, p+1)
+	return true
 }

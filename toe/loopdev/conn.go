@@ -21,6 +21,7 @@ type conn struct {
 	fin      bool // SendFIN was called
 	finDone  bool // the peer was told
 	released bool // nobody reads any more
+	reset    bool // SendRST was called and the peer has not heard of it
 	gone     bool // Finished was told, or SendRST was called: no more upcalls
 	queued   bool // in Device.active
 }
@@ -72,7 +73,7 @@ func (d *Device) SendFIN(tid toe.TID) {
 // SendRST resets the peer and forgets tid.
 func (d *Device) SendRST(tid toe.TID) {
 	if c := d.conns[tid]; c != nil {
-		c.gone = true
+		c.gone, c.reset = true, true
 		d.drop(c)
 		d.activate(c) // the peer hears of it in pump
 	}
@@ -153,9 +154,12 @@ func (d *Device) pump() int {
 // step does what c has to do and reports whether that was anything.
 func (d *Device) step(c *conn) bool {
 	switch {
-	case c.gone:
+	case c.reset:
+		c.reset = false
 		d.resetPeer(c)
 		return true
+	case c.gone:
+		return false
 	case c.opening:
 		d.open(c)
 		return !c.opening

@@ -122,6 +122,7 @@ func (d *Device) Detach() error {
 	<-d.done
 	unix.Close(d.epfd)
 	unix.Close(d.wakefd)
+	d.epfd = -1 // RemoveWakeFD may still come
 	return nil
 }
 
