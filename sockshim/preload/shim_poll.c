@@ -310,7 +310,7 @@ static bool spin(struct waiting *w, uint64_t deadline)
 static int wait_mixed(struct waiting *w, uint64_t deadline, const sigset_t *mask)
 {
 	struct poller *p;
-	int rc;
+	int rc, saved;
 
 	if (spin(w, deadline) || shim_now() >= deadline || !(p = poller())) {
 		if (w->in_kernel && ask_kernel(w, NULL, 0, mask) < 0)
@@ -319,7 +319,9 @@ static int wait_mixed(struct waiting *w, uint64_t deadline, const sigset_t *mask
 	}
 	arm(w, p);
 	rc = wait_armed(w, p, deadline, mask);
+	saved = errno;
 	disarm(w, p);
+	errno = saved;
 	return rc;
 }
 

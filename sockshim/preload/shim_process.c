@@ -115,9 +115,34 @@ SHIM_API int posix_spawnp(pid_t *restrict pid, const char *restrict file,
 	return shim_real()->posix_spawnp(pid, file, actions, attr, argv, envp);
 }
 
+/* The process ends in order: the kernel will close its placeholders, and toed should take that for
+ * a close. Sockets stay usable until then: other destructors may still write. */
+static void ends_in_order(int fd, struct shim_obj *o, void *arg)
+{
+	struct shim_sock *s = (struct shim_sock *)o;
+
+	(void)fd;
+	(void)arg;
+	if (o->kind == SHIM_SOCK && s->held)
+		shim_post(s->region, s->slot->worker, TOE_OP_CLOSE_SHARED, 0, s->slot_no, 0);
+}
+
+static void goodbye(void)
+{
+	if (!shim_attached() || shim_foreign())
+		return;
+	shim_fds_each(ends_in_order, NULL);
+	shim_bye();
+}
+
+__attribute__((destructor)) static void finish(void)
+{
+	goodbye();
+}
+
 SHIM_API void _exit(int status)
 {
-	shim_bye();
+	goodbye();
 	shim_real()->_exit(status);
 	__builtin_unreachable();
 }

@@ -171,10 +171,3 @@ __attribute__((constructor)) static void start(void)
 	shim_config.spin_ns = number("TOE_SPIN_US", 20) * 1000;
 	pthread_atfork(before_fork, after_fork_parent, after_fork_child);
 }
-
-/* The kernel closes our placeholders when the process is gone; BYE tells toed that this end is an
- * orderly one. Sockets stay usable until then: other destructors may still write. */
-__attribute__((destructor)) static void finish(void)
-{
-	shim_bye();
-}

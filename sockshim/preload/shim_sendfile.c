@@ -112,14 +112,14 @@ SHIM_API ssize_t splice(int in, int64_t *in_offset, int out, int64_t *out_offset
 			unsigned flags)
 {
 	struct shim_sock *from = shim_conn_get(in), *to = from ? NULL : shim_conn_get(out);
-	int saved = errno, how = (flags & SPLICE_F_NONBLOCK ? MSG_DONTWAIT : 0) |
-				 (flags & SPLICE_F_MORE ? MSG_MORE : 0) | MSG_NOSIGNAL;
+	/* SPLICE_F_NONBLOCK is about the pipe; the socket goes by its own O_NONBLOCK. */
+	int saved = errno, how = (flags & SPLICE_F_MORE ? MSG_MORE : 0) | MSG_NOSIGNAL;
 	ssize_t rc = 0;
 
 	if (!from && !to)
 		return shim_real()->splice(in, in_offset, out, out_offset, n, flags);
 	if ((from && in_offset) || (to && out_offset)) {
-		rc = -ESPIPE;
+		rc = -EINVAL;
 	} else if (from) {
 		size_t room;
 

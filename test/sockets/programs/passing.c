@@ -1,0 +1,123 @@
+/* passing: sockets that reach another process by exec and by SCM_RIGHTS. */
+#include "programs.h"
+
+static void send_fd(int via, int fd)
+{
+	union {
+		char bytes[CMSG_SPACE(sizeof(int))];
+		struct cmsghdr align;
+	} u = { 0 };
+	struct iovec iov = { "f", 1 };
+	struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = u.bytes,
+			    .msg_controllen = sizeof u.bytes };
+	struct cmsghdr *c = CMSG_FIRSTHDR(&m);
+
+	c->cmsg_level = SOL_SOCKET;
+	c->cmsg_type = SCM_RIGHTS;
+	c->cmsg_len = CMSG_LEN(sizeof fd);
+	memcpy(CMSG_DATA(c), &fd, sizeof fd);
+	MUST(sendmsg(via, &m, 0));
+}
+
+static int recv_fd(int via)
+{
+	union {
+		char bytes[CMSG_SPACE(sizeof(int))];
+		struct cmsghdr align;
+	} u = { 0 };
+	char byte;
+	struct iovec iov = { &byte, 1 };
+	struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = u.bytes,
+			    .msg_controllen = sizeof u.bytes };
+	int fd;
+
+	MUST(recvmsg(via, &m, 0));
+	memcpy(&fd, CMSG_DATA(CMSG_FIRSTHDR(&m)), sizeof fd);
+	return fd;
+}
+
+/* What the program does after exec: the descriptors' numbers are in the environment. */
+static void continued(const char *numbers)
+{
+	char buf[16];
+	int fd, l, a;
+
+	if (sscanf(numbers, "%d %d", &fd, &l) != 2)
+		_exit(3);
+	read_all(fd, buf, 5);
+	say("after exec: %.5s", buf);
+	write_all(fd, "reply", 5);
+	await(l, POLLIN);
+	a = MUST(accept(l, NULL, NULL));
+	read_all(a, buf, 3);
+	say("accepted after exec: %.3s", buf);
+	MUST(close(a));
+	exit(0);
+}
+
+static void by_exec(void)
+{
+	char numbers[32], buf[16];
+	int p[2], l = listener(0), fd;
+	pid_t child;
+
+	make_pair(p);
+	child = MUST(fork());
+	if (child == 0) {
+		MUST(close(p[0]));
+		snprintf(numbers, sizeof numbers, "%d %d", p[1], l);
+		setenv("CONTINUED", numbers, 1);
+		execl("/proc/self/exe", "passing", address, (char *)NULL);
+		_exit(2);
+	}
+	MUST(close(p[1]));
+	write_all(p[0], "hello", 5);
+	read_all(p[0], buf, 5);
+	say("parent got %.5s", buf);
+	fd = connect_to(l);
+	write_all(fd, "new", 3);
+	tell("end of the new one", read(fd, buf, 1));
+	reap(child);
+	tell("end of the old one", read(p[0], buf, 1));
+	MUST(close(fd));
+	MUST(close(l));
+	MUST(close(p[0]));
+}
+
+static void by_message(void)
+{
+	char buf[16];
+	int s[2], p[2], fd;
+	pid_t child;
+
+	MUST(socketpair(AF_UNIX, SOCK_STREAM, 0, s));
+	child = MUST(fork());
+	if (child == 0) {
+		MUST(close(s[0]));
+		fd = recv_fd(s[1]);
+		read_all(fd, buf, 4);
+		say("receiver read %.4s", buf);
+		write_all(fd, "thanks", 6);
+		MUST(close(fd));
+		_exit(0);
+	}
+	make_pair(p);
+	send_fd(s[0], p[1]);
+	MUST(close(p[1]));
+	write_all(p[0], "data", 4);
+	read_all(p[0], buf, 6);
+	say("sender got %.6s", buf);
+	tell("end", read(p[0], buf, 1));
+	reap(child);
+	MUST(close(p[0]));
+}
+
+static void test(void)
+{
+	const char *numbers = getenv("CONTINUED");
+
+	if (numbers)
+		continued(numbers);
+	by_exec();
+	by_message();
+}
