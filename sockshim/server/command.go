@@ -27,6 +27,7 @@ func (sh *share) drainCommands(budget int) int {
 			break
 		}
 		target.command(sh.reg, c)
+		target.refill = true // what the command used up was lent by the region of the slot
 	}
 	if n > 0 && !sh.dead {
 		sh.topUp()

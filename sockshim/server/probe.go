@@ -96,7 +96,11 @@ func (c *client) connInfo(m *shm.Msg) unix.Errno {
 			if err != nil {
 				return unix.EPROTO
 			}
-			m.InfoLen = uint32(n)
+			// unix.TCPInfo has no field for the two octets of bit fields behind the options.
+			const bits = 6
+			copy(m.U[bits+2:], m.U[bits:n])
+			m.U[bits], m.U[bits+1] = info.SndWscale&15|info.RcvWscale<<4, 0
+			m.InfoLen = uint32(n + 2)
 			return 0
 		}
 	}
