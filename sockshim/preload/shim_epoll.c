@@ -281,10 +281,11 @@ static int toed_bind(struct set *set, int epfd, struct shim_item *it)
 {
 	struct shim_sock *s = it->sock;
 	int i = queue_for(set, epfd, s->region);
-	struct queue *q = &set->queue[i];
+	struct queue *q;
 
 	if (i < 0)
 		return i;
+	q = &set->queue[i];
 	it->queue = i;
 	it->slot = s->slot_no;
 	it->same = q->items[it->slot];

@@ -580,14 +580,22 @@ static int accept_kernel(struct shim_sock *l, int lfd, int flags, struct sockadd
 	return rc;
 }
 
-/* restarts reports whether an interrupted accept goes on: every handler of the process has
- * SA_RESTART. Which signal it was nobody tells us. */
+/* A fault of the program itself interrupts no wait. */
+static bool is_fault(int sig)
+{
+	return sig == SIGSEGV || sig == SIGBUS || sig == SIGFPE || sig == SIGILL || sig == SIGTRAP ||
+	       sig == SIGABRT;
+}
+
+/* restarts reports whether an interrupted accept goes on: every handler that can have interrupted
+ * it has SA_RESTART. Which signal it was nobody tells us. */
 static bool restarts(void)
 {
 	struct sigaction a;
 
 	for (int i = 1; i < NSIG; i++) {
-		if (sigaction(i, NULL, &a) < 0 || a.sa_handler == SIG_DFL || a.sa_handler == SIG_IGN)
+		if (is_fault(i) || sigaction(i, NULL, &a) < 0 || a.sa_handler == SIG_DFL ||
+		    a.sa_handler == SIG_IGN)
 			continue;
 		if (!(a.sa_flags & SA_RESTART))
 			return false;

@@ -78,6 +78,16 @@ func library(t *testing.T) string {
 	return filepath.Join(build, name)
 }
 
+// preload is the value of LD_PRELOAD: the address sanitizer's own library has to come first.
+func preload(t *testing.T, lib string) string {
+	if !sanitized() {
+		return lib
+	}
+	out, err := exec.Command("gcc", "-print-file-name=libasan.so").Output()
+	require.NoError(t, err)
+	return strings.TrimSpace(string(out)) + " " + lib
+}
+
 // compile builds one program.
 func compile(t *testing.T, source, dir string) string {
 	bin := filepath.Join(dir, strings.TrimSuffix(filepath.Base(source), ".c"))
@@ -117,7 +127,7 @@ func TestPrograms(t *testing.T) {
 			require.Contains(t, want, "done")
 
 			srv := toed(t)
-			env := []string{"LD_PRELOAD=" + lib, "TOE_SOCKET=" + srv.SocketPath()}
+			env := []string{"LD_PRELOAD=" + preload(t, lib), "TOE_SOCKET=" + srv.SocketPath()}
 			got := run(t, env, bin, toeAddr)
 			require.Equal(t, want, got)
 			c := srv.Counters()
