@@ -145,7 +145,7 @@ func (r *region) violated(what string) {
 	go func() {
 		r.srv.cfg.Log.Warn("client broke the shared-memory contract and is detached",
 			"program", r.owner.program, "pid", r.owner.cred.Pid, "violation", what)
-		r.detach(r.l)
+		r.detach()
 		r.owner.hangUp()
 	}()
 }

@@ -28,11 +28,11 @@ var violationNames = [numViolations]string{
 // violate notes that the client of sh broke the contract. Its end comes after the poll: the upcall
 // or command under way finishes first.
 func (sh *share) violate(v violation) {
-	sh.w.stats.Violations[v]++
 	if sh.dead {
 		return
 	}
 	sh.dead = true
+	sh.w.stats.Violations[v]++
 	sh.w.broken = append(sh.w.broken, sh)
 	sh.reg.violated(violationNames[v])
 }
@@ -60,10 +60,15 @@ func (sh *share) end() {
 }
 
 // detach marks the region dead for its clients, and ends it on every worker. [control]
-func (r *region) detach(l *layer) {
+func (r *region) detach() {
+	r.srv.mu.Lock()
+	defer r.srv.mu.Unlock()
+	if r.srv.regions[r.id] != r {
+		return // it has gone meanwhile
+	}
 	atomic.StoreUint32(&r.mem.Header.Detached, 1)
-	for _, w := range l.workers {
-		_ = l.dev.Do(w.id, func(vtime.Time) {
+	for _, w := range r.l.workers {
+		_ = r.l.dev.Do(w.id, func(vtime.Time) {
 			if sh := w.share(r); sh != nil {
 				sh.end()
 			}

@@ -149,6 +149,9 @@ func (l *layer) Poll(wi int, _ vtime.Time) int {
 	}
 	n := 0
 	for _, sh := range w.active {
+		if sh.dead {
+			continue
+		}
 		if !sh.cmds.Empty() {
 			n += sh.drainCommands(pollBudget)
 		}
@@ -180,7 +183,7 @@ func (l *layer) Sleep(wi int) bool {
 	sleeping := &l.status.Worker[wi].Sleeping
 	atomic.StoreUint32(sleeping, 1)
 	for _, sh := range w.active {
-		if !sh.cmds.Empty() || len(sh.credit) > 0 && sh.chunks.Avail() > 0 {
+		if !sh.dead && (!sh.cmds.Empty() || len(sh.credit) > 0 && sh.chunks.Avail() > 0) {
 			atomic.StoreUint32(sleeping, 0)
 			return false
 		}
