@@ -190,6 +190,20 @@ static ssize_t tx_step(struct shim_sock *s, shim_fill fill, void *arg, size_t le
 	return rc;
 }
 
+/* chunk_comes waits for a moment until toed has filled the loan, which it does whenever it has taken
+ * commands. */
+static bool chunk_comes(struct shim_sock *s)
+{
+	struct toe_shm_loan *loan = &s->region->chunk_loan[s->slot->worker];
+	uint64_t until = shim_now() + shim_config.spin_ns;
+
+	do {
+		if (load_acquire(&loan->prod) != load_relaxed(&loan->cons))
+			return true;
+	} while (shim_now() < until);
+	return false;
+}
+
 /* tx_wait sleeps until it is worth writing on: a third of the limit is free, a chunk may have come,
  * or the stream is over. It does not spin: every acknowledgement moves event_seq, and toed wakes us
  * only when tx_nospace is due. */
@@ -238,6 +252,8 @@ ssize_t shim_send(struct shim_sock *s, int fd, shim_fill fill, void *arg, size_t
 				break;
 		}
 		starved = rc == -ENOBUFS;
+		if (starved && chunk_comes(s))
+			continue;
 		if (starved) {
 			store_relaxed(&slot->tx_nospace, 1);
 			shim_post(s->region, slot->worker, TOE_OP_TX_CREDIT_REQ, 0, s->slot_no, 0);

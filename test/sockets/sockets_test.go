@@ -5,7 +5,6 @@ package sockets
 import (
 	"bytes"
 	"context"
-	"io"
 	"log/slog"
 	"net/netip"
 	"os"
@@ -28,11 +27,13 @@ const (
 	patience   = 90 * time.Second
 )
 
-// toed starts a server over a loopback device; the address of its control socket is returned.
-func toed(t *testing.T) *server.Server {
+// toed starts a server over a loopback device.
+func toed(t *testing.T) *server.Server { return toedIn(t, t.TempDir()) }
+
+func toedIn(t *testing.T, dir string) *server.Server {
 	reg := toe.NewRegistry()
 	srv, err := server.New(server.Config{
-		Dir: t.TempDir(), Registry: reg, Log: slog.New(slog.NewTextHandler(testWriter{t}, nil)),
+		Dir: dir, Registry: reg, Log: slog.New(slog.NewTextHandler(testWriter{t}, nil)),
 	})
 	require.NoError(t, err)
 	dev, err := loopdev.New(loopdev.Config{Name: "loop", Prefixes: []netip.Prefix{
@@ -108,7 +109,7 @@ func run(t *testing.T, env []string, bin string, args ...string) string {
 	cmd.Env = append(os.Environ(), env...)
 	cmd.WaitDelay = time.Second
 	var stdout, stderr bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &stdout, io.MultiWriter(&stderr)
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	err := cmd.Run()
 	require.NoError(t, err, "%s\n%s", stdout.String(), stderr.String())
 	require.Empty(t, stderr.String())
