@@ -93,7 +93,7 @@ func synFrame(t *testing.T, l *lab.Lab, options []byte) []byte {
 	buf := gopacket.NewSerializeBuffer()
 	opts := gopacket.SerializeOptions{FixLengths: true, ComputeChecksums: true}
 	require.NoError(t, gopacket.SerializeLayers(buf, opts, eth, ip, tcp))
-	f := buf.Bytes()
+	f := buf.Bytes()[:tcpAt+20] // without Ethernet's padding
 	if len(options) > 0 {
 		f = append(f, options...)
 		f[tcpAt+12] = byte((20+len(options))/4) << 4

@@ -95,12 +95,13 @@ func handshake(dump string) error {
 // TestBadInput gives toed what it must refuse: one line that names the cause, and nothing left behind.
 func TestBadInput(t *testing.T) {
 	l := wire(t)
-	ctx := t.Context()
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
+	defer cancel()
 	huge := "dpdk: {huge_pages: require, memory: 1000GiB}\n"
 	cases := []struct{ name, body, want string }{
 		{"unknown key", config("af_xdp", "worker: 1\n"), `toed.yaml:6: worker: unknown key: did you mean "workers"?`},
 		{"impossible value", config("af_xdp", "workers: {count: 0}\n"), `toed.yaml:6: workers.count: "0": out of range`},
-		{"missing interface", strings.Replace(config("af_xdp", ""), nearIf, "nowhere0", 1), "af_xdp:nowhere0: no such network interface"},
+		{"missing interface", strings.Replace(config("af_xdp", ""), ":"+nearIf, ":nowhere0", 1), "af_xdp:nowhere0: no such network interface"},
 		{"no huge pages", config("af_xdp", huge), "huge pages are required"},
 		{"mtu", strings.Replace(config("af_xdp", ""), "addresses", "mtu: 9000\n    addresses", 1), "ports[0].mtu: 9000: toe0 carries 1500"},
 		{"unknown driver", strings.Replace(config("af_xdp", ""), "af_xdp:"+nearIf, "net_nonsense0", 1), "net_nonsense0"},

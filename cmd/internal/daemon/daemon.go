@@ -105,7 +105,7 @@ func (d *Daemon) openServer() (err error) {
 }
 
 func (d *Daemon) openHardware() (err error) {
-	d.hw, err = openHardware(d.cfg, d.bank, d.log)
+	d.hw, err = openHardware(d.cfg, d.log)
 	if err == nil {
 		d.onClose(d.hw.close)
 	}

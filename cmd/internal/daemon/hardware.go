@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"opentoe/cmd/internal/config"
-	"opentoe/hwregs"
 	"opentoe/pmd"
 	"opentoe/ports"
 	"opentoe/tcpoffload/wire"
@@ -33,13 +32,13 @@ type hardware struct {
 }
 
 // openHardware builds the device that the configuration's port names.
-func openHardware(cfg *config.Config, bank *hwregs.Bank, log *slog.Logger) (*hardware, error) {
+func openHardware(cfg *config.Config, log *slog.Logger) (*hardware, error) {
 	h := &hardware{}
 	var err error
 	if cfg.Ports[0].Device == "loopback" {
 		err = h.openLoopback(cfg)
 	} else {
-		err = h.openSoftware(cfg, bank, log)
+		err = h.openSoftware(cfg, log)
 	}
 	if err != nil {
 		return nil, errors.Join(err, h.close())
@@ -68,7 +67,7 @@ func (h *hardware) openLoopback(cfg *config.Config) (err error) {
 	return err
 }
 
-func (h *hardware) openSoftware(cfg *config.Config, bank *hwregs.Bank, log *slog.Logger) error {
+func (h *hardware) openSoftware(cfg *config.Config, log *slog.Logger) error {
 	if err := h.openNIC(cfg, log); err != nil {
 		return err
 	}

@@ -4,19 +4,31 @@ import (
 	"fmt"
 
 	"opentoe/cmd/internal/ctl"
+	"opentoe/cmd/internal/version"
 	"opentoe/hwregs"
 )
 
 // bindRegisters connects the registers of the blocks that lie outside the device: the Ethernet
 // port, the mirror and the clients. The device binds its own.
 func (d *Daemon) bindRegisters() error {
+	if d.hw.soft != nil {
+		if err := d.hw.soft.BindRegisters(d.bank); err != nil {
+			return err
+		}
+	}
+	major, minor, patch := version.Numbers()
 	bindings := map[string]func() uint64{
-		"PL_WHOAMI":           zero,
+		"PL_WHOAMI":           number(0),
+		"PL_REV.RevMajor":     number(major),
+		"PL_REV.RevMinor":     number(minor),
+		"PL_REV.RevPatch":     number(patch),
 		"MPS_CFG.PortsActive": d.portsActive,
 		"MPS_TRC_CFG.TrcEn":   func() uint64 { return bit(d.sniffing.Load()) },
 		"MPS_TRC_DROPS":       func() uint64 { return d.mirror.Stats().Lost },
 		"SHM_CLIENTS":         func() uint64 { return uint64(len(d.sockets.Clients())) },
 		"SHM_CLIENTS_MAX":     func() uint64 { return uint64(d.cfg.Clients.Max) },
+		"SHM_SOCKETS":         func() uint64 { return uint64(d.sockets.Usage().Sockets) },
+		"SHM_VIOLATIONS":      d.violations,
 		"SHM_MEMORY":          d.clientMemory,
 	}
 	for name, get := range d.nicRegisters() {
@@ -53,7 +65,7 @@ func (d *Daemon) nicRegisters() map[string]func() uint64 {
 	}
 }
 
-func zero() uint64 { return 0 }
+func number(n uint64) func() uint64 { return func() uint64 { return n } }
 
 func bit(b bool) uint64 {
 	if b {
@@ -66,6 +78,13 @@ func bit(b bool) uint64 {
 func macNumber(mac [6]byte) (n uint64) {
 	for _, b := range mac {
 		n = n<<8 | uint64(b)
+	}
+	return n
+}
+
+func (d *Daemon) violations() (n uint64) {
+	for _, v := range d.sockets.Counters().Violations {
+		n += v
 	}
 	return n
 }

@@ -1,7 +1,10 @@
 // Package version names the build of OpenTOE's commands.
 package version
 
-import "runtime/debug"
+import (
+	"fmt"
+	"runtime/debug"
+)
 
 // Release is the version that the next release will have.
 const Release = "0.1.0"
@@ -25,4 +28,12 @@ func String() string {
 		return Release
 	}
 	return Release + " (" + commit + modified + ")"
+}
+
+// Numbers returns the release's parts.
+func Numbers() (major, minor, patch uint64) {
+	if _, err := fmt.Sscanf(Release, "%d.%d.%d", &major, &minor, &patch); err != nil {
+		panic("version: Release is not of the form 1.2.3: " + Release)
+	}
+	return major, minor, patch
 }
