@@ -110,12 +110,14 @@ func (sh *share) close(n uint32) {
 	case sockOpening:
 		sh.abort(n)
 	case sockEnded:
+		sh.dropFromBacklog(s)
 		s.held = false
 		sh.freeSlot(n)
 	case sockOpen:
 		if !s.held {
 			return
 		}
+		sh.dropFromBacklog(s)
 		sh.rxAck(n)
 		sh.shutdown(n, shm.ShutWR)
 		if sh.dead {
@@ -154,9 +156,7 @@ func (sh *share) dropFromBacklog(s *sock) {
 	if s.listener != nil && !s.accepted {
 		s.accepted = true
 		s.listener.queued.Add(-1)
-		if s.state >= sockOpen {
-			sh.w.dev.Accepted(sh.w.id, s.listener.id, 1)
-		}
+		sh.w.dev.Accepted(sh.w.id, s.listener.id, 1)
 	}
 }
 

@@ -2,6 +2,7 @@ package server
 
 import (
 	"encoding/binary"
+	"math/rand/v2"
 	"sync/atomic"
 	"testing"
 
@@ -140,111 +141,126 @@ func FuzzCommand(f *testing.F) {
 	for op := range byte(numOps + 1) {
 		f.Add([]byte{0, 0, 1, op, 2, 1, op, 2, 3, 3, 4, 4, 5, 6, 6, 2, 140, 255, 255, 255, 1, op, 1})
 	}
-	f.Fuzz(func(t *testing.T, in []byte) {
-		r := newRig(t, 1, func(c *Config) { c.Slots, c.Memory = 16, minMemory })
-		next := func() uint32 {
-			if len(in) == 0 {
-				return 0
-			}
-			b := in[0]
-			in = in[1:]
-			return uint32(b)
+	f.Fuzz(func(t *testing.T, in []byte) { hostile(t, in) })
+}
+
+// TestRandomClients is FuzzCommand with long inputs from fixed seeds.
+func TestRandomClients(t *testing.T) {
+	for seed := range 60 {
+		in := make([]byte, 4000)
+		_, _ = rand.NewChaCha8([32]byte{byte(seed)}).Read(in)
+		hostile(t, in)
+		if t.Failed() {
+			t.Fatalf("seed %d", seed)
 		}
-		pick := func() *fakeConn {
-			if len(r.dev.order) == 0 {
-				return nil
-			}
-			return r.dev.conns[r.dev.order[int(next())%len(r.dev.order)]]
+	}
+}
+
+// hostile plays the client that in describes.
+func hostile(t testing.TB, in []byte) {
+	r := newRig(t, 1, func(c *Config) { c.Slots, c.Memory = 16, minMemory })
+	next := func() uint32 {
+		if len(in) == 0 {
+			return 0
 		}
-		slots := uint32(r.mem.Geometry.Slots)
-		for steps := 0; len(in) > 0 && steps < 400; steps++ {
-			switch next() % 9 {
-			case 0: // an honest open
-				if n := r.mem.SlotLoans[0].Take(); n != 0 && n < slots && !r.mem.Detached() {
-					p := &r.mem.Slots[n]
-					p.ReqFamily, p.ReqLocalPort, p.ReqRemotePort = 4, uint16(n), 80
-					p.ReqRemoteAddr[10], p.ReqRemoteAddr[11], p.ReqRemoteAddr[15] = 255, 255, 2
-					r.command(shm.OpActOpenReq, n, 0)
-				}
-			case 1: // any command
-				r.command(uint8(next()), next()%(slots+1), next())
-			case 2: // any word of a slot
-				p := &r.mem.Slots[1+next()%(slots-1)]
-				words := []*uint64{&p.TxProd, &p.RxCons, &p.TxCons, &p.RxProd, &p.TxLimit, &p.EqMask, &p.EqPending, &p.ReqValue}
-				*words[next()%uint32(len(words))] = uint64(next()) << (next() % 60)
-			case 3: // any entry of a directory, and the references
-				p := &r.mem.Slots[1+next()%(slots-1)]
-				v := next() | next()<<(next()%25)
-				switch k := next() % 36; {
-				case k < 16:
-					p.TxEntry[k] = v
-				case k < 32:
-					p.RxEntry[k-16] = v
-				case k < 34:
-					p.TxDir = v
-				default:
-					p.RxDir = v
-				}
-			case 4: // an honest write
-				n := 1 + next()%(slots-1)
+		b := in[0]
+		in = in[1:]
+		return uint32(b)
+	}
+	pick := func() *fakeConn {
+		if len(r.dev.order) == 0 {
+			return nil
+		}
+		return r.dev.conns[r.dev.order[int(next())%len(r.dev.order)]]
+	}
+	slots := uint32(r.mem.Geometry.Slots)
+	for len(in) > 0 {
+		switch next() % 9 {
+		case 0: // an honest open
+			if n := r.mem.SlotLoans[0].Take(); n != 0 && n < slots && !r.mem.Detached() {
 				p := &r.mem.Slots[n]
-				if c := r.mem.ChunkLoans[0].Take(); c != 0 && c < uint32(r.mem.Chunks) {
-					if e := r.mem.Entry(&p.TxEntry, p.TxDir, p.TxProd>>shm.ChunkShift); e != nil {
-						*e = c
-						p.TxProd += uint64(next())
-						r.command(shm.OpTxData, n, 0)
-					}
-				}
-			case 5: // the device receives
-				if c := pick(); c != nil && c.est {
-					r.deliver(c, int(next())*64+1)
-				}
-			case 6: // the device sends and is acknowledged
-				if c := pick(); c != nil && c.sent < c.end {
-					n := min(c.end-c.sent, 1+uint64(next())*64)
-					if r.dev.up.Fetch(c.sock, c.sent, r.buf[:n]) {
-						c.sent += n
-						r.dev.up.Notify(c.sock, toe.Event{Kind: toe.EventAcked, Pos: c.sent})
-					}
-				}
-			case 7: // the device ends or establishes a connection
-				c := pick()
-				for tid, o := range r.dev.conns {
-					if o != c {
-						continue
-					}
-					if !c.est {
-						c.est = true
-						r.dev.up.Notify(c.sock, toe.Event{Kind: toe.EventEstablished, Flow: &c.flow})
-					} else {
-						r.dev.finish(tid, toe.End(next()%7))
-					}
-					break
-				}
-			case 8: // loans, queues and the header
-				v := next() | next()<<24
-				switch next() % 5 {
-				case 0:
-					r.mem.ChunkLoans[0].Cons = v
-				case 1:
-					r.mem.SlotLoans[0].Cons = v
-				case 2:
-					binary.NativeEndian.PutUint32(r.mem.Chunk(1 + v%uint32(r.mem.Chunks-1))[next()*4:], next())
-				case 3:
-					r.mem.CmdQs[0].Entry[v%shm.CmdEntries].Stamp = next()
-				default:
-					r.mem.Header.Nslots = v
+				p.ReqFamily, p.ReqLocalPort, p.ReqRemotePort = 4, uint16(n), 80
+				p.ReqRemoteAddr[10], p.ReqRemoteAddr[11], p.ReqRemoteAddr[15] = 255, 255, 2
+				r.command(shm.OpActOpenReq, n, 0)
+			}
+		case 1: // any command
+			r.command(uint8(next()), next()%(slots+1), next())
+		case 2: // any word of a slot
+			p := &r.mem.Slots[1+next()%(slots-1)]
+			words := []*uint64{&p.TxProd, &p.RxCons, &p.TxCons, &p.RxProd, &p.TxLimit, &p.EqMask, &p.EqPending, &p.ReqValue}
+			*words[next()%uint32(len(words))] = uint64(next()) << (next() % 60)
+		case 3: // any entry of a directory, and the references
+			p := &r.mem.Slots[1+next()%(slots-1)]
+			v := next() | next()<<(next()%25)
+			switch k := next() % 36; {
+			case k < 16:
+				p.TxEntry[k] = v
+			case k < 32:
+				p.RxEntry[k-16] = v
+			case k < 34:
+				p.TxDir = v
+			default:
+				p.RxDir = v
+			}
+		case 4: // an honest write
+			n := 1 + next()%(slots-1)
+			p := &r.mem.Slots[n]
+			if c := r.mem.ChunkLoans[0].Take(); c != 0 && c < uint32(r.mem.Chunks) {
+				if e := r.mem.Entry(&p.TxEntry, p.TxDir, p.TxProd>>shm.ChunkShift); e != nil {
+					*e = c
+					p.TxProd += uint64(next())
+					r.command(shm.OpTxData, n, 0)
 				}
 			}
-			r.dev.iterate()
-			r.dev.up.Sleep(0)
-			r.dev.up.Awake(0)
+		case 5: // the device receives
+			if c := pick(); c != nil && c.est {
+				r.deliver(c, int(next())*64+1)
+			}
+		case 6: // the device sends and is acknowledged
+			if c := pick(); c != nil && c.sent < c.end {
+				n := min(c.end-c.sent, 1+uint64(next())*64)
+				if r.dev.up.Fetch(c.sock, c.sent, r.buf[:n]) {
+					c.sent += n
+					r.dev.up.Notify(c.sock, toe.Event{Kind: toe.EventAcked, Pos: c.sent})
+				}
+			}
+		case 7: // the device ends or establishes a connection
+			c := pick()
+			for tid, o := range r.dev.conns {
+				if o != c {
+					continue
+				}
+				if !c.est {
+					c.est = true
+					r.dev.up.Notify(c.sock, toe.Event{Kind: toe.EventEstablished, Flow: &c.flow})
+				} else {
+					r.dev.finish(tid, toe.End(next()%7))
+				}
+				break
+			}
+		case 8: // loans, queues and the header
+			v := next() | next()<<24
+			switch next() % 5 {
+			case 0:
+				r.mem.ChunkLoans[0].Cons = v
+			case 1:
+				r.mem.SlotLoans[0].Cons = v
+			case 2:
+				binary.NativeEndian.PutUint32(r.mem.Chunk(1 + v%uint32(r.mem.Chunks-1))[next()*4:], next())
+			case 3:
+				r.mem.CmdQs[0].Entry[v%shm.CmdEntries].Stamp = next()
+			default:
+				r.mem.Header.Nslots = v
+			}
 		}
 		r.dev.iterate()
-		r.dev.mu.Lock()
-		r.check()
-		r.dev.mu.Unlock()
-	})
+		r.dev.up.Sleep(0)
+		r.dev.up.Awake(0)
+	}
+	r.dev.iterate()
+	r.dev.mu.Lock()
+	r.check()
+	r.dev.mu.Unlock()
 }
 
 // command posts without waiting for room: the fuzzer may have broken the queue.

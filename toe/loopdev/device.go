@@ -28,8 +28,8 @@ type Config struct {
 type Device struct {
 	toe.BaseDevice
 	cfg    Config
-	epfd   int
-	wakefd int // ends the worker's sleep for Post
+	epfd   int // under mu but for the worker; -1 while not attached
+	wakefd int // ends the worker's sleep for Post; under mu
 
 	up      toe.UpperLayer
 	stop    bool          // worker only
@@ -69,7 +69,7 @@ func New(cfg Config) (*Device, error) {
 	if cfg.MTU == 0 {
 		cfg.MTU = 65535
 	}
-	d := &Device{cfg: cfg, start: time.Now()}
+	d := &Device{cfg: cfg, epfd: -1, start: time.Now()}
 	empty := map[toe.ListenID]*listener{}
 	d.listeners.Store(&empty)
 	return d, nil
@@ -91,17 +91,21 @@ func (d *Device) Attach(up toe.UpperLayer) error {
 	if d.running.Load() {
 		return toe.ErrBusy
 	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	var err error
 	if d.epfd, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
 		return fmt.Errorf("loopdev: epoll: %w", err)
 	}
 	if d.wakefd, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err != nil {
 		unix.Close(d.epfd)
+		d.epfd = -1
 		return fmt.Errorf("loopdev: eventfd: %w", err)
 	}
-	if err = d.AddWakeFD(0, d.wakefd); err != nil {
+	if err = d.watch(d.wakefd); err != nil {
 		unix.Close(d.epfd)
 		unix.Close(d.wakefd)
+		d.epfd = -1
 		return err
 	}
 	d.up, d.stop, d.done = up, false, make(chan struct{})
@@ -120,6 +124,8 @@ func (d *Device) Detach() error {
 		return err
 	}
 	<-d.done
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	unix.Close(d.epfd)
 	unix.Close(d.wakefd)
 	d.epfd = -1 // RemoveWakeFD may still come
@@ -163,7 +169,16 @@ func (d *Device) Post(w int, f func(vtime.Time)) error {
 }
 
 // AddWakeFD lets edges on fd end the worker's sleep.
-func (d *Device) AddWakeFD(w, fd int) error {
+func (d *Device) AddWakeFD(_, fd int) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.epfd < 0 {
+		return toe.ErrDetached
+	}
+	return d.watch(fd)
+}
+
+func (d *Device) watch(fd int) error {
 	ev := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLET, Fd: int32(fd)}
 	if err := unix.EpollCtl(d.epfd, unix.EPOLL_CTL_ADD, fd, &ev); err != nil {
 		return fmt.Errorf("loopdev: wake descriptor: %w", err)
@@ -172,7 +187,12 @@ func (d *Device) AddWakeFD(w, fd int) error {
 }
 
 // RemoveWakeFD undoes AddWakeFD.
-func (d *Device) RemoveWakeFD(w, fd int) error {
+func (d *Device) RemoveWakeFD(_, fd int) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.epfd < 0 {
+		return toe.ErrDetached
+	}
 	if err := unix.EpollCtl(d.epfd, unix.EPOLL_CTL_DEL, fd, nil); err != nil {
 		return fmt.Errorf("loopdev: wake descriptor: %w", err)
 	}

@@ -1,0 +1,290 @@
+package server
+
+import (
+	"os"
+	"strconv"
+	"sync/atomic"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+
+	"opentoe/sockshim/shm"
+	"opentoe/tcpoffload/vtime"
+	"opentoe/tcpoffload/wire"
+	"opentoe/toe"
+)
+
+// placeholder makes a kernel socket and returns it with its cookie.
+func placeholder(t testing.TB) (fd int, cookie uint64) {
+	t.Helper()
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	require.NoError(t, err)
+	cookie, err = unix.GetsockoptUint64(fd, unix.SOL_SOCKET, unix.SO_COOKIE)
+	require.NoError(t, err)
+	return fd, cookie
+}
+
+// held opens a connection whose placeholder is fd.
+func (r *rig) held(cookie uint64) (slot uint32, c *fakeConn) {
+	n := r.mem.SlotLoans[0].Take()
+	p := &r.mem.Slots[n]
+	p.CookieLo, p.CookieHi = uint32(cookie), uint32(cookie>>32)
+	p.ReqFamily, p.ReqLocalPort, p.ReqRemotePort = 4, uint16(1024+n), 80
+	p.ReqRemoteAddr = wire.AddrFrom4([4]byte{10, 7, 0, 2})
+	r.post(0, shm.OpActOpenReq, n, 0)
+	r.dev.iterate()
+	c = r.dev.conns[r.dev.lastTID]
+	c.est = true
+	r.dev.up.Notify(c.sock, toe.Event{Kind: toe.EventEstablished, Flow: &c.flow})
+	return n, c
+}
+
+// live reports whether the device still has the connection; gone likewise reads safely.
+func (r *rig) live(c *fakeConn) (live bool) {
+	_ = r.dev.Do(0, func(vtime.Time) {
+		for _, o := range r.dev.conns {
+			live = live || o == c
+		}
+	})
+	return live
+}
+
+func TestSharedSocketEndsWithItsLastDescriptor(t *testing.T) {
+	for _, tc := range []struct {
+		name    string
+		orderly bool
+	}{{"closed by every holder", true}, {"the last holder died", false}} {
+		t.Run(tc.name, func(t *testing.T) {
+			r := newRig(t, 1, nil)
+			watch, err := r.srv.watchDestroys()
+			require.NoError(t, err)
+			defer watch.Close()
+			fd, cookie := placeholder(t)
+			dup, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
+			require.NoError(t, err)
+			slot, c := r.held(cookie)
+			atomic.StoreUint32(&r.mem.Slots[slot].Shared, 1)
+			if tc.orderly {
+				r.post(0, shm.OpCloseShared, slot, 0)
+				r.dev.iterate()
+			}
+			// The client dies; somebody else may hold the socket.
+			r.c.cred.Pid = 1 << 30 // no process has it
+			r.srv.clientGone(r.c)
+			require.NoError(t, unix.Close(fd))
+			require.True(t, r.live(c), "a descriptor is left")
+			require.NoError(t, unix.Close(dup))
+			if tc.orderly {
+				require.Eventually(t, func() bool {
+					r.dev.mu.Lock()
+					defer r.dev.mu.Unlock()
+					return c.fin && c.released
+				}, waitFor, tick)
+			} else {
+				require.Eventually(t, func() bool { return !r.live(c) }, waitFor, tick)
+				require.False(t, c.fin)
+			}
+			require.EqualValues(t, 1, r.srv.Counters().Destroyed)
+		})
+	}
+}
+
+func TestClientThatDiesResets(t *testing.T) {
+	r := newRig(t, 1, nil)
+	fd, cookie := placeholder(t)
+	defer unix.Close(fd)
+	_, c := r.held(cookie)
+	r.c.cred.Pid = 1 << 30
+	r.srv.clientGone(r.c)
+	require.False(t, r.live(c))
+	require.False(t, c.fin)
+	require.Eventually(t, func() bool { return r.srv.Usage().Regions == 0 }, waitFor, tick)
+	require.EqualValues(t, 1, r.srv.Counters().Died)
+}
+
+func TestClientThatSaysByeCloses(t *testing.T) {
+	r := newRig(t, 1, nil)
+	_, idle := r.held(0)
+	_, unread := r.held(0)
+	_, written := r.held(0)
+	r.deliver(unread, 10)
+	wslot := uint32(written.sock) & (1<<idSlotBits - 1)
+	r.write(wslot, 1000, 5) // tx_prod moved, but TX_DATA never came
+	r.c.bye.Store(true)
+	r.srv.clientGone(r.c)
+	require.True(t, idle.fin && idle.released)
+	require.False(t, r.live(unread), "unread octets: reset")
+	require.True(t, written.fin)
+	require.EqualValues(t, 1000, written.end, "what was written is delivered")
+	b := make([]byte, 1000)
+	require.True(t, r.dev.up.Fetch(written.sock, 0, b))
+	require.EqualValues(t, 1, r.srv.Usage().Regions, "the region lives while the device delivers")
+	for tid := range r.dev.conns {
+		r.dev.finish(tid, toe.EndClosed)
+	}
+	require.Eventually(t, func() bool { return r.srv.Usage().Regions == 0 }, waitFor, tick)
+}
+
+func TestProbe(t *testing.T) {
+	r := newRig(t, 1, nil)
+	fd, cookie := placeholder(t)
+	defer unix.Close(fd)
+	slot, _ := r.held(cookie)
+	child, _ := r.newClient()
+	probe := func(c *client) (shm.Msg, []int, unix.Errno) {
+		dup, err := unix.Dup(fd)
+		require.NoError(t, err)
+		defer unix.Close(dup)
+		var m shm.Msg
+		fds, errno := c.probe(&m, []int{dup})
+		return m, fds, errno
+	}
+	m, fds, errno := probe(child)
+	require.Zero(t, errno)
+	require.Equal(t, []int{r.reg.fd}, fds)
+	require.Equal(t, []uint32{r.reg.id, slot}, []uint32{m.RegionId, m.Slot})
+	require.EqualValues(t, 1, r.mem.Slots[slot].Shared)
+	_, fds, errno = probe(child)
+	require.Zero(t, errno)
+	require.Empty(t, fds, "it has the region already")
+
+	// The child may name the slot in its own queue now.
+	child.own.mem.CmdQs[0].Post(shm.Command{Op: shm.OpShutdown, Region: uint16(r.reg.id), Slot: slot, Arg: shm.ShutWR}, nil)
+	r.dev.iterate()
+	require.Zero(t, r.srv.Counters().Violations)
+	require.True(t, r.dev.conns[r.dev.lastTID].fin)
+
+	// A claim of another user's client is not believed, unless that is root.
+	stranger, _ := r.newClient()
+	stranger.cred.Uid = 4242
+	r.c.cred.Uid = 1000
+	_, _, errno = probe(stranger)
+	require.Equal(t, unix.ENOENT, errno)
+	r.c.cred.Uid = 0
+	_, _, errno = probe(stranger)
+	require.Zero(t, errno)
+
+	plain, _ := placeholder(t)
+	_, errno = child.probe(&m, []int{plain})
+	require.Equal(t, unix.ENOENT, errno)
+	unix.Close(plain)
+}
+
+func TestAttachByToken(t *testing.T) {
+	r := newRig(t, 1, nil)
+	child, _ := r.newClient()
+	require.Equal(t, unix.ENOENT, child.attach(&shm.Msg{Token: [shm.TokenBytes]byte{1}}))
+	m := shm.Msg{Token: r.mem.Header.Token}
+	require.Zero(t, child.attach(&m))
+	require.Equal(t, r.reg.id, m.RegionId)
+	// The parent goes; its region stays for the child.
+	slot, _ := r.held(0)
+	atomic.StoreUint32(&r.mem.Slots[slot].Shared, 1)
+	r.c.bye.Store(true)
+	r.srv.clientGone(r.c)
+	require.EqualValues(t, 2, r.srv.Usage().Regions)
+	child.bye.Store(true)
+	r.srv.clientGone(child)
+	for tid := range r.dev.conns {
+		r.dev.finish(tid, toe.EndClosed)
+	}
+	require.Eventually(t, func() bool { return r.srv.Usage() == Usage{} }, waitFor, tick)
+}
+
+func TestSecondServerIsRefused(t *testing.T) {
+	r := newRig(t, 1, nil)
+	_, err := New(r.srv.cfg)
+	require.ErrorIs(t, err, ErrServed)
+	require.ErrorContains(t, err, "pid "+strconv.Itoa(os.Getpid()))
+	require.ErrorContains(t, err, r.srv.cfg.Dir)
+}
+
+func TestProcessAlive(t *testing.T) {
+	require.True(t, processAlive(int32(os.Getpid())))
+	require.False(t, processAlive(1<<30))
+}
+
+func TestCookies(t *testing.T) {
+	c := newCookies()
+	const n = 5000
+	for i := uint64(1); i <= n; i++ {
+		c.put(i*3, place(1, uint32(i)))
+		c.put(i*3, place(2, uint32(i))) // a second claim
+	}
+	for i := uint64(1); i <= n; i += 2 {
+		c.delete(i*3, place(1, uint32(i)))
+	}
+	for i := uint64(1); i <= n; i++ {
+		want := []uint64{place(2, uint32(i))}
+		if i%2 == 0 {
+			want = append(want, place(1, uint32(i)))
+		}
+		require.ElementsMatch(t, want, c.get(nil, i*3))
+		require.Empty(t, c.get(nil, i*3+1))
+	}
+}
+
+func TestManyWorkers(t *testing.T) {
+	r := newRig(t, 3, nil)
+	// An open on the wrong worker is sent to the right one.
+	r.dev.steer = 2
+	slot := r.mem.SlotLoans[0].Take()
+	p := &r.mem.Slots[slot]
+	p.ReqFamily, p.ReqLocalPort, p.ReqRemotePort = 4, 1, 80
+	p.ReqRemoteAddr = wire.AddrFrom4([4]byte{10, 7, 0, 2})
+	r.post(0, shm.OpActOpenReq, slot, 0)
+	r.dev.iterate()
+	require.EqualValues(t, shm.SlotDeclined, p.State)
+	require.EqualValues(t, shm.ReasonSteer, p.Reason)
+	require.EqualValues(t, 2, p.Steer)
+	slot2, c, _ := r.connect(2)
+	require.EqualValues(t, 2, r.mem.Slots[slot2].Worker)
+	require.True(t, r.deliver(c, 100))
+
+	// A listener's connections may come on any worker; the records come to the listener's slot.
+	r.dev.steer = 0
+	lslot := r.mem.SlotLoans[1].Take()
+	lp := &r.mem.Slots[lslot]
+	lp.ReqFamily, lp.ReqLocalPort = 4, 8080
+	r.post(1, shm.OpPassOpenReq, lslot, 10)
+	require.Eventually(t, func() bool {
+		r.dev.iterate()
+		return atomic.LoadUint32(&lp.State) == shm.SlotListen
+	}, waitFor, tick)
+	var id toe.ListenID
+	for id = range r.dev.listens {
+	}
+	for w := range 3 {
+		flow := wire.Flow{
+			Local: wire.AddrFrom(fakePrefix.Addr()), LocalPort: 8080,
+			Remote: wire.AddrFrom4([4]byte{10, 7, 0, 9}), RemotePort: uint16(w + 1),
+		}
+		tid, fc := r.dev.add(flow)
+		var ok bool
+		fc.sock, ok = r.dev.up.PassEstablish(w, id, tid, &flow)
+		require.True(t, ok)
+		r.dev.iterate()
+		require.EqualValues(t, (w+1)*shm.SizeofAccept, atomic.LoadUint64(&lp.RxProd))
+		var rec [shm.SizeofAccept]byte
+		require.True(t, r.mem.ReadStream(&lp.RxEntry, lp.RxDir, uint64(w)*shm.SizeofAccept, rec[:]))
+		a := shm.ParseAccept(rec)
+		require.EqualValues(t, w, r.mem.Slots[a.Slot].Worker)
+		require.EqualValues(t, w+1, r.mem.Slots[a.Slot].RemotePort)
+		if w < 2 {
+			r.post(w, shm.OpPassAcceptRpl, a.Slot, lslot)
+			r.dev.iterate()
+			require.Equal(t, w+1, r.dev.accepted)
+		}
+	}
+	// Closing the listener resets the one that was not accepted, on its own worker.
+	conns := len(r.dev.conns)
+	r.post(1, shm.OpCloseConReq, lslot, 0)
+	require.Eventually(t, func() bool {
+		r.dev.iterate()
+		r.dev.mu.Lock()
+		defer r.dev.mu.Unlock()
+		return len(r.dev.conns) == conns-1 && len(r.dev.listens) == 0
+	}, waitFor, tick)
+	r.check()
+}
