@@ -24,23 +24,65 @@ func (w *worker) act(payload []byte) {
 		case tcpoffload.ActPlace:
 			w.up.Place(s, a.Pos, payload[a.Off:a.Off+a.Len])
 		case tcpoffload.ActReadable:
-			w.up.Notify(s, toe.Event{Kind: toe.EventReadable, Pos: a.Pos})
+			w.progress(&w.readable, s, a.Pos)
 		case tcpoffload.ActAcked:
 			w.confirm()
-			w.up.Notify(s, toe.Event{Kind: toe.EventAcked, Pos: a.Pos})
-		case tcpoffload.ActEstablished:
-			w.eng.Info(a.Handle, w.now, &w.info)
-			w.up.Notify(s, toe.Event{Kind: toe.EventEstablished, Flow: &w.info.Flow})
-		case tcpoffload.ActPeerClose:
-			w.up.Notify(s, toe.Event{Kind: toe.EventPeerClose, Pos: a.Pos})
-		case tcpoffload.ActUrgent:
-			w.up.Notify(s, toe.Event{Kind: toe.EventUrgent, Pos: a.Pos})
-		case tcpoffload.ActFinished:
-			w.eng.SetCookie(a.Handle, 0) // it may linger in TIME-WAIT, without the socket layer
-			w.up.Notify(s, toe.Event{Kind: toe.EventFinished, End: endOf(a.Reason)})
+			w.progress(&w.acked, s, a.Pos)
+		default:
+			w.announce()
+			w.notify(s, &a)
 		}
 	}
 	w.out.Actions = w.out.Actions[:0]
+}
+
+// notify makes the upcall for what happens once, or rarely, to a connection.
+func (w *worker) notify(s toe.SockID, a *tcpoffload.Action) {
+	switch a.Kind {
+	case tcpoffload.ActEstablished:
+		w.eng.Info(a.Handle, w.now, &w.info)
+		w.up.Notify(s, toe.Event{Kind: toe.EventEstablished, Flow: &w.info.Flow})
+	case tcpoffload.ActPeerClose:
+		w.up.Notify(s, toe.Event{Kind: toe.EventPeerClose, Pos: a.Pos})
+	case tcpoffload.ActUrgent:
+		w.up.Notify(s, toe.Event{Kind: toe.EventUrgent, Pos: a.Pos})
+	case tcpoffload.ActFinished:
+		w.eng.SetCookie(a.Handle, 0) // it may linger in TIME-WAIT, without the socket layer
+		w.up.Notify(s, toe.Event{Kind: toe.EventFinished, End: endOf(a.Reason)})
+	}
+}
+
+// progress is how far a stream has come, not yet told to the socket layer. Only the last position
+// counts, and telling costs shared cache lines and perhaps a wake-up, so a burst of segments of one
+// connection is told as one step.
+type progress struct {
+	kind toe.EventKind
+	sock toe.SockID // zero: nothing to tell
+	pos  uint64
+}
+
+// progress notes that s has come to pos. Only the last socket of each kind is kept back.
+func (w *worker) progress(p *progress, s toe.SockID, pos uint64) {
+	if p.sock != s {
+		w.tell(p)
+		p.sock = s
+	}
+	p.pos = pos
+}
+
+// tell makes the upcall for p.
+func (w *worker) tell(p *progress) {
+	if p.sock != 0 {
+		w.up.Notify(p.sock, toe.Event{Kind: p.kind, Pos: p.pos})
+		p.sock = 0
+	}
+}
+
+// announce tells what is kept back: before any other event, so that each socket sees its events in
+// order, and before the phase of the iteration ends.
+func (w *worker) announce() {
+	w.tell(&w.readable)
+	w.tell(&w.acked)
 }
 
 // passEstablish offers a new connection to the socket layer and makes the actions from rest on,

@@ -49,8 +49,10 @@ type Config struct {
 	RSS *RSS
 	// TxChecksum: the port finishes IPv4 header and TCP checksums of frames that ask for it.
 	TxChecksum bool
-	// RegisterThread, if set, is called once on each worker's thread before it uses its queue.
-	RegisterThread func() error
+	// RegisterThread, if set, is called on each worker's thread before it uses its queue, and
+	// UnregisterThread, if set, when it will not use it any more.
+	RegisterThread   func() error
+	UnregisterThread func()
 
 	MaxConns     int // connections, all workers together, at least 1
 	MaxListeners int // listening sockets, at least 1

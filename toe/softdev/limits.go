@@ -40,7 +40,7 @@ const (
 
 	// defaultSpin is how long an adaptive worker polls idle before it sleeps: longer than a
 	// client needs to answer on the other core, short against a scheduler tick.
-	defaultSpin = 50 * time.Microsecond
+	defaultSpin = 20 * time.Microsecond
 
 	// defaultPollInterval bounds the sleep of a worker whose port cannot wake it.
 	defaultPollInterval = 100 * time.Microsecond

@@ -18,6 +18,7 @@ func (w *worker) receive() int {
 	for i := range n {
 		w.input(w.rx.At(i))
 	}
+	w.announce()
 	w.queue.Free(&w.rx)
 	w.emit()
 	return n

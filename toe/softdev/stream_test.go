@@ -274,3 +274,21 @@ func TestQuiescence(t *testing.T) {
 		require.Greater(t, w.nextDeadline().Sub(p.now), 10*vtime.Millisecond)
 	}
 }
+
+// A burst of segments is one step for the program, and what ends a stream comes after it.
+func TestProgressIsToldOncePerBurst(t *testing.T) {
+	p := newPair(t, true)
+	p.listen(1)
+	client, server := p.open(10*1448, 0)
+	for len(server.events) == 0 {
+		p.step()
+	}
+	client.closed = true
+	p.dev[0].SendFIN(client.tid)
+	p.run(vtime.Second, func() bool { return client.finished })
+	require.EqualValues(t, 10*1448, server.read)
+	require.Equal(t, []toe.EventKind{toe.EventReadable, toe.EventPeerClose}, server.events[:2])
+	require.Equal(t, []toe.EventKind{toe.EventEstablished, toe.EventAcked}, client.events[:2])
+	require.Equal(t, []toe.EventKind{toe.EventPeerClose, toe.EventFinished}, client.events[len(client.events)-2:])
+	require.Equal(t, toe.EventFinished, server.events[len(server.events)-1])
+}

@@ -14,41 +14,24 @@ import (
 	"opentoe/ports"
 	"opentoe/tcpoffload"
 	"opentoe/tcpoffload/vtime"
-	"opentoe/tcpoffload/wire"
 	"opentoe/toe"
 )
 
 // threads is a pair with real worker threads. The fakeUppers belong to the workers: tests look at
-// them by Do, and are told of progress through changed.
-type threads struct {
-	*pair
-	changed chan struct{}
-}
+// them by Do.
+type threads struct{ *pair }
 
-// tellingUpper announces every event.
-type tellingUpper struct {
+// wakingUpper counts how often its worker wakes.
+type wakingUpper struct {
 	*fakeUpper
-	changed chan struct{}
-	awake   atomic.Int32 // how often Awake came
+	awake atomic.Int32
 }
 
-func (u *tellingUpper) tell() {
-	select {
-	case u.changed <- struct{}{}:
-	default:
-	}
-}
-
-func (u *tellingUpper) Notify(id toe.SockID, e toe.Event) { u.fakeUpper.Notify(id, e); u.tell() }
-func (u *tellingUpper) Awake(int)                         { u.awake.Add(1) }
-func (u *tellingUpper) PassEstablish(w int, l toe.ListenID, tid toe.TID, f *wire.Flow) (toe.SockID, bool) {
-	defer u.tell()
-	return u.fakeUpper.PassEstablish(w, l, tid, f)
-}
+func (u *wakingUpper) Awake(int) { u.awake.Add(1) }
 
 func newThreads(t *testing.T, mode PollMode, events bool) *threads {
 	p := &pair{t: t}
-	th := &threads{p, make(chan struct{}, 1)}
+	th := &threads{p}
 	p.q[0], p.q[1] = newMemWire(t, 512, events)
 	for i := range 2 {
 		cfg := Config{
@@ -62,7 +45,7 @@ func newThreads(t *testing.T, mode PollMode, events bool) *threads {
 		require.NoError(t, err)
 		p.dev[i], p.w[i] = d, d.workers[0]
 		p.up[i] = &fakeUpper{dev: d, rcvbuf: 64 << 10, sndbuf: 256 << 10}
-		require.NoError(t, d.Attach(&tellingUpper{fakeUpper: p.up[i], changed: th.changed}))
+		require.NoError(t, d.Attach(&wakingUpper{fakeUpper: p.up[i]}))
 		t.Cleanup(func() {
 			if err := d.Detach(); err != nil {
 				require.ErrorIs(t, err, toe.ErrDetached)
@@ -82,18 +65,10 @@ func (th *threads) on(i int, f func()) {
 // wait waits until done, which runs on end i's worker, is true.
 func (th *threads) wait(i int, done func() bool) {
 	th.t.Helper()
-	timeout := time.After(20 * time.Second)
-	for ok := false; ; {
+	require.Eventually(th.t, func() (ok bool) {
 		th.on(i, func() { ok = done() })
-		if ok {
-			return
-		}
-		select {
-		case <-th.changed:
-		case <-timeout:
-			th.t.Fatal("no progress")
-		}
-	}
+		return ok
+	}, 20*time.Second, time.Millisecond)
 }
 
 func TestThreads(t *testing.T) {
@@ -132,18 +107,15 @@ func TestThreads(t *testing.T) {
 	}
 }
 
-// asleep waits until end i's worker blocks without a timeout of its own making.
+// asleep waits until end i's worker sleeps.
 func (th *threads) asleep(i int) {
 	th.t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !th.w[i].waiter.asleep.Load(); {
-		require.True(th.t, time.Now().Before(deadline), "the worker does not sleep")
-		time.Sleep(time.Millisecond) // polling a condition, not a synchronisation
-	}
+	require.Eventually(th.t, th.w[i].waiter.asleep.Load, 20*time.Second, time.Millisecond)
 }
 
 func TestSleepEndsOn(t *testing.T) {
 	th := newThreads(t, Adaptive, true)
-	up := th.w[0].up.(*tellingUpper)
+	up := th.w[0].up.(*wakingUpper)
 	t.Run("a posted function", func(t *testing.T) {
 		th.asleep(0)
 		done := make(chan struct{})
@@ -203,7 +175,7 @@ func TestDetachResetsConnections(t *testing.T) {
 	require.Equal(t, toe.EndReset, client.end, "the peer hears of it")
 
 	// It can be attached again, empty.
-	require.NoError(t, th.dev[1].Attach(&tellingUpper{fakeUpper: &fakeUpper{dev: th.dev[1], rcvbuf: 64 << 10}, changed: th.changed}))
+	require.NoError(t, th.dev[1].Attach(&fakeUpper{dev: th.dev[1], rcvbuf: 64 << 10}))
 	th.on(0, func() { client = th.connect(0, netip.Addr{}, addr4[1], 100) })
 	th.wait(0, func() bool { return client.finished })
 	require.Equal(t, toe.EndRefused, client.end, "its listeners are gone")

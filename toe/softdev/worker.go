@@ -41,6 +41,8 @@ type worker struct {
 	info  tcpoffload.Info // scratch
 	conn  toe.ConnInfo    // scratch
 
+	readable  progress
+	acked     progress
 	listeners map[toe.ListenID]tcpoffload.ListenerID
 	opens     opens
 	acks      uint // ActAcked seen, for confirmations
@@ -74,6 +76,8 @@ func newWorker(d *Device, id int, now clock) (*worker, error) {
 		now:       now(),
 		out:       *tcpoffload.NewOutput(segsCap, actionsCap),
 		hdr:       wire.Header{SrcMAC: d.port.MAC(), TTL: defaultTTL, DF: true},
+		readable:  progress{kind: toe.EventReadable},
+		acked:     progress{kind: toe.EventAcked},
 		listeners: make(map[toe.ListenID]tcpoffload.ListenerID),
 		waiter:    wait,
 	}, nil
@@ -95,6 +99,9 @@ func (w *worker) main(up toe.UpperLayer, ready chan<- error) {
 	ready <- nil
 	w.loop()
 	w.mail.finish(w.now)
+	if f := w.dev.cfg.UnregisterThread; f != nil {
+		f()
+	}
 }
 
 // setUpThread pins the thread, makes its timeouts exact and lets the driver know it.
@@ -190,6 +197,7 @@ func (w *worker) nextDeadline() vtime.Time {
 func (w *worker) settle() {
 	if len(w.out.Actions) > 0 {
 		w.act(nil)
+		w.announce()
 	}
 	if len(w.out.Segs) > 0 {
 		w.emit()
