@@ -255,8 +255,15 @@ void shim_post(struct shim_region *r, uint32_t w, uint32_t op, uint32_t flags, u
 	       uint32_t arg);
 /* shim_post_once does nothing if op is posted for the slot already and not drained. */
 void shim_post_once(struct shim_region *r, uint32_t slot, uint32_t op);
-/* shim_post_wait returns when toed has taken the command. */
-void shim_post_wait(struct shim_region *r, uint32_t w, uint32_t op, uint32_t slot, uint32_t arg);
+/* shim_post_tracked is shim_post that remembers the command; shim_posted_wait returns when toed has
+ * taken it. */
+struct shim_posted {
+	struct toe_shm_cmd *command; /* NULL: nothing to wait for */
+	uint32_t position;
+};
+void shim_post_tracked(struct shim_region *r, uint32_t w, uint32_t op, uint32_t slot, uint32_t arg,
+		       struct shim_posted *posted);
+void shim_posted_wait(struct shim_region *r, struct shim_posted *posted);
 /* shim_loan_take returns a number from the loan, 0 if it is empty. */
 uint32_t shim_loan_take(struct toe_shm_loan *loan);
 
@@ -324,6 +331,7 @@ struct shim_sock {
 	uint32_t rx_step; /* octets read between two RX_DATA_ACK */
 	uint32_t spare;   /* a borrowed chunk into which nothing was written yet; under tx_lock */
 	struct shim_options opt;
+	struct shim_posted option; /* the last SET_TCB_FIELD; under lock */
 	struct shim_item *items; /* its registrations in epoll sets; under the topology lock */
 	void *slab_link;
 };
@@ -402,7 +410,8 @@ void shim_options_load(int fd, struct shim_options *o);  /* from the placeholder
 void shim_options_apply(int fd, const struct shim_options *o); /* to a placeholder of accept */
 void shim_options_request(struct shim_sock *s);          /* into slot.req_* before an open */
 void shim_options_send(struct shim_sock *s);             /* the ones that an open cannot carry */
-void shim_options_nonblock(struct shim_sock *s, bool on);
+/* shim_rx_step returns how many octets may be read between two RX_DATA_ACK. */
+uint32_t shim_rx_step(uint32_t rcvbuf);
 
 /* ---- shim_ready.c --------------------------------------------------------------------------- */
 

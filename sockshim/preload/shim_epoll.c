@@ -875,12 +875,14 @@ static int ask_kernel(struct set *set, int epfd, uint32_t turn, struct epoll_eve
 }
 
 /* harvest collects what is ready now, without blocking. The kernel's share comes first when it is
- * its turn, and leaves half of the room. */
-static int harvest(struct set *set, int epfd, struct epoll_event *events, int max)
+ * its turn, and leaves half of the room. With final set nobody looks again before the program is
+ * told that nothing is ready. */
+static int harvest(struct set *set, int epfd, struct epoll_event *events, int max, bool final)
 {
 	uint32_t turn = ++set->turn;
 	int n = 0, got;
-	bool due = shim_now() - set->kernel_looked >= KERNEL_LOOK_NS;
+	uint64_t now = shim_now();
+	bool due = now - set->kernel_looked >= KERNEL_LOOK_NS;
 
 	drain(set);
 	if (due && set->nready) {
@@ -890,7 +892,7 @@ static int harvest(struct set *set, int epfd, struct epoll_event *events, int ma
 	}
 	if (n < max)
 		n += report(set, epfd, turn, events + n, max - n);
-	if (n == 0 || (due && n < max && !set->nready)) {
+	if ((final && n == 0) || (due && n < max && set->kernel_looked < now)) {
 		got = ask_kernel(set, epfd, turn, events + n, max - n);
 		if (got < 0)
 			return n ? n : got;
@@ -950,17 +952,20 @@ static int milliseconds(uint64_t deadline)
 	return left > INT32_MAX ? INT32_MAX : (int)left;
 }
 
-/* spin polls the queues for a moment: often the next event is only microseconds away. */
+/* spin polls the queues for a moment: often the next event is only microseconds away. Called and
+ * left with the lock held, which is free meanwhile. */
 static bool spin(struct set *set, uint64_t deadline)
 {
 	uint64_t end = shim_now() + shim_config.spin_ns;
+	bool found = false;
 
 	if (deadline < end)
 		end = deadline;
-	while (shim_now() < end)
-		if (pushed(set))
-			return true;
-	return false;
+	shim_mutex_unlock(&set->lock);
+	while (!found && shim_now() < end)
+		found = pushed(set);
+	shim_mutex_lock(&set->lock);
+	return found;
 }
 
 /* block sleeps in the kernel until either side has news. Called and left with the lock held. */
@@ -971,7 +976,7 @@ static int block(struct set *set, int epfd, struct epoll_event *events, int max,
 
 	set_sleeping(set, 1);
 	fence_seq();
-	if (pushed(set))
+	if (pushed(set) || any_ready(set))
 		return 0;
 	if (set->short_of_queues && (timeout < 0 || timeout > (int)(NO_QUEUE_NS / 1000000u)))
 		timeout = NO_QUEUE_NS / 1000000u;
@@ -994,14 +999,11 @@ static int wait_set(struct set *set, int epfd, struct epoll_event *events, int m
 		uint32_t turn;
 
 		if (set->nqueues > 0) {
-			n = harvest(set, epfd, events, max);
-			if (n != 0)
+			n = harvest(set, epfd, events, max, deadline == 0);
+			if (n != 0 || deadline == 0)
 				return n;
-			if (deadline == 0 || spin(set, deadline)) {
-				if (deadline == 0)
-					return 0;
+			if (spin(set, deadline))
 				continue;
-			}
 		}
 		n = block(set, epfd, events, max, deadline, mask);
 		if (n < 0)

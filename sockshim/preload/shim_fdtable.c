@@ -161,7 +161,7 @@ static void probe(int fd, uintptr_t entry)
 		s->slot = &r->slot[slot];
 		s->gen = gen;
 		s->held = true;
-		s->rx_step = TOE_CHUNK_BYTES;
+		s->rx_step = shim_rx_step(0);
 		s->rx_told = load_relaxed(&s->slot->rx_cons);
 		shim_sock_share(s);
 		s->role = load_acquire(&s->slot->state) == TOE_SLOT_LISTEN ? SHIM_LISTENER :

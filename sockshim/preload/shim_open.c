@@ -10,8 +10,6 @@
 #define SLOT_PATIENCE_NS 5000000ull
 /* An open is decided by toed within its control loop's turn. */
 #define DECISION_PATIENCE_NS 2000000000ull
-/* Octets read between two RX_DATA_ACK: a chunk, less with a small receive buffer. */
-#define RX_STEP TOE_CHUNK_BYTES
 /* A listener with connections from toed looks at the kernel's queue every so many accepts. */
 #define KERNEL_TURN 16
 
@@ -139,7 +137,8 @@ static bool slot_take(struct shim_sock *s, int w)
 	s->rx_told = 0;
 	s->spare = 0;
 	s->shut = 0;
-	s->rx_step = s->opt.rcvbuf && s->opt.rcvbuf / 4 < RX_STEP ? s->opt.rcvbuf / 4 + 1 : RX_STEP;
+	s->option.command = NULL;
+	s->rx_step = shim_rx_step(s->opt.rcvbuf);
 	return true;
 }
 
@@ -545,8 +544,8 @@ static int accept_toed(struct shim_sock *l, int flags, struct sockaddr *addr, so
 	s->slot = &l->region->slot[record.slot];
 	s->gen = record.gen;
 	s->held = true;
-	s->rx_step = l->rx_step;
 	s->opt = l->opt;
+	s->rx_step = shim_rx_step(s->opt.rcvbuf);
 	s->opt.rcvtimeo = s->opt.sndtimeo = 0;
 	shim_options_apply(fd, &s->opt);
 	slot_cookie(s, fd);

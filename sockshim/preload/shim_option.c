@@ -83,7 +83,7 @@ static uint32_t kept(const struct shim_options *o, const struct forward *f)
 }
 
 /* kernel_only says which settings nobody but the kernel can honour: a socket that has one before it
- * is opened stays there, and an offloaded one refuses it rather than to pretend. */
+ * is opened stays there. */
 static bool kernel_only(int level, int name)
 {
 	if (level == IPPROTO_TCP) {
@@ -91,9 +91,6 @@ static bool kernel_only(int level, int name)
 		case TCP_MD5SIG:
 		case TCP_MD5SIG_EXT:
 		case TCP_AO_ADD_KEY:
-		case TCP_FASTOPEN:
-		case TCP_FASTOPEN_CONNECT:
-		case TCP_FASTOPEN_KEY:
 		case TCP_REPAIR:
 		case TCP_ULP:
 		case TCP_CONGESTION:
@@ -109,15 +106,31 @@ static bool kernel_only(int level, int name)
 	return false;
 }
 
-/* send_option tells toed. The slot holds one value at a time, so we wait until it is taken. */
+/* refused says which settings an offloaded connection cannot have any more. Fast open is no reason
+ * to stay with the kernel: an ordinary handshake is within its contract. */
+static bool refused(int level, int name)
+{
+	return kernel_only(level, name) ||
+	       (level == IPPROTO_TCP && (name == TCP_FASTOPEN || name == TCP_FASTOPEN_CONNECT ||
+					 name == TCP_FASTOPEN_KEY));
+}
+
+/* send_option tells toed. The slot holds one value at a time: the one before has to be taken. */
 static void send_option(struct shim_sock *s, uint32_t option, uint64_t value)
 {
 	if (!shim_region_ok(s->region))
 		return;
 	shim_mutex_lock(&s->lock);
-	__atomic_store_n(&s->slot->req_value, value, __ATOMIC_RELEASE);
-	shim_post_wait(s->region, s->slot->worker, TOE_OP_SET_TCB_FIELD, s->slot_no, option);
+	shim_posted_wait(s->region, &s->option);
+	store_release(&s->slot->req_value, value);
+	shim_post_tracked(s->region, s->slot->worker, TOE_OP_SET_TCB_FIELD, s->slot_no, option,
+			  &s->option);
 	shim_mutex_unlock(&s->lock);
+}
+
+uint32_t shim_rx_step(uint32_t rcvbuf)
+{
+	return rcvbuf && rcvbuf / 4 < TOE_CHUNK_BYTES ? rcvbuf / 4 + 1 : TOE_CHUNK_BYTES;
 }
 
 void shim_options_request(struct shim_sock *s)
@@ -220,11 +233,11 @@ SHIM_API int setsockopt(int fd, int level, int name, const void *value, socklen_
 
 	if (!s)
 		return shim_real()->setsockopt(fd, level, name, value, len);
+	if (shim_role(s) == SHIM_CONN && refused(level, name)) {
+		shim_obj_put(&s->obj);
+		return (int)shim_result(-ENOPROTOOPT);
+	}
 	if (kernel_only(level, name)) {
-		if (shim_role(s) == SHIM_CONN) {
-			shim_obj_put(&s->obj);
-			return (int)shim_result(-ENOPROTOOPT);
-		}
 		rc = shim_real()->setsockopt(fd, level, name, value, len);
 		if (rc == 0)
 			s->opt.kernel_only = 1;
@@ -239,6 +252,8 @@ SHIM_API int setsockopt(int fd, int level, int name, const void *value, socklen_
 			int v = *(const int *)value;
 
 			keep(&s->opt, f, v);
+			if (f->option == TOE_OPT_RCVBUF)
+				s->rx_step = shim_rx_step(s->opt.rcvbuf);
 			if (shim_role(s) == SHIM_CONN)
 				send_option(s, f->option, (uint64_t)(v < 0 ? 0 : v) * f->factor);
 		}
@@ -283,7 +298,7 @@ static int conn_option(struct shim_sock *s, int level, int name, void *value, so
 			return -EAGAIN;
 		return put_int((int)info.tcpi_snd_mss, value, len);
 	}
-	return kernel_only(level, name) ? -ENOPROTOOPT : -EAGAIN;
+	return refused(level, name) ? -ENOPROTOOPT : -EAGAIN;
 }
 
 SHIM_API int getsockopt(int fd, int level, int name, void *restrict value, socklen_t *restrict len)

@@ -16,7 +16,7 @@
 #define POLLER_REGIONS 8
 /* Without an event queue (all taken) a waiting thread looks again this often. */
 #define NO_QUEUE_NS 1000000ull
-#define ON_STACK 64
+#define ON_STACK 256
 
 struct poller {
 	int event_fd;

@@ -98,13 +98,20 @@ void shim_post_once(struct shim_region *r, uint32_t slot, uint32_t op)
 	shim_post(r, s->worker, op, 0, slot, 0);
 }
 
-void shim_post_wait(struct shim_region *r, uint32_t w, uint32_t op, uint32_t slot, uint32_t arg)
+void shim_post_tracked(struct shim_region *r, uint32_t w, uint32_t op, uint32_t slot, uint32_t arg,
+		       struct shim_posted *posted)
 {
-	uint32_t p;
-	struct toe_shm_cmd *c = post(r, w, op, 0, slot, arg, &p);
+	posted->command = post(r, w, op, 0, slot, arg, &posted->position);
+}
 
-	for (uint32_t i = 0; c && load_acquire(&c->stamp) == p + 1 && still_served(r, i); i++)
+void shim_posted_wait(struct shim_region *r, struct shim_posted *posted)
+{
+	struct toe_shm_cmd *c = posted->command;
+
+	for (uint32_t i = 0; c && load_acquire(&c->stamp) == posted->position + 1 && still_served(r, i);
+	     i++)
 		relax(i);
+	posted->command = NULL;
 }
 
 uint32_t shim_loan_take(struct toe_shm_loan *loan)
