@@ -78,15 +78,16 @@ func (h *hardware) openSoftware(cfg *config.Config, log *slog.Logger) error {
 		return err
 	}
 	soft := softdev.Config{
-		Name:           p.Name,
-		Port:           h.port,
-		CPUs:           cfg.Workers.CPUs,
-		TxChecksum:     h.nic.Enabled().TxChecksum,
-		RegisterThread: pmd.RegisterThread,
-		MaxConns:       cfg.TCP.MaxConnections * cfg.Workers.Count,
-		MaxListeners:   cfg.TCP.MaxListeners,
-		Tunables:       cfg.TCP.Tunables(),
-		Spin:           time.Duration(cfg.Workers.Spin),
+		Name:             p.Name,
+		Port:             h.port,
+		CPUs:             cfg.Workers.CPUs,
+		TxChecksum:       h.nic.Enabled().TxChecksum,
+		RegisterThread:   pmd.RegisterThread,
+		UnregisterThread: pmd.UnregisterThread,
+		MaxConns:         cfg.TCP.MaxConnections * cfg.Workers.Count,
+		MaxListeners:     cfg.TCP.MaxListeners,
+		Tunables:         cfg.TCP.Tunables(),
+		Spin:             time.Duration(cfg.Workers.Spin),
 	}
 	if cfg.Workers.Poll == "busy" {
 		soft.Poll = softdev.Busy
@@ -167,7 +168,7 @@ func (h *hardware) openNIC(cfg *config.Config, log *slog.Logger) error {
 func vdevs(device string, queues int) []string {
 	kind, iface, _ := strings.Cut(device, ":")
 	xdp := fmt.Sprintf("net_af_xdp0,iface=%s,start_queue=0,queue_count=%d,busy_budget=0", iface, queues)
-	packet := fmt.Sprintf("net_af_packet0,iface=%s,qpairs=%d,qdisc_bypass=1", iface, queues)
+	packet := fmt.Sprintf("net_af_packet0,iface=%s,qpairs=%d,qdisc_bypass=1,blocksz=65536,framesz=2048,framecnt=2048", iface, queues)
 	switch kind {
 	case "af_xdp":
 		return []string{xdp, packet}
