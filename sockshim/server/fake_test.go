@@ -158,6 +158,15 @@ func (d *fakeDev) iterate() int {
 	return n
 }
 
+// finishAll ends every connection in order, as the worker.
+func (d *fakeDev) finishAll() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for tid := range d.conns {
+		d.finish(tid, toe.EndClosed)
+	}
+}
+
 // finish ends a connection.
 func (d *fakeDev) finish(t toe.TID, end toe.End) {
 	c := d.conns[t]
@@ -271,8 +280,9 @@ func (r *rig) write(slot uint32, n int, v byte) {
 		}
 		k := min(n, shm.ChunkBytes-off)
 		b := r.mem.Chunk(c)[off:][:k]
-		for j := range b {
-			b[j] = v
+		b[0] = v
+		for j := 1; j < k; j *= 2 {
+			copy(b[j:], b[:j])
 		}
 		n -= k
 		atomic.StoreUint64(&p.TxProd, p.TxProd+uint64(k))

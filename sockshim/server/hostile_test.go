@@ -175,6 +175,7 @@ func hostile(t testing.TB, in []byte) {
 	}
 	slots := uint32(r.mem.Geometry.Slots)
 	for len(in) > 0 {
+		r.dev.mu.Lock() // a detach may come on its own goroutine
 		switch next() % 9 {
 		case 0: // an honest open
 			if n := r.mem.SlotLoans[0].Take(); n != 0 && n < slots && !r.mem.Detached() {
@@ -253,9 +254,10 @@ func hostile(t testing.TB, in []byte) {
 				r.mem.Header.Nslots = v
 			}
 		}
-		r.dev.iterate()
 		r.dev.up.Sleep(0)
 		r.dev.up.Awake(0)
+		r.dev.mu.Unlock()
+		r.dev.iterate()
 	}
 	r.dev.iterate()
 	r.dev.mu.Lock()
@@ -267,6 +269,29 @@ func hostile(t testing.TB, in []byte) {
 func (r *rig) command(op uint8, slot, arg uint32) {
 	r.mem.CmdQs[0].Post(shm.Command{Op: op, Region: uint16(r.reg.id), Slot: slot, Arg: arg},
 		func() bool { return false })
+}
+
+// TestStuckEventFD: a client makes its eventfd blocking and full; the worker gets free again and
+// the client's region ends.
+func TestStuckEventFD(t *testing.T) {
+	r := newRig(t, 1, nil)
+	slot, c, _ := r.connect(0)
+	fd := eventFD(t)
+	mine, err := unix.Dup(fd)
+	require.NoError(t, err)
+	defer unix.Close(mine)
+	m := shm.Msg{RegionId: r.reg.id}
+	require.Zero(t, r.c.eqAlloc(&m, []int{fd}))
+	_, err = unix.Write(mine, binary.NativeEndian.AppendUint64(nil, 1<<64-2))
+	require.NoError(t, err)
+	require.NoError(t, unix.SetNonblock(mine, false))
+	atomic.StoreUint64(&r.mem.Slots[slot].EqMask, 1<<m.Eq)
+	atomic.StoreUint32(&r.mem.EQs[m.Eq].Sleeping, 1)
+	r.deliver(c, 100)
+	r.dev.iterate() // returns, though its write blocks
+	require.Eventually(t, r.mem.Detached, waitFor, tick)
+	require.EqualValues(t, 1, r.srv.Counters().Violations[violationEvent])
+	require.Empty(t, r.dev.conns)
 }
 
 func TestNotAnEventFD(t *testing.T) {

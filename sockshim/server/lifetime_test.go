@@ -118,11 +118,9 @@ func TestClientThatSaysByeCloses(t *testing.T) {
 	require.True(t, written.fin)
 	require.EqualValues(t, 1000, written.end, "what was written is delivered")
 	b := make([]byte, 1000)
-	require.True(t, r.dev.up.Fetch(written.sock, 0, b))
+	_ = r.dev.Do(0, func(vtime.Time) { require.True(t, r.dev.up.Fetch(written.sock, 0, b)) })
 	require.EqualValues(t, 1, r.srv.Usage().Regions, "the region lives while the device delivers")
-	for tid := range r.dev.conns {
-		r.dev.finish(tid, toe.EndClosed)
-	}
+	r.dev.finishAll()
 	require.Eventually(t, func() bool { return r.srv.Usage().Regions == 0 }, waitFor, tick)
 }
 
@@ -186,9 +184,7 @@ func TestAttachByToken(t *testing.T) {
 	require.EqualValues(t, 2, r.srv.Usage().Regions)
 	child.bye.Store(true)
 	r.srv.clientGone(child)
-	for tid := range r.dev.conns {
-		r.dev.finish(tid, toe.EndClosed)
-	}
+	r.dev.finishAll()
 	require.Eventually(t, func() bool { return r.srv.Usage() == Usage{} }, waitFor, tick)
 }
 

@@ -67,8 +67,8 @@ func (c *client) probeAt(w *worker, cookie, at uint64, r *region, m *shm.Msg) (f
 func (c *client) connInfo(m *shm.Msg) unix.Errno {
 	s := c.srv
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	r := c.region(m.RegionId)
-	s.mu.Unlock()
 	if r == nil || m.Slot == 0 || int(m.Slot) >= r.mem.Geometry.Slots {
 		return unix.ENOENT
 	}
@@ -91,20 +91,25 @@ func (c *client) connInfo(m *shm.Msg) unix.Errno {
 			}
 		})
 		if found {
-			ti := tcpInfo(&info)
-			n, err := binary.Encode(m.U[:], binary.NativeEndian, &ti)
-			if err != nil {
-				return unix.EPROTO
-			}
-			// unix.TCPInfo has no field for the two octets of bit fields behind the options.
-			const bits = 6
-			copy(m.U[bits+2:], m.U[bits:n])
-			m.U[bits], m.U[bits+1] = info.SndWscale&15|info.RcvWscale<<4, 0
-			m.InfoLen = uint32(n + 2)
-			return 0
+			return putInfo(m, &info)
 		}
 	}
 	return unix.ENOENT
+}
+
+// putInfo puts a struct tcp_info into an answer. unix.TCPInfo is that structure, but has no field
+// for the two octets of bit fields behind the options: encoding leaves them out.
+func putInfo(m *shm.Msg, info *toe.ConnInfo) unix.Errno {
+	ti := tcpInfo(info)
+	n, err := binary.Encode(m.U[:], binary.NativeEndian, &ti)
+	if err != nil {
+		return unix.EPROTO
+	}
+	const bits, width = 6, 2
+	copy(m.U[bits+width:], m.U[bits:n])
+	m.U[bits], m.U[bits+1] = info.SndWscale&15|info.RcvWscale<<4, 0
+	m.InfoLen = uint32(n + width)
+	return 0
 }
 
 // tcpStates are the numbers of include/net/tcp_states.h.

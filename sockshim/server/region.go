@@ -25,7 +25,7 @@ type region struct {
 	eqs     [shm.MaxEQs]eventQueue
 	clients map[*client]struct{} // attached; under Server.mu
 	orphan  atomic.Bool          // no client is attached: goes when its last socket does
-	reaping atomic.Bool
+	stuck   atomic.Bool          // an eventfd of it held up a worker: none is written any more
 }
 
 // eventQueue is the server's side of one event queue. Control goroutines open and close it; workers
@@ -115,9 +115,7 @@ func (r *region) freeEQ(c *client, i int) bool {
 		return false
 	}
 	if fd := q.fd.Swap(-1); fd >= 0 {
-		for _, w := range r.l.workers {
-			_ = r.l.dev.Do(w.id, func(vtime.Time) {})
-		}
+		r.l.barrier()
 		unix.Close(int(fd))
 	}
 	q.owner = nil
@@ -136,9 +134,6 @@ func (r *region) usedSlots() iter.Seq[*shm.Slot] {
 		}
 	}
 }
-
-// signal writes the eventfd of event queue i. [worker]
-func (r *region) signal(_, fd int) { shm.SignalEventFD(fd) }
 
 // violated is called by a worker that found a violation: the region is detached soon.
 func (r *region) violated(what string) {

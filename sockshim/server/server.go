@@ -123,6 +123,7 @@ func (s *Server) Attach(dev toe.Device) (toe.UpperLayer, error) {
 	for i := range info.Workers {
 		l.workers = append(l.workers, newWorker(l, i))
 	}
+	l.startWatchdogs()
 	s.layer = l
 	return l, nil
 }
@@ -136,6 +137,7 @@ func (s *Server) Detach(dev toe.Device) {
 		return
 	}
 	s.layer = nil
+	l.stopWatchdogs()
 	atomic.StoreUint32(&l.status.Alive, 0)
 	for _, w := range l.workers {
 		s.stats.add(&w.stats)
@@ -237,8 +239,14 @@ func (r *region) wakeAll() {
 	}
 	for i := range r.eqs {
 		atomic.StoreUint32(&r.mem.EQs[i].Overflow, 1)
+		// A hostile client's eventfd may hold the write up: let that be a goroutine's affair.
 		if fd := r.eqs[i].fd.Load(); fd >= 0 {
-			shm.SignalEventFD(int(fd))
+			if dup, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0); err == nil {
+				go func() {
+					shm.SignalEventFD(dup)
+					unix.Close(dup)
+				}()
+			}
 		}
 	}
 }

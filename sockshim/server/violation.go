@@ -18,11 +18,12 @@ const (
 	violationChunk                      // names a chunk that was not lent to it
 	violationLoan                       // a loan's cursor is nonsense
 	violationOption                     // unknown option
+	violationEvent                      // made an event queue's eventfd hold up a worker
 	numViolations
 )
 
 var violationNames = [numViolations]string{
-	"command", "region", "slot", "cursor", "directory", "chunk", "loan", "option",
+	"command", "region", "slot", "cursor", "directory", "chunk", "loan", "option", "event",
 }
 
 // violate notes that the client of sh broke the contract. Its end comes after the poll: the upcall

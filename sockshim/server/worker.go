@@ -18,6 +18,7 @@ type layer struct {
 	info    toe.Info
 	workers []*worker
 	status  *shm.StatusPage
+	stop    chan struct{} // ends the watchdogs
 }
 
 var _ toe.UpperLayer = (*layer)(nil)
@@ -37,6 +38,8 @@ type worker struct {
 	drained []ref // sockets whose send stream was empty when it was last looked at
 	broken  []*share
 	cookies *cookies // written by the worker, read by all
+
+	signaller signaller
 
 	creq  toe.ConnectRequest // scratch, so that passing its address allocates nothing
 	query Query
@@ -80,6 +83,7 @@ func newWorker(l *layer, id int) *worker {
 		wakes:     make([]ref, 0, maxWakes),
 		drained:   make([]ref, 0, l.srv.cfg.Slots),
 		cookies:   newCookies(),
+		signaller: signaller{kick: make(chan struct{}, 1)},
 	}
 }
 

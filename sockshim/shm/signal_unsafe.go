@@ -18,10 +18,10 @@ func FutexWake(word *uint32) {
 
 // SignalEventFD adds one to the eventfd, and reports whether that was possible.
 //
-// Safety: the kernel reads eight octets of a live local. The raw call is right for an eventfd in
-// non-blocking mode, which does not block.
+// Safety: the kernel reads eight octets of a live local. The call is not a raw one: the other side
+// may have made its eventfd blocking, and the runtime must be able to go on without this thread.
 func SignalEventFD(fd int) bool {
 	one := uint64(1)
-	n, _, _ := unix.RawSyscall(unix.SYS_WRITE, uintptr(fd), uintptr(unsafe.Pointer(&one)), 8)
+	n, _, _ := unix.Syscall(unix.SYS_WRITE, uintptr(fd), uintptr(unsafe.Pointer(&one)), 8)
 	return n == 8
 }

@@ -1,0 +1,119 @@
+package server
+
+import (
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"opentoe/sockshim/shm"
+	"opentoe/tcpoffload/vtime"
+)
+
+// An eventfd is the one thing of a client that a worker touches and that could hold it up: the
+// client shares its file description, can make it blocking again and fill its counter, and then a
+// write waits for a read. Nothing but a write signals an eventfd, so a watchdog reads it when a
+// write does not return, and the client's region ends.
+
+const (
+	watchdogTick = 10 * time.Millisecond // a write that spans two ticks is stuck
+	watchdogIdle = 100                   // ticks without a write after which the watchdog sleeps
+)
+
+// signaller is what a worker says about the eventfd that it is writing.
+type signaller struct {
+	turn    atomic.Uint64          // odd while inside a write
+	to      atomic.Pointer[region] // valid while turn is odd
+	queue   atomic.Int32           // index in to.eqs
+	watched atomic.Bool            // the watchdog is awake
+	kick    chan struct{}          // wakes it
+}
+
+// signal writes the eventfd of r's event queue i. [worker]
+func (w *worker) signal(r *region, i int, fd int) {
+	g := &w.signaller
+	if !g.watched.Load() && g.watched.CompareAndSwap(false, true) {
+		select {
+		case g.kick <- struct{}{}:
+		default:
+		}
+	}
+	g.to.Store(r)
+	g.queue.Store(int32(i))
+	g.turn.Add(1)
+	shm.SignalEventFD(fd)
+	g.turn.Add(1)
+	w.stats.Signals++
+}
+
+// watch frees the worker from writes that do not return, until stop is closed. It sleeps while the
+// worker writes nothing.
+func (g *signaller) watch(stop <-chan struct{}) {
+	for {
+		select {
+		case <-g.kick:
+		case <-stop:
+			return
+		}
+		ticker := time.NewTicker(watchdogTick)
+		last, idle := g.turn.Load(), 0
+		for g.watched.Load() {
+			select {
+			case <-ticker.C:
+			case <-stop:
+				ticker.Stop()
+				return
+			}
+			turn := g.turn.Load()
+			switch {
+			case turn != last:
+				last, idle = turn, 0
+			case turn%2 == 1:
+				g.free()
+			default:
+				if idle++; idle == watchdogIdle {
+					g.watched.Store(false)
+				}
+			}
+		}
+		ticker.Stop()
+	}
+}
+
+// free ends the write under way by reading the eventfd, and the region of the client that did this.
+func (g *signaller) free() {
+	r, i := g.to.Load(), g.queue.Load()
+	fd := int(r.eqs[i].fd.Load())
+	if fd < 0 {
+		return
+	}
+	// The client may empty the counter before us, and our read would then wait: in a goroutine of
+	// its own it may.
+	go func() {
+		_ = unix.SetNonblock(fd, true)
+		_, _ = unix.Read(fd, make([]byte, 8))
+	}()
+	if r.stuck.CompareAndSwap(false, true) {
+		r.srv.mu.Lock()
+		r.srv.stats.Violations[violationEvent]++
+		r.srv.mu.Unlock()
+		r.violated(violationNames[violationEvent])
+	}
+}
+
+// startWatchdogs starts one per worker; stopWatchdogs ends them.
+func (l *layer) startWatchdogs() {
+	l.stop = make(chan struct{})
+	for _, w := range l.workers {
+		go w.signaller.watch(l.stop)
+	}
+}
+
+func (l *layer) stopWatchdogs() { close(l.stop) }
+
+// barrier waits until every worker has finished what it is doing.
+func (l *layer) barrier() {
+	for _, w := range l.workers {
+		_ = l.dev.Do(w.id, func(vtime.Time) {})
+	}
+}
