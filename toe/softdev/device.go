@@ -9,12 +9,13 @@ import (
 
 	"opentoe/ports"
 	"opentoe/tcpoffload"
+	"opentoe/tcpoffload/wire"
 	"opentoe/toe"
 )
 
 // Device is a software TOE. Its methods may be called from any goroutine unless marked [worker].
 type Device struct {
-	toe.BaseDevice // L2Update, RouteRedirect, PMTUUpdate: the port has no kernel beside it yet
+	toe.BaseDevice // RouteRedirect and PMTUUpdate are not supported: routes are the port's, fixed
 
 	cfg     Config
 	port    *ports.Port
@@ -119,8 +120,10 @@ func (d *Device) Detach() error {
 
 // stop ends the workers that run and waits for them. Precondition: mu is held, attached.
 func (d *Device) stop() {
-	for i, w := range d.workers {
-		d.Post(i, w.shutDown) // fails only for one that never ran
+	for _, w := range d.workers {
+		// There is always room for this one, and it fails only for a worker that never ran.
+		_ = w.mail.put(w.shutDown, maxMailbox+1)
+		w.waiter.wake()
 	}
 	d.running.Wait()
 	d.attached = false
@@ -176,6 +179,15 @@ func (d *Device) SetTaps(taps ...toe.Tap) {
 		return
 	}
 	d.taps.Store(&taps)
+}
+
+// L2Update tells the port of a neighbour that somebody else has resolved, or that is gone.
+func (d *Device) L2Update(addr wire.Addr, mac wire.MAC, valid bool) error {
+	if !valid {
+		d.port.ForgetNeighbour(addr)
+		return nil
+	}
+	return d.port.SetNeighbour(d.workers[0].clock(), addr, mac, false)
 }
 
 // CanOffload gives a preliminary answer without asking a worker.

@@ -20,14 +20,14 @@ type mailbox struct {
 	spare  []func(vtime.Time) // worker's: the list it ran last, for reuse
 }
 
-// put appends f, or fails when no worker will run it.
-func (m *mailbox) put(f func(vtime.Time)) error {
+// put appends f, or fails when no worker will run it, or when limit functions wait already.
+func (m *mailbox) put(f func(vtime.Time), limit int) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if !m.open {
 		return toe.ErrDetached
 	}
-	if len(m.posted) == maxMailbox {
+	if len(m.posted) >= limit {
 		return toe.ErrBusy
 	}
 	m.posted = append(m.posted, f)
@@ -77,7 +77,7 @@ func (d *Device) Post(w int, f func(now vtime.Time)) error {
 	if err != nil {
 		return err
 	}
-	if err := wk.mail.put(f); err != nil {
+	if err := wk.mail.put(f, maxMailbox); err != nil {
 		return fmt.Errorf("softdev: %s: post to worker %d: %w", d.cfg.Name, w, err)
 	}
 	wk.waiter.wake()

@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"opentoe/tcpoffload/vtime"
+	"opentoe/tcpoffload/wire"
 	"opentoe/toe"
 )
 
@@ -291,4 +292,19 @@ func TestProgressIsToldOncePerBurst(t *testing.T) {
 	require.Equal(t, []toe.EventKind{toe.EventEstablished, toe.EventAcked}, client.events[:2])
 	require.Equal(t, []toe.EventKind{toe.EventPeerClose, toe.EventFinished}, client.events[len(client.events)-2:])
 	require.Equal(t, toe.EventFinished, server.events[len(server.events)-1])
+}
+
+func TestL2Update(t *testing.T) {
+	p := newPair(t, false)
+	p.listen(1)
+	p.q[0].watch = func(b []byte) {
+		require.NotEqual(t, []byte{8, 6}, b[12:14], "nothing to ask for")
+	}
+	require.NoError(t, p.dev[0].L2Update(wire.AddrFrom(addr4[1]), macs[1], true))
+	require.NoError(t, p.dev[1].L2Update(wire.AddrFrom(addr4[0]), macs[0], true))
+	client, server := p.open(10, 10)
+	p.finish(vtime.Second, client, server)
+	require.Error(t, p.dev[0].L2Update(addrOf("192.0.2.1"), macs[1], true), "not a neighbour")
+	require.NoError(t, p.dev[0].L2Update(wire.AddrFrom(addr4[1]), wire.MAC{}, false))
+	require.ErrorIs(t, p.dev[0].PMTUUpdate(wire.AddrFrom(addr4[1]), 1400), toe.ErrNotSupported)
 }

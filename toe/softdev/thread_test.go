@@ -246,3 +246,21 @@ func TestDoDuringDetach(t *testing.T) {
 	require.Equal(t, promised.Load(), ran.Load())
 	require.ErrorIs(t, th.dev[0].Post(1, nil), toe.ErrInvalid)
 }
+
+// A mailbox that is full refuses, and does not keep the device from stopping.
+func TestFullMailbox(t *testing.T) {
+	th := newThreads(t, Adaptive, true)
+	hold, held := make(chan struct{}), make(chan struct{})
+	require.NoError(t, th.dev[0].Post(0, func(vtime.Time) { close(held); <-hold }))
+	<-held
+	ran := 0
+	for range maxMailbox {
+		require.NoError(t, th.dev[0].Post(0, func(vtime.Time) { ran++ }))
+	}
+	require.ErrorIs(t, th.dev[0].Post(0, func(vtime.Time) {}), toe.ErrBusy)
+	stopped := make(chan error)
+	go func() { stopped <- th.dev[0].Detach() }()
+	close(hold)
+	require.NoError(t, <-stopped)
+	require.Equal(t, maxMailbox, ran)
+}
