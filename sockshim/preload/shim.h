@@ -42,13 +42,14 @@
 
 /* Limits. */
 #define SHIM_FD_MAX (1 << 20) /* descriptors above are left to the kernel */
-#define SHIM_REGIONS 64       /* memory files mapped at once: our own and inherited ones */
+#define SHIM_REGIONS 64	      /* memory files mapped at once: our own and inherited ones */
 
 /* ---- shim_libc.c: the functions that we stand in front of ------------------------------- */
 
 struct mmsghdr;
 struct epoll_event;
 
+/* clang-format off */
 #define SHIM_LIBC(X)                                                                              \
 	X(int, socket, (int, int, int))                                                           \
 	X(int, bind, (int, const struct sockaddr *, socklen_t))                                   \
@@ -104,6 +105,7 @@ struct epoll_event;
 	   char *const[], char *const[]))                                                         \
 	X(void, _exit, (int))                                                                     \
 	X(long, syscall, (long, ...))
+/* clang-format on */
 
 struct shim_libc {
 #define X(ret, name, args) ret(*name) args;
@@ -126,18 +128,18 @@ static inline const struct shim_libc *shim_real(void)
 /* ---- shim_runtime.c: process-wide state, memory, locks, time, log --------------------------- */
 
 struct shim_config {
-	char path[256];     /* toed's control socket */
-	int log_level;      /* 0 errors, 1 decisions, 2 more */
-	uint64_t spin_ns;   /* polled this long before a thread sleeps */
+	char path[256];	  /* toed's control socket */
+	int log_level;	  /* 0 errors, 1 decisions, 2 more */
+	uint64_t spin_ns; /* polled this long before a thread sleeps */
 };
 
 extern struct shim_config shim_config;
 extern pid_t shim_pid; /* of the process that owns this memory; a vfork child differs from it */
 
-#define shim_log(level, ...)                                                                      \
-	do {                                                                                      \
-		if (unlikely((level) <= shim_config.log_level))                                   \
-			shim_log_line(__VA_ARGS__);                                               \
+#define shim_log(level, ...)                                    \
+	do {                                                    \
+		if (unlikely((level) <= shim_config.log_level)) \
+			shim_log_line(__VA_ARGS__);             \
 	} while (0)
 void shim_log_line(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
@@ -163,7 +165,7 @@ void *shim_pages(size_t bytes);
 /* A slab hands out objects of one size. Memory once handed out stays mapped and keeps its type, so
  * that a reader who raced with a free sees an object of the same kind. */
 struct shim_mutex {
-	uint32_t word;  /* 0, 1 locked, 2 locked and contended */
+	uint32_t word;	/* 0, 1 locked, 2 locked and contended */
 	uint32_t owner; /* thread id */
 	uint32_t depth;
 };
@@ -192,7 +194,7 @@ static inline ssize_t shim_result(ssize_t rc)
 /* ---- shim_control.c: the connection to toed and the mapped regions -------------------------- */
 
 struct shim_region {
-	uint32_t id; /* 0: free entry */
+	uint32_t id;   /* 0: free entry */
 	uint32_t dead; /* toed has dropped it or is gone */
 	struct toe_shm_region *header;
 	size_t bytes;
@@ -208,10 +210,10 @@ struct shim_region {
 /* The session: one control connection of one process. */
 struct shim_session {
 	struct shim_mutex lock;
-	pid_t pid;       /* whose connection it is; 0 none */
+	pid_t pid;	 /* whose connection it is; 0 none */
 	uint32_t number; /* +1 with every new connection */
 	uint32_t seq;
-	int control;     /* -1 none; inherited and not ours while pid != shim_pid */
+	int control; /* -1 none; inherited and not ours while pid != shim_pid */
 	int wake[TOE_MAX_WORKERS];
 	uint32_t nworkers;
 	struct toe_shm_status *status;
@@ -276,8 +278,8 @@ void shim_slot_unlock(uint32_t *word);
  * looks again). -EINTR as the kernel would, -ETIMEDOUT at deadline (ns; SHIM_FOREVER none). With a
  * deadline a signal always interrupts; without one only a handler without SA_RESTART does. With
  * spin it polls for a moment before it sleeps. */
-int shim_wait_slot(struct shim_region *r, struct toe_shm_slot *slot, uint32_t seq, uint64_t deadline,
-		   bool spin);
+int shim_wait_slot(struct shim_region *r, struct toe_shm_slot *slot, uint32_t seq,
+		   uint64_t deadline, bool spin);
 int shim_futex_wait(uint32_t *word, uint32_t value, uint64_t relative_ns, bool shared);
 void shim_futex_wake(uint32_t *word, int count, bool shared);
 
@@ -306,7 +308,7 @@ struct shim_options {
 	uint32_t rcvlowat;
 	uint32_t maxseg;
 	uint32_t keepidle, keepintvl, keepcnt, user_timeout; /* as given; 0 default */
-	int32_t linger; /* seconds, -1 off */
+	int32_t linger;					     /* seconds, -1 off */
 	uint8_t nodelay, cork, keepalive;
 	uint8_t kernel_only; /* has a setting that only the kernel can honour */
 };
@@ -315,24 +317,24 @@ struct shim_item;
 
 struct shim_sock {
 	struct shim_obj obj;
-	uint8_t role;     /* enum shim_role; published with release */
-	uint8_t domain;   /* AF_INET or AF_INET6 */
-	uint8_t nonblock; /* O_NONBLOCK of the file description as this process knows it */
+	uint8_t role;	    /* enum shim_role; published with release */
+	uint8_t domain;	    /* AF_INET or AF_INET6 */
+	uint8_t nonblock;   /* O_NONBLOCK of the file description as this process knows it */
 	uint8_t connecting; /* a connect() has not been answered by 0 or its error */
-	uint8_t shut;     /* TOE_SHUT_* asked by this process */
-	uint8_t turn;     /* listener: alternates between toed and kernel */
-	uint8_t held;     /* the slot is ours: it has to be closed */
-	int hold;         /* descriptor that keeps the placeholder while a call outlives close; -1 */
+	uint8_t shut;	    /* TOE_SHUT_* asked by this process */
+	uint8_t turn;	    /* listener: alternates between toed and kernel */
+	uint8_t held;	    /* the slot is ours: it has to be closed */
+	int hold; /* descriptor that keeps the placeholder while a call outlives close; -1 */
 	struct shim_mutex lock; /* role changes */
 	struct shim_region *region;
 	struct toe_shm_slot *slot;
 	uint32_t slot_no, gen;
 	uint64_t rx_told; /* rx_cons when RX_DATA_ACK was last posted; under rx_lock */
 	uint32_t rx_step; /* octets read between two RX_DATA_ACK */
-	uint32_t spare;   /* a borrowed chunk into which nothing was written yet; under tx_lock */
+	uint32_t spare;	  /* a borrowed chunk into which nothing was written yet; under tx_lock */
 	struct shim_options opt;
 	struct shim_posted option; /* the last SET_TCB_FIELD; under lock */
-	struct shim_item *items; /* its registrations in epoll sets; under the topology lock */
+	struct shim_item *items;   /* its registrations in epoll sets; under the topology lock */
 	void *slab_link;
 };
 
@@ -353,13 +355,13 @@ void shim_fd_drop(int fd);
 void shim_fd_pass(int fd);   /* fd is the kernel's */
 void shim_fd_forget(int fd); /* fd is to be probed when it is next used */
 void shim_fd_dup(int from, int to);
-bool shim_fd_own(int fd);    /* one of the shim's own descriptors */
+bool shim_fd_own(int fd); /* one of the shim's own descriptors */
 /* shim_fd_hide moves fd to a high number, close-on-exec, and remembers that the variable at where
  * holds it. Returns the number. */
 int shim_fd_hide(int fd, int *where);
 void shim_fd_unhide(int *where); /* closes it; *where = -1 */
-int shim_fd_rehome(int fd);      /* something is about to be put over our own fd: move it */
-int shim_fd_highest(void);       /* no descriptor of ours is above */
+int shim_fd_rehome(int fd);	 /* something is about to be put over our own fd: move it */
+int shim_fd_highest(void);	 /* no descriptor of ours is above */
 void shim_fds_each(void (*f)(int fd, struct shim_obj *o, void *arg), void *arg);
 void shim_fds_after_fork(void);
 
@@ -406,10 +408,10 @@ void shim_sock_share(struct shim_sock *s); /* another process may hold it from n
 
 /* ---- shim_option.c -------------------------------------------------------------------------- */
 
-void shim_options_load(int fd, struct shim_options *o);  /* from the placeholder */
+void shim_options_load(int fd, struct shim_options *o);	       /* from the placeholder */
 void shim_options_apply(int fd, const struct shim_options *o); /* to a placeholder of accept */
-void shim_options_request(struct shim_sock *s);          /* into slot.req_* before an open */
-void shim_options_send(struct shim_sock *s);             /* the ones that an open cannot carry */
+void shim_options_request(struct shim_sock *s);		       /* into slot.req_* before an open */
+void shim_options_send(struct shim_sock *s); /* the ones that an open cannot carry */
 /* shim_rx_step returns how many octets may be read between two RX_DATA_ACK. */
 uint32_t shim_rx_step(uint32_t rcvbuf);
 

@@ -15,7 +15,7 @@
 
 struct shim_session shim_session = {
 	.control = -1,
-	.wake = { [0 ... TOE_MAX_WORKERS - 1] = -1 },
+	.wake = {[0 ... TOE_MAX_WORKERS - 1] = -1},
 };
 struct shim_region shim_regions[SHIM_REGIONS];
 
@@ -25,12 +25,12 @@ static int exchange(int control, struct toe_shm_msg *m, int fd, int *fds, uint32
 {
 	const struct shim_libc *libc = shim_real();
 	uint32_t type = m->type, seq = m->seq = ++shim_session.seq, room = nfds ? *nfds : 0;
-	struct iovec iov = { .iov_base = m, .iov_len = sizeof *m };
+	struct iovec iov = {.iov_base = m, .iov_len = sizeof *m};
 	union {
 		char bytes[CMSG_SPACE(TOE_MSG_MAX_FDS * sizeof(int))];
 		struct cmsghdr align;
 	} control_data;
-	struct msghdr h = { .msg_iov = &iov, .msg_iovlen = 1 };
+	struct msghdr h = {.msg_iov = &iov, .msg_iovlen = 1};
 	struct cmsghdr *c;
 	ssize_t n;
 
@@ -154,8 +154,8 @@ static void take_over(int *held, int fd)
 static int dial(void)
 {
 	const struct shim_libc *libc = shim_real();
-	struct sockaddr_un to = { .sun_family = AF_UNIX };
-	struct timeval patience = { .tv_sec = ANSWER_SECONDS };
+	struct sockaddr_un to = {.sun_family = AF_UNIX};
+	struct timeval patience = {.tv_sec = ANSWER_SECONDS};
 	int fd;
 
 	if (strlen(shim_config.path) >= sizeof to.sun_path)
@@ -175,11 +175,12 @@ static int dial(void)
 	return fd;
 }
 
-/* hello introduces us on a new connection and takes what toed gives: memory and wake descriptors. */
+/* hello introduces us on a new connection and takes what toed gives: memory and wake descriptors.
+ */
 static int hello(int control)
 {
 	struct shim_session *c = &shim_session;
-	struct toe_shm_msg m = { .type = TOE_MSG_HELLO, .magic = TOE_SHM_MAGIC, .abi = TOE_SHM_ABI };
+	struct toe_shm_msg m = {.type = TOE_MSG_HELLO, .magic = TOE_SHM_MAGIC, .abi = TOE_SHM_ABI};
 	int fds[TOE_MSG_MAX_FDS];
 	uint32_t nfds = TOE_MSG_MAX_FDS;
 	struct shim_region *own = NULL;
@@ -219,7 +220,7 @@ static void claim(int control)
 {
 	for (int i = 0; i < SHIM_REGIONS; i++) {
 		struct shim_region *r = &shim_regions[i];
-		struct toe_shm_msg m = { .type = TOE_MSG_ATTACH, .region_id = r->id };
+		struct toe_shm_msg m = {.type = TOE_MSG_ATTACH, .region_id = r->id};
 
 		if (r->id == 0 || r->dead || r == shim_session.own)
 			continue;
@@ -280,7 +281,7 @@ void shim_toed_lost(void)
 
 bool shim_toed_alive(void)
 {
-	struct pollfd p = { .fd = shim_session.control, .events = POLLRDHUP };
+	struct pollfd p = {.fd = shim_session.control, .events = POLLRDHUP};
 	int saved = errno;
 
 	if (load_acquire(&shim_session.pid) == 0)
@@ -321,7 +322,7 @@ static int ask(struct toe_shm_msg *m, int fd, int *fds, uint32_t *nfds)
 
 int shim_eq_alloc(struct shim_region *r, int event_fd)
 {
-	struct toe_shm_msg m = { .type = TOE_MSG_EQ_ALLOC, .region_id = r->id };
+	struct toe_shm_msg m = {.type = TOE_MSG_EQ_ALLOC, .region_id = r->id};
 	int rc = ask(&m, event_fd, NULL, NULL);
 
 	if (rc == 0 && m.eq >= r->neqs)
@@ -331,7 +332,7 @@ int shim_eq_alloc(struct shim_region *r, int event_fd)
 
 void shim_eq_free(struct shim_region *r, uint32_t eq)
 {
-	struct toe_shm_msg m = { .type = TOE_MSG_EQ_FREE, .region_id = r->id, .eq = eq };
+	struct toe_shm_msg m = {.type = TOE_MSG_EQ_FREE, .region_id = r->id, .eq = eq};
 
 	if (shim_attached() && shim_region_ok(r))
 		ask(&m, -1, NULL, NULL);
@@ -339,7 +340,7 @@ void shim_eq_free(struct shim_region *r, uint32_t eq)
 
 int shim_probe_fd(int fd, struct shim_region **r, uint32_t *slot, uint32_t *gen)
 {
-	struct toe_shm_msg m = { .type = TOE_MSG_PROBE };
+	struct toe_shm_msg m = {.type = TOE_MSG_PROBE};
 	int memory = -1, rc;
 	uint32_t nfds = 1;
 
@@ -362,9 +363,7 @@ int shim_probe_fd(int fd, struct shim_region **r, uint32_t *slot, uint32_t *gen)
 
 int shim_info(struct shim_region *r, uint32_t slot, uint32_t gen, void *info, uint32_t *len)
 {
-	struct toe_shm_msg m = {
-		.type = TOE_MSG_INFO, .region_id = r->id, .slot = slot, .gen = gen
-	};
+	struct toe_shm_msg m = {.type = TOE_MSG_INFO, .region_id = r->id, .slot = slot, .gen = gen};
 	int rc = ask(&m, -1, NULL, NULL);
 
 	if (rc < 0)
@@ -379,7 +378,7 @@ int shim_info(struct shim_region *r, uint32_t slot, uint32_t gen, void *info, ui
 
 void shim_bye(void)
 {
-	struct toe_shm_msg m = { .type = TOE_MSG_BYE };
+	struct toe_shm_msg m = {.type = TOE_MSG_BYE};
 
 	if (shim_attached() && !shim_foreign() && shim_session.control >= 0)
 		(void)!shim_real()->send(shim_session.control, &m, sizeof m, MSG_NOSIGNAL);

@@ -54,13 +54,13 @@ struct shim_item {
 	struct shim_sock *sock;
 	struct set *set;
 	struct shim_item *next, **prev; /* items of the same socket; under topology */
-	struct shim_item *same;         /* items of the same set and slot */
+	struct shim_item *same;		/* items of the same set and slot */
 	int fd;
 	uint32_t events; /* as the program gave them */
 	epoll_data_t data;
-	uint32_t turn;   /* the harvest that last reported it */
-	uint32_t slot;   /* bound to toed: the slot, and which of set->queue */
-	int queue;       /* -1: not bound to toed */
+	uint32_t turn; /* the harvest that last reported it */
+	uint32_t slot; /* bound to toed: the slot, and which of set->queue */
+	int queue;     /* -1: not bound to toed */
 	bool in_kernel;
 	bool disarmed; /* one-shot, has fired */
 	void *slab_link;
@@ -68,8 +68,8 @@ struct shim_item {
 
 struct queue {
 	struct shim_region *region;
-	int eq;                   /* -1: none could be had */
-	bool lost;                /* the region's end has been reported */
+	int eq;			  /* -1: none could be had */
+	bool lost;		  /* the region's end has been reported */
 	struct shim_item **items; /* by slot: first item, others by same */
 };
 
@@ -95,8 +95,8 @@ struct set {
 
 static struct shim_mutex topology;
 static struct set *sets;
-static struct shim_slab set_slab = { .size = sizeof(struct set) };
-static struct shim_slab item_slab = { .size = sizeof(struct shim_item) };
+static struct shim_slab set_slab = {.size = sizeof(struct set)};
+static struct shim_slab item_slab = {.size = sizeof(struct shim_item)};
 static uint64_t cookie_base;
 
 static uint64_t cookie(uint32_t which)
@@ -221,11 +221,9 @@ static void item_judge(struct shim_item *it)
 
 /* ---- binding -------------------------------------------------------------------------------- */
 
-static int kernel_ctl(struct set *set, int epfd, int op, struct shim_item *it);
-
 static int register_own(int epfd, int fd, uint32_t events, uint32_t which)
 {
-	struct epoll_event e = { .events = events, .data.u64 = cookie(which) };
+	struct epoll_event e = {.events = events, .data.u64 = cookie(which)};
 
 	return shim_real()->epoll_ctl(epfd, EPOLL_CTL_ADD, fd, &e) < 0 ? -errno : 0;
 }
@@ -314,17 +312,15 @@ static void toed_unbind(struct shim_item *it)
 	ready_remove(it->set, it);
 }
 
-static int kernel_ctl(struct set *set, int epfd, int op, struct shim_item *it)
+static int kernel_ctl(int epfd, int op, struct shim_item *it)
 {
-	struct epoll_event e = { .events = it->events, .data = it->data };
+	struct epoll_event e = {.events = it->events, .data = it->data};
 
-	(void)set;
 	if (shim_role(it->sock) == SHIM_LISTENER)
 		e.data.u64 = cookie(COOKIE_LISTENER + (uint32_t)it->fd);
 	return shim_real()->epoll_ctl(epfd, op, it->fd, &e) < 0 ? -errno : 0;
 }
 
-/* epfd_of finds a descriptor of the set. The set's items may outlive the one that was used first. */
 struct search {
 	struct shim_obj *o;
 	int fd;
@@ -338,9 +334,10 @@ static void search_fd(int fd, struct shim_obj *o, void *arg)
 		s->fd = fd;
 }
 
+/* epfd_of finds a descriptor of the set: not always the one under which it was made. */
 static int epfd_of(struct set *set)
 {
-	struct search s = { .o = &set->obj, .fd = -1 };
+	struct search s = {.o = &set->obj, .fd = -1};
 
 	shim_fds_each(search_fd, &s);
 	return s.fd;
@@ -352,7 +349,7 @@ static int item_bind(struct set *set, int epfd, struct shim_item *it)
 	int rc = 0;
 
 	if (role != SHIM_CONN) {
-		rc = kernel_ctl(set, epfd, EPOLL_CTL_ADD, it);
+		rc = kernel_ctl(epfd, EPOLL_CTL_ADD, it);
 		if (rc < 0)
 			return rc;
 		it->in_kernel = true;
@@ -505,7 +502,7 @@ void shim_epoll_before_fork(void)
 void shim_epoll_after_fork(bool child)
 {
 	if (child)
-		set_slab.lock = item_slab.lock = (struct shim_mutex){ 0 };
+		set_slab.lock = item_slab.lock = (struct shim_mutex){0};
 	for (struct set *set = sets; set; set = set->next) {
 		shim_mutex_unlock(&set->lock);
 		if (!child)
@@ -545,7 +542,8 @@ static void copy_registrations(int from, int to)
 
 	snprintf(path, sizeof path, "/proc/self/fdinfo/%d", from);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
-	while (fd >= 0 && (n = shim_real()->read(fd, buffer + have, sizeof buffer - 1 - have)) > 0) {
+	while (fd >= 0 &&
+	       (n = shim_real()->read(fd, buffer + have, sizeof buffer - 1 - have)) > 0) {
 		char *line = buffer, *end;
 
 		have += (size_t)n;
@@ -582,7 +580,7 @@ static void replace_fd(int fd, struct shim_obj *o, void *arg)
  * and queues of its own. Linux would share one set; two processes cannot share a queue. */
 static void set_renew(struct set *set, int epfd)
 {
-	struct replace r = { .o = &set->obj, .with = shim_real()->epoll_create1(EPOLL_CLOEXEC) };
+	struct replace r = {.o = &set->obj, .with = shim_real()->epoll_create1(EPOLL_CLOEXEC)};
 	int saved = errno;
 
 	if (r.with < 0)
@@ -685,7 +683,7 @@ static int item_change(struct set *set, int epfd, struct shim_sock *s, int fd, i
 	it->data = e->data;
 	it->disarmed = false;
 	if (it->in_kernel)
-		rc = kernel_ctl(set, epfd, EPOLL_CTL_MOD, it);
+		rc = kernel_ctl(epfd, EPOLL_CTL_MOD, it);
 	item_judge(it);
 	return rc;
 }
@@ -798,12 +796,11 @@ static bool pushed(struct set *set)
 	return false;
 }
 
-static void disarm(struct set *set, int epfd, struct shim_item *it)
+static void disarm(int epfd, struct shim_item *it)
 {
-	struct epoll_event none = { .events = EPOLLONESHOT, .data.u64 =
-					    cookie(COOKIE_LISTENER + (uint32_t)it->fd) };
+	struct epoll_event none = {.events = EPOLLONESHOT,
+				   .data.u64 = cookie(COOKIE_LISTENER + (uint32_t)it->fd)};
 
-	(void)set;
 	it->disarmed = true;
 	if (it->in_kernel)
 		shim_real()->epoll_ctl(epfd, EPOLL_CTL_MOD, it->fd, &none);
@@ -828,7 +825,7 @@ static int report(struct set *set, int epfd, uint32_t turn, struct epoll_event *
 			events[n++].data = it->data;
 		}
 		if (it->events & EPOLLONESHOT)
-			disarm(set, epfd, it);
+			disarm(epfd, it);
 		else if (!(it->events & EPOLLET))
 			ready_add(set, it);
 	}
@@ -907,8 +904,8 @@ static void set_sleeping(struct set *set, uint32_t value)
 {
 	for (int i = 0; i < set->nqueues; i++)
 		if (set->queue[i].eq >= 0)
-			__atomic_store_n(&set->queue[i].region->eq[set->queue[i].eq].sleeping, value,
-					 __ATOMIC_SEQ_CST);
+			__atomic_store_n(&set->queue[i].region->eq[set->queue[i].eq].sleeping,
+					 value, __ATOMIC_SEQ_CST);
 }
 
 /* any_ready judges the ready list without taking from it. */
@@ -1067,9 +1064,9 @@ SHIM_API int epoll_pwait2(int epfd, struct epoll_event *events, int max, const s
 	uint64_t deadline = SHIM_FOREVER;
 
 	if (t)
-		deadline = t->tv_sec == 0 && t->tv_nsec == 0 ?
-				   0 :
-				   shim_now() + (uint64_t)t->tv_sec * 1000000000u +
-					   (uint64_t)t->tv_nsec;
+		deadline = t->tv_sec == 0 && t->tv_nsec == 0
+				   ? 0
+				   : shim_now() + (uint64_t)t->tv_sec * 1000000000u +
+					     (uint64_t)t->tv_nsec;
 	return wait_until(epfd, events, max, deadline, mask);
 }

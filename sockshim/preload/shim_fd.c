@@ -140,10 +140,10 @@ static int control(int fd, int command, void *arg)
 	return rc;
 }
 
-#define CONTROL_ARG(arg, last)                                                                    \
-	va_list list;                                                                             \
-	va_start(list, last);                                                                     \
-	void *arg = va_arg(list, void *);                                                         \
+#define CONTROL_ARG(arg, last)            \
+	va_list list;                     \
+	va_start(list, last);             \
+	void *arg = va_arg(list, void *); \
 	va_end(list)
 
 SHIM_API int fcntl(int fd, int command, ...)

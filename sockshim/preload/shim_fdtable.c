@@ -19,8 +19,8 @@
 #define FD_OBJECTS 4u /* from here on: a struct shim_obj * */
 
 static uintptr_t table[SHIM_FD_MAX]; /* untouched pages cost nothing */
-static int highest = -1;             /* no entry above is an object or our own */
-static struct shim_slab socks = { .size = sizeof(struct shim_sock) };
+static int highest = -1;	     /* no entry above is an object or our own */
+static struct shim_slab socks = {.size = sizeof(struct shim_sock)};
 
 /* Variables that hold descriptors of our own, so that they can be moved out of the way. */
 #define OWN_MAX 1024
@@ -164,8 +164,8 @@ static void probe(int fd, uintptr_t entry)
 		s->rx_step = shim_rx_step(0);
 		s->rx_told = load_relaxed(&s->slot->rx_cons);
 		shim_sock_share(s);
-		s->role = load_acquire(&s->slot->state) == TOE_SLOT_LISTEN ? SHIM_LISTENER :
-									      SHIM_CONN;
+		s->role = load_acquire(&s->slot->state) == TOE_SLOT_LISTEN ? SHIM_LISTENER
+									   : SHIM_CONN;
 	} else if (state == TCP_LISTEN) {
 		s->role = SHIM_KERNEL;
 	}
@@ -426,6 +426,6 @@ void shim_fds_after_fork(void)
 {
 	for (int pass = 0; pass < 2; pass++)
 		shim_fds_each(recount, &pass);
-	own_lock = (struct shim_mutex){ 0 };
-	socks.lock = (struct shim_mutex){ 0 };
+	own_lock = (struct shim_mutex){0};
+	socks.lock = (struct shim_mutex){0};
 }

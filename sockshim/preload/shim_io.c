@@ -190,8 +190,8 @@ static ssize_t tx_step(struct shim_sock *s, shim_fill fill, void *arg, size_t le
 	return rc;
 }
 
-/* chunk_comes waits for a moment until toed has filled the loan, which it does whenever it has taken
- * commands. */
+/* chunk_comes waits for a moment until toed has filled the loan, which it does whenever it has
+ * taken commands. */
 static bool chunk_comes(struct shim_sock *s)
 {
 	struct toe_shm_loan *loan = &s->region->chunk_loan[s->slot->worker];
@@ -294,9 +294,10 @@ static ssize_t total(const struct iovec *iov, size_t count)
 	return (ssize_t)sum;
 }
 
-static ssize_t recv_iov(struct shim_sock *s, int fd, const struct iovec *iov, size_t count, int flags)
+static ssize_t recv_iov(struct shim_sock *s, int fd, const struct iovec *iov, size_t count,
+			int flags)
 {
-	struct shim_iter it = { .iov = iov, .count = count };
+	struct shim_iter it = {.iov = iov, .count = count};
 	ssize_t rc = count > IOV_MAX ? -EINVAL : total(iov, count);
 
 	if (rc > 0)
@@ -305,9 +306,10 @@ static ssize_t recv_iov(struct shim_sock *s, int fd, const struct iovec *iov, si
 	return shim_result(rc);
 }
 
-static ssize_t send_iov(struct shim_sock *s, int fd, const struct iovec *iov, size_t count, int flags)
+static ssize_t send_iov(struct shim_sock *s, int fd, const struct iovec *iov, size_t count,
+			int flags)
 {
-	struct shim_iter it = { .iov = iov, .count = count };
+	struct shim_iter it = {.iov = iov, .count = count};
 	ssize_t rc = count > IOV_MAX ? -EINVAL : total(iov, count);
 
 	if (rc >= 0)
@@ -319,7 +321,7 @@ static ssize_t send_iov(struct shim_sock *s, int fd, const struct iovec *iov, si
 SHIM_API ssize_t read(int fd, void *buf, size_t n)
 {
 	struct shim_sock *s = shim_conn_get(fd);
-	struct iovec iov = { .iov_base = buf, .iov_len = n };
+	struct iovec iov = {.iov_base = buf, .iov_len = n};
 
 	return s ? recv_iov(s, fd, &iov, 1, 0) : shim_real()->read(fd, buf, n);
 }
@@ -334,7 +336,7 @@ SHIM_API ssize_t readv(int fd, const struct iovec *iov, int count)
 SHIM_API ssize_t recv(int fd, void *buf, size_t n, int flags)
 {
 	struct shim_sock *s = shim_conn_get(fd);
-	struct iovec iov = { .iov_base = buf, .iov_len = n };
+	struct iovec iov = {.iov_base = buf, .iov_len = n};
 
 	return s ? recv_iov(s, fd, &iov, 1, flags) : shim_real()->recv(fd, buf, n, flags);
 }
@@ -343,7 +345,7 @@ SHIM_API ssize_t recvfrom(int fd, void *buf, size_t n, int flags, struct sockadd
 			  socklen_t *len)
 {
 	struct shim_sock *s = shim_conn_get(fd);
-	struct iovec iov = { .iov_base = buf, .iov_len = n };
+	struct iovec iov = {.iov_base = buf, .iov_len = n};
 
 	if (!s)
 		return shim_real()->recvfrom(fd, buf, n, flags, from, len);
@@ -439,7 +441,7 @@ SHIM_API int recvmmsg(int fd, struct mmsghdr *v, unsigned n, int flags, struct t
 SHIM_API ssize_t write(int fd, const void *buf, size_t n)
 {
 	struct shim_sock *s = shim_conn_get(fd);
-	struct iovec iov = { .iov_base = (void *)buf, .iov_len = n };
+	struct iovec iov = {.iov_base = (void *)buf, .iov_len = n};
 
 	return s ? send_iov(s, fd, &iov, 1, 0) : shim_real()->write(fd, buf, n);
 }
@@ -454,7 +456,7 @@ SHIM_API ssize_t writev(int fd, const struct iovec *iov, int count)
 SHIM_API ssize_t send(int fd, const void *buf, size_t n, int flags)
 {
 	struct shim_sock *s = shim_conn_get(fd);
-	struct iovec iov = { .iov_base = (void *)buf, .iov_len = n };
+	struct iovec iov = {.iov_base = (void *)buf, .iov_len = n};
 
 	return s ? send_iov(s, fd, &iov, 1, flags) : shim_real()->send(fd, buf, n, flags);
 }
@@ -463,10 +465,11 @@ SHIM_API ssize_t sendto(int fd, const void *buf, size_t n, int flags, const stru
 			socklen_t len)
 {
 	struct shim_sock *s = shim_conn_get(fd);
-	struct iovec iov = { .iov_base = (void *)buf, .iov_len = n };
+	struct iovec iov = {.iov_base = (void *)buf, .iov_len = n};
 
 	/* A destination given for a connected stream is ignored, as in Linux. */
-	return s ? send_iov(s, fd, &iov, 1, flags) : shim_real()->sendto(fd, buf, n, flags, to, len);
+	return s ? send_iov(s, fd, &iov, 1, flags)
+		 : shim_real()->sendto(fd, buf, n, flags, to, len);
 }
 
 SHIM_API ssize_t sendmsg(int fd, const struct msghdr *m, int flags)

@@ -20,18 +20,18 @@
 /* A socket address as the slots have it. */
 struct endpoint {
 	uint8_t addr[16]; /* IPv4 mapped */
-	uint16_t port;    /* host order */
-	bool scoped;      /* link-local IPv6 with an interface: the kernel's business */
+	uint16_t port;	  /* host order */
+	bool scoped;	  /* link-local IPv6 with an interface: the kernel's business */
 };
 
-static const uint8_t mapped[12] = { [10] = 0xff, [11] = 0xff };
+static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
 
 static bool endpoint_get(struct endpoint *e, const struct sockaddr *sa, socklen_t len)
 {
 	const struct sockaddr_in *v4 = (const void *)sa;
 	const struct sockaddr_in6 *v6 = (const void *)sa;
 
-	*e = (struct endpoint){ 0 };
+	*e = (struct endpoint){0};
 	if (sa && len >= sizeof *v4 && sa->sa_family == AF_INET) {
 		memcpy(e->addr, mapped, 12);
 		memcpy(e->addr + 12, &v4->sin_addr, 4);
@@ -52,8 +52,8 @@ static bool endpoint_get(struct endpoint *e, const struct sockaddr *sa, socklen_
 static void endpoint_put(int domain, const uint8_t addr[16], uint16_t port, struct sockaddr *sa,
 			 socklen_t *len)
 {
-	struct sockaddr_in v4 = { .sin_family = AF_INET, .sin_port = htons(port) };
-	struct sockaddr_in6 v6 = { .sin6_family = AF_INET6, .sin6_port = htons(port) };
+	struct sockaddr_in v4 = {.sin_family = AF_INET, .sin_port = htons(port)};
+	struct sockaddr_in6 v6 = {.sin6_family = AF_INET6, .sin6_port = htons(port)};
 	const void *from = &v6;
 	socklen_t size = sizeof v6;
 
@@ -82,7 +82,7 @@ static bool is_any(const uint8_t addr[16])
 
 static bool is_loopback(const uint8_t addr[16])
 {
-	static const uint8_t one[16] = { [15] = 1 };
+	static const uint8_t one[16] = {[15] = 1};
 
 	return is_v4(addr) ? addr[12] == 127 : memcmp(addr, one, 16) == 0;
 }
@@ -171,7 +171,8 @@ static uint32_t slot_ask(struct shim_sock *s, uint32_t op, uint32_t arg)
 		state = load_acquire(&slot->state);
 		if (state != TOE_SLOT_OPENING || !shim_region_ok(s->region) || shim_now() >= until)
 			return state;
-		shim_wait_slot(s->region, slot, seq, until, true); /* a signal does not undo the ask */
+		shim_wait_slot(s->region, slot, seq, until,
+			       true); /* a signal does not undo the ask */
 	}
 }
 
@@ -274,9 +275,9 @@ static bool offloadable(struct shim_sock *s, const struct endpoint *e)
 /* local_port makes the placeholder own a port, and returns where it is bound. */
 static bool local_port(struct shim_sock *s, int fd, struct endpoint *local)
 {
-	struct sockaddr_storage any = { .ss_family = s->domain };
-	socklen_t len = s->domain == AF_INET ? sizeof(struct sockaddr_in) :
-					       sizeof(struct sockaddr_in6);
+	struct sockaddr_storage any = {.ss_family = s->domain};
+	socklen_t len =
+		s->domain == AF_INET ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6);
 
 	if (!local_name(fd, local))
 		return false;
@@ -493,8 +494,8 @@ static bool waiting_on_toed(struct shim_sock *l)
 /* take_record takes the oldest connection off the listener's stream, unless another was faster. */
 static int take_record(struct shim_sock *l, struct toe_shm_accept *record)
 {
-	struct iovec iov = { .iov_base = record, .iov_len = sizeof *record };
-	struct shim_iter it = { .iov = &iov, .count = 1 };
+	struct iovec iov = {.iov_base = record, .iov_len = sizeof *record};
+	struct shim_iter it = {.iov = &iov, .count = 1};
 	ssize_t rc = shim_slot_lock(&l->slot->rx_lock);
 
 	if (rc < 0)
@@ -520,7 +521,7 @@ static int take_record(struct shim_sock *l, struct toe_shm_accept *record)
  * first: when no descriptor is left, the connection has to stay in the queue. */
 static int accept_toed(struct shim_sock *l, int flags, struct sockaddr *addr, socklen_t *len)
 {
-	struct toe_shm_accept record = { 0 };
+	struct toe_shm_accept record = {0};
 	struct shim_sock *s;
 	int fd, rc;
 
@@ -565,13 +566,13 @@ static int accept_toed(struct shim_sock *l, int flags, struct sockaddr *addr, so
 static int accept_kernel(struct shim_sock *l, int lfd, int flags, struct sockaddr *addr,
 			 socklen_t *len)
 {
-	struct pollfd p = { .fd = lfd, .events = POLLIN };
+	struct pollfd p = {.fd = lfd, .events = POLLIN};
 	int fd, rc = shim_slot_lock(&l->slot->tx_lock);
 
 	if (rc < 0)
 		return rc;
-	fd = shim_real()->poll(&p, 1, 0) > 0 ? shim_real()->accept4(lfd, addr, len, flags) :
-					       (errno = EAGAIN, -1);
+	fd = shim_real()->poll(&p, 1, 0) > 0 ? shim_real()->accept4(lfd, addr, len, flags)
+					     : (errno = EAGAIN, -1);
 	rc = fd < 0 ? -errno : fd;
 	shim_slot_unlock(&l->slot->tx_lock);
 	if (fd >= 0)
@@ -582,8 +583,8 @@ static int accept_kernel(struct shim_sock *l, int lfd, int flags, struct sockadd
 /* A fault of the program itself interrupts no wait. */
 static bool is_fault(int sig)
 {
-	return sig == SIGSEGV || sig == SIGBUS || sig == SIGFPE || sig == SIGILL || sig == SIGTRAP ||
-	       sig == SIGABRT;
+	return sig == SIGSEGV || sig == SIGBUS || sig == SIGFPE || sig == SIGILL ||
+	       sig == SIGTRAP || sig == SIGABRT;
 }
 
 /* restarts reports whether an interrupted accept goes on: every handler that can have interrupted
@@ -602,7 +603,8 @@ static bool restarts(void)
 	return true;
 }
 
-static int accept_any(struct shim_sock *l, int lfd, struct sockaddr *addr, socklen_t *len, int flags)
+static int accept_any(struct shim_sock *l, int lfd, struct sockaddr *addr, socklen_t *len,
+		      int flags)
 {
 	uint64_t deadline = l->opt.rcvtimeo ? shim_now() + l->opt.rcvtimeo : SHIM_FOREVER;
 	int rc;
@@ -610,7 +612,7 @@ static int accept_any(struct shim_sock *l, int lfd, struct sockaddr *addr, sockl
 	if (flags & ~(SOCK_NONBLOCK | SOCK_CLOEXEC))
 		return -EINVAL;
 	for (;;) {
-		struct pollfd p = { .fd = lfd, .events = POLLIN };
+		struct pollfd p = {.fd = lfd, .events = POLLIN};
 
 		rc = ++l->turn % KERNEL_TURN ? accept_toed(l, flags, addr, len) : -EAGAIN;
 		if (rc == -EAGAIN)
@@ -683,9 +685,9 @@ SHIM_API int getpeername(int fd, struct sockaddr *addr, socklen_t *len)
 SHIM_API int shutdown(int fd, int how)
 {
 	struct shim_sock *s = shim_sock_get(fd);
-	uint32_t bits = how == SHUT_RD ? TOE_SHUT_RD :
-			how == SHUT_WR ? TOE_SHUT_WR :
-					 TOE_SHUT_RD | TOE_SHUT_WR;
+	uint32_t bits = how == SHUT_RD	 ? TOE_SHUT_RD
+			: how == SHUT_WR ? TOE_SHUT_WR
+					 : TOE_SHUT_RD | TOE_SHUT_WR;
 	int rc = 0;
 
 	if (!s)

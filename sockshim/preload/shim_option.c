@@ -37,20 +37,20 @@ struct forward {
 #define KEEP(field) offsetof(struct shim_options, field), sizeof(((struct shim_options *)0)->field)
 
 static const struct forward forwards[] = {
-	{ IPPROTO_TCP, TCP_NODELAY, TOE_OPT_NODELAY, 1, KEEP(nodelay) },
-	{ IPPROTO_TCP, TCP_CORK, TOE_OPT_CORK, 1, KEEP(cork) },
-	{ SOL_SOCKET, SO_KEEPALIVE, TOE_OPT_KEEPALIVE, 1, KEEP(keepalive) },
-	{ IPPROTO_TCP, TCP_KEEPIDLE, TOE_OPT_KEEPIDLE, 1000000000u, KEEP(keepidle) },
-	{ IPPROTO_TCP, TCP_KEEPINTVL, TOE_OPT_KEEPINTVL, 1000000000u, KEEP(keepintvl) },
-	{ IPPROTO_TCP, TCP_KEEPCNT, TOE_OPT_KEEPCNT, 1, KEEP(keepcnt) },
-	{ IPPROTO_TCP, TCP_USER_TIMEOUT, TOE_OPT_USER_TIMEOUT, 1000000u, KEEP(user_timeout) },
-	{ IPPROTO_TCP, TCP_MAXSEG, TOE_OPT_MAXSEG, 1, KEEP(maxseg) },
-	{ SOL_SOCKET, SO_RCVBUF, TOE_OPT_RCVBUF, 1, KEEP(rcvbuf) },
-	{ SOL_SOCKET, SO_SNDBUF, TOE_OPT_SNDBUF, 1, KEEP(sndbuf) },
-	{ SOL_SOCKET, SO_RCVBUFFORCE, TOE_OPT_RCVBUF, 1, KEEP(rcvbuf) },
-	{ SOL_SOCKET, SO_SNDBUFFORCE, TOE_OPT_SNDBUF, 1, KEEP(sndbuf) },
-	{ IPPROTO_TCP, TCP_QUICKACK, TOE_OPT_QUICKACK, 1, 0, 0 },
-	{ IPPROTO_TCP, TCP_LINGER2, TOE_OPT_LINGER2, 1000000000u, 0, 0 },
+	{IPPROTO_TCP, TCP_NODELAY, TOE_OPT_NODELAY, 1, KEEP(nodelay)},
+	{IPPROTO_TCP, TCP_CORK, TOE_OPT_CORK, 1, KEEP(cork)},
+	{SOL_SOCKET, SO_KEEPALIVE, TOE_OPT_KEEPALIVE, 1, KEEP(keepalive)},
+	{IPPROTO_TCP, TCP_KEEPIDLE, TOE_OPT_KEEPIDLE, 1000000000u, KEEP(keepidle)},
+	{IPPROTO_TCP, TCP_KEEPINTVL, TOE_OPT_KEEPINTVL, 1000000000u, KEEP(keepintvl)},
+	{IPPROTO_TCP, TCP_KEEPCNT, TOE_OPT_KEEPCNT, 1, KEEP(keepcnt)},
+	{IPPROTO_TCP, TCP_USER_TIMEOUT, TOE_OPT_USER_TIMEOUT, 1000000u, KEEP(user_timeout)},
+	{IPPROTO_TCP, TCP_MAXSEG, TOE_OPT_MAXSEG, 1, KEEP(maxseg)},
+	{SOL_SOCKET, SO_RCVBUF, TOE_OPT_RCVBUF, 1, KEEP(rcvbuf)},
+	{SOL_SOCKET, SO_SNDBUF, TOE_OPT_SNDBUF, 1, KEEP(sndbuf)},
+	{SOL_SOCKET, SO_RCVBUFFORCE, TOE_OPT_RCVBUF, 1, KEEP(rcvbuf)},
+	{SOL_SOCKET, SO_SNDBUFFORCE, TOE_OPT_SNDBUF, 1, KEEP(sndbuf)},
+	{IPPROTO_TCP, TCP_QUICKACK, TOE_OPT_QUICKACK, 1, 0, 0},
+	{IPPROTO_TCP, TCP_LINGER2, TOE_OPT_LINGER2, 1000000000u, 0, 0},
 };
 
 #define NFORWARDS (sizeof forwards / sizeof *forwards)
@@ -111,8 +111,8 @@ static bool kernel_only(int level, int name)
 static bool refused(int level, int name)
 {
 	return kernel_only(level, name) ||
-	       (level == IPPROTO_TCP && (name == TCP_FASTOPEN || name == TCP_FASTOPEN_CONNECT ||
-					 name == TCP_FASTOPEN_KEY));
+	       (level == IPPROTO_TCP &&
+		(name == TCP_FASTOPEN || name == TCP_FASTOPEN_CONNECT || name == TCP_FASTOPEN_KEY));
 }
 
 /* send_option tells toed. The slot holds one value at a time: the one before has to be taken. */
@@ -146,8 +146,8 @@ void shim_options_request(struct shim_sock *s)
 
 void shim_options_send(struct shim_sock *s)
 {
-	static const uint32_t later[] = { TOE_OPT_CORK, TOE_OPT_KEEPIDLE, TOE_OPT_KEEPINTVL,
-					  TOE_OPT_KEEPCNT, TOE_OPT_USER_TIMEOUT };
+	static const uint32_t later[] = {TOE_OPT_CORK, TOE_OPT_KEEPIDLE, TOE_OPT_KEEPINTVL,
+					 TOE_OPT_KEEPCNT, TOE_OPT_USER_TIMEOUT};
 
 	for (size_t i = 0; i < NFORWARDS; i++)
 		for (size_t k = 0; k < sizeof later / sizeof *later; k++)
@@ -195,7 +195,7 @@ void shim_options_apply(int fd, const struct shim_options *o)
 						sizeof value);
 	}
 	if (o->linger >= 0) {
-		struct linger l = { .l_onoff = 1, .l_linger = o->linger };
+		struct linger l = {.l_onoff = 1, .l_linger = o->linger};
 
 		shim_real()->setsockopt(fd, SOL_SOCKET, SO_LINGER, &l, sizeof l);
 	}
@@ -220,7 +220,7 @@ static void remember(struct shim_sock *s, int level, int name, const void *value
 		s->opt.sndtimeo = timeval_ns(value);
 		break;
 	case SO_RCVLOWAT:
-		s->opt.rcvlowat = (uint32_t)*(const int *)value;
+		s->opt.rcvlowat = (uint32_t) * (const int *)value;
 		break;
 	}
 }
@@ -274,7 +274,7 @@ static int put_int(int v, void *value, socklen_t *len)
 /* conn_option answers the options whose truth is with toed; -EAGAIN: ask the placeholder. */
 static int conn_option(struct shim_sock *s, int level, int name, void *value, socklen_t *len)
 {
-	struct tcp_info info = { 0 };
+	struct tcp_info info = {0};
 	uint32_t n = sizeof info;
 	int rc;
 
@@ -310,6 +310,6 @@ SHIM_API int getsockopt(int fd, int level, int name, void *restrict value, sockl
 		rc = conn_option(s, level, name, value, len);
 		shim_obj_put(&s->obj);
 	}
-	return rc == -EAGAIN ? shim_real()->getsockopt(fd, level, name, value, len) :
-			       (int)shim_result(rc);
+	return rc == -EAGAIN ? shim_real()->getsockopt(fd, level, name, value, len)
+			     : (int)shim_result(rc);
 }

@@ -31,7 +31,7 @@ struct poller {
 };
 
 static __thread struct poller *mine __attribute__((tls_model("initial-exec")));
-static struct shim_slab pollers = { .size = sizeof(struct poller) };
+static struct shim_slab pollers = {.size = sizeof(struct poller)};
 static struct shim_mutex list_lock;
 static struct poller *list;
 static pthread_key_t key;
@@ -118,7 +118,7 @@ void shim_poll_after_fork(void)
 {
 	struct poller *p;
 
-	list_lock = pollers.lock = (struct shim_mutex){ 0 };
+	list_lock = pollers.lock = (struct shim_mutex){0};
 	while ((p = list)) {
 		list = p->next;
 		shim_fd_unhide(&p->event_fd);
@@ -163,12 +163,12 @@ static void set_sleeping(struct poller *p, uint32_t value)
 
 /* One call's view: the caller's array, and what it becomes for the kernel. */
 struct waiting {
-	struct pollfd *fds;      /* the caller's */
-	struct pollfd *kernel;   /* n entries, and two more for the eventfd and toed's hang-up */
+	struct pollfd *fds;	 /* the caller's */
+	struct pollfd *kernel;	 /* n entries, and two more for the eventfd and toed's hang-up */
 	struct shim_sock **sock; /* NULL: not offloaded; with a reference */
 	nfds_t n;
 	nfds_t offloaded;
-	nfds_t in_kernel; /* the kernel has to be asked about so many */
+	nfds_t in_kernel;  /* the kernel has to be asked about so many */
 	bool queues_short; /* a queue could not be had */
 };
 
@@ -250,8 +250,8 @@ static struct timespec until(uint64_t deadline)
 {
 	uint64_t now = shim_now(), left = deadline > now ? deadline - now : 0;
 
-	return (struct timespec){ .tv_sec = (time_t)(left / 1000000000u),
-				  .tv_nsec = (long)(left % 1000000000u) };
+	return (struct timespec){.tv_sec = (time_t)(left / 1000000000u),
+				 .tv_nsec = (long)(left % 1000000000u)};
 }
 
 /* ask_kernel polls the caller's kernel descriptors and, with p, its eventfd and toed. */
@@ -261,8 +261,8 @@ static int ask_kernel(struct waiting *w, struct poller *p, uint64_t deadline, co
 	nfds_t n = w->n;
 
 	if (p) {
-		w->kernel[n++] = (struct pollfd){ .fd = p->event_fd, .events = POLLIN };
-		w->kernel[n++] = (struct pollfd){ .fd = shim_session.control };
+		w->kernel[n++] = (struct pollfd){.fd = p->event_fd, .events = POLLIN};
+		w->kernel[n++] = (struct pollfd){.fd = shim_session.control};
 	}
 	return shim_real()->ppoll(w->kernel, n, deadline == SHIM_FOREVER ? NULL : &t, mask);
 }
@@ -270,7 +270,8 @@ static int ask_kernel(struct waiting *w, struct poller *p, uint64_t deadline, co
 static int wait_armed(struct waiting *w, struct poller *p, uint64_t deadline, const sigset_t *mask)
 {
 	for (;;) {
-		uint64_t next = deadline, brief = w->queues_short ? shim_now() + NO_QUEUE_NS : deadline;
+		uint64_t next = deadline,
+			 brief = w->queues_short ? shim_now() + NO_QUEUE_NS : deadline;
 		int rc;
 
 		set_sleeping(p, 1);
@@ -329,7 +330,7 @@ int shim_poll(struct pollfd *fds, nfds_t n, uint64_t deadline, const sigset_t *m
 {
 	struct pollfd kernel[ON_STACK + 2];
 	struct shim_sock *sock[ON_STACK];
-	struct waiting w = { .fds = fds, .kernel = kernel, .sock = sock, .n = n };
+	struct waiting w = {.fds = fds, .kernel = kernel, .sock = sock, .n = n};
 	size_t bytes = (n + 2) * (sizeof *kernel + sizeof *sock);
 	struct timespec t = until(deadline);
 	int rc, saved = errno;
@@ -360,8 +361,8 @@ int shim_poll(struct pollfd *fds, nfds_t n, uint64_t deadline, const sigset_t *m
 
 static uint64_t deadline_of(const struct timespec *t)
 {
-	return t ? shim_now() + (uint64_t)t->tv_sec * 1000000000u + (uint64_t)t->tv_nsec :
-		   SHIM_FOREVER;
+	return t ? shim_now() + (uint64_t)t->tv_sec * 1000000000u + (uint64_t)t->tv_nsec
+		 : SHIM_FOREVER;
 }
 
 /* ours reports whether any of fds could be something of ours; nearly free when none is. */
@@ -417,8 +418,8 @@ SHIM_API int __ppoll_chk(struct pollfd *fds, nfds_t n, const struct timespec *t,
 
 static bool in_set(const fd_set *set, int fd)
 {
-	return set && ((const unsigned long *)set)[(size_t)fd / WORD_BITS] >>
-				      ((size_t)fd % WORD_BITS) & 1;
+	return set &&
+	       ((const unsigned long *)set)[(size_t)fd / WORD_BITS] >> ((size_t)fd % WORD_BITS) & 1;
 }
 
 static void clear_set(fd_set *set, int n)
@@ -468,7 +469,7 @@ static int select_poll(int n, fd_set *r, fd_set *w, fd_set *x, uint64_t deadline
 		short events = select_events(fd, r, w, x);
 
 		if (events)
-			fds[count++] = (struct pollfd){ .fd = fd, .events = events };
+			fds[count++] = (struct pollfd){.fd = fd, .events = events};
 	}
 	rc = shim_poll(fds, count, deadline, mask);
 	for (nfds_t i = 0; rc > 0 && i < count; i++) {

@@ -60,17 +60,17 @@ SHIM_API int fexecve(int fd, char *const argv[], char *const envp[])
 }
 
 /* The list forms: an array is made of the arguments, on the stack as libc does. */
-#define COLLECT(argv, first, list)                                                                \
-	size_t count = 1;                                                                         \
-	va_start(list, first);                                                                    \
-	while (va_arg(list, char *))                                                              \
-		count++;                                                                          \
-	va_end(list);                                                                             \
-	char *argv[count + 1];                                                                    \
-	argv[0] = (char *)first;                                                                  \
-	va_start(list, first);                                                                    \
-	for (size_t i = 1; i <= count; i++)                                                       \
-		argv[i] = va_arg(list, char *)
+#define COLLECT(argv, first, list)          \
+	size_t count = 1;                   \
+	va_start(list, first);              \
+	while (va_arg(list, char *))        \
+		count++;                    \
+	va_end(list);                       \
+	char *argv[count + 1];              \
+	argv[0] = (char *)first;            \
+	va_start(list, first);              \
+	for (size_t i = 1; i <= count; i++) \
+	argv[i] = va_arg(list, char *)
 
 SHIM_API int execl(const char *path, const char *first, ...)
 {

@@ -44,7 +44,8 @@ static void wake(uint32_t w)
 }
 
 /* queue_of returns the command queue that this process uses for slots of r: its own one, so that
- * all it says about a slot stays in order; before a child has attached, the one that it inherited. */
+ * all it says about a slot stays in order; before a child has attached, the one that it inherited.
+ */
 static struct toe_shm_cmdq *queue_of(struct shim_region *r, uint32_t w)
 {
 	return shim_attached() ? &shim_session.own->cmdq[w] : &r->cmdq[w];
@@ -108,8 +109,8 @@ void shim_posted_wait(struct shim_region *r, struct shim_posted *posted)
 {
 	struct toe_shm_cmd *c = posted->command;
 
-	for (uint32_t i = 0; c && load_acquire(&c->stamp) == posted->position + 1 && still_served(r, i);
-	     i++)
+	for (uint32_t i = 0;
+	     c && load_acquire(&c->stamp) == posted->position + 1 && still_served(r, i); i++)
 		relax(i);
 	posted->command = NULL;
 }
@@ -132,8 +133,8 @@ uint32_t shim_loan_take(struct toe_shm_loan *loan)
 int shim_futex_wait(uint32_t *word, uint32_t value, uint64_t relative_ns, bool shared)
 {
 	int saved = errno, rc = 0;
-	struct timespec t = { .tv_sec = (time_t)(relative_ns / 1000000000u),
-			      .tv_nsec = (long)(relative_ns % 1000000000u) };
+	struct timespec t = {.tv_sec = (time_t)(relative_ns / 1000000000u),
+			     .tv_nsec = (long)(relative_ns % 1000000000u)};
 
 	if (shim_real()->syscall(SYS_futex, word, shared ? FUTEX_WAIT : FUTEX_WAIT_PRIVATE, value,
 				 relative_ns == SHIM_FOREVER ? NULL : &t, NULL, 0) < 0)
@@ -155,10 +156,10 @@ void shim_futex_wake(uint32_t *word, int count, bool shared)
  * FUTEX_WAIT with a timeout always ends; futex_waitv (Linux 5.16) does what read(2) does. */
 static int restartable_wait(uint32_t *word, uint32_t value, uint64_t relative_ns)
 {
-	struct futex_waitv v = { .val = value, .uaddr = (uintptr_t)word, .flags = FUTEX_32 };
+	struct futex_waitv v = {.val = value, .uaddr = (uintptr_t)word, .flags = FUTEX_32};
 	uint64_t until = shim_now() + relative_ns;
-	struct timespec t = { .tv_sec = (time_t)(until / 1000000000u),
-			      .tv_nsec = (long)(until % 1000000000u) };
+	struct timespec t = {.tv_sec = (time_t)(until / 1000000000u),
+			     .tv_nsec = (long)(until % 1000000000u)};
 	int saved = errno, rc = 0;
 
 	if (shim_real()->syscall(SYS_futex_waitv, &v, 1, 0, &t, CLOCK_MONOTONIC) < 0)
@@ -169,10 +170,11 @@ static int restartable_wait(uint32_t *word, uint32_t value, uint64_t relative_ns
 	return rc == -EAGAIN ? 0 : rc;
 }
 
-int shim_wait_slot(struct shim_region *r, struct toe_shm_slot *slot, uint32_t seq, uint64_t deadline,
-		   bool spin)
+int shim_wait_slot(struct shim_region *r, struct toe_shm_slot *slot, uint32_t seq,
+		   uint64_t deadline, bool spin)
 {
-	uint64_t now = shim_now(), spin_until = now + (spin ? shim_config.spin_ns : 0), nap = LIVENESS_NS;
+	uint64_t now = shim_now(), spin_until = now + (spin ? shim_config.spin_ns : 0),
+		 nap = LIVENESS_NS;
 	int rc;
 
 	if (now >= deadline)

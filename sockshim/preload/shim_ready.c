@@ -32,9 +32,9 @@ uint32_t shim_ready(struct shim_sock *s, uint32_t want)
 
 	if (s->role == SHIM_LISTENER)
 		return !dead && load_acquire(&slot->rx_prod) - load_relaxed(&slot->rx_cons) >=
-					       sizeof(struct toe_shm_accept) ?
-			       EPOLLIN | EPOLLRDNORM :
-			       0;
+					       sizeof(struct toe_shm_accept)
+			       ? EPOLLIN | EPOLLRDNORM
+			       : 0;
 	rx_end = shim_rx_ended(s);
 	tx_end = shim_tx_ended(s);
 	if (dead || state == TOE_SLOT_CLOSED || (rx_end && tx_end))

@@ -16,8 +16,8 @@ struct file_source {
 static ssize_t file_fill(void *arg, uint8_t *dst, size_t n)
 {
 	struct file_source *f = arg;
-	ssize_t got = f->offset >= 0 ? shim_real()->pread64(f->fd, dst, n, f->offset) :
-				       shim_real()->read(f->fd, dst, n);
+	ssize_t got = f->offset >= 0 ? shim_real()->pread64(f->fd, dst, n, f->offset)
+				     : shim_real()->read(f->fd, dst, n);
 
 	if (got < 0)
 		return -errno;
@@ -29,7 +29,7 @@ static ssize_t file_fill(void *arg, uint8_t *dst, size_t n)
 /* The file's own position moves only by what was sent: read at it, move it afterwards. */
 static ssize_t send_file(struct shim_sock *s, int fd, int in, int64_t *offset, size_t n)
 {
-	struct file_source f = { .fd = in, .offset = offset ? *offset : lseek(in, 0, SEEK_CUR) };
+	struct file_source f = {.fd = in, .offset = offset ? *offset : lseek(in, 0, SEEK_CUR)};
 	ssize_t rc = shim_send(s, fd, file_fill, &f, n < MOST ? n : MOST, 0);
 
 	if (rc > 0 && offset)
@@ -60,7 +60,7 @@ SHIM_API ssize_t sendfile(int out, int in, off_t *offset, size_t n)
 
 static bool readable_now(int fd)
 {
-	struct pollfd p = { .fd = fd, .events = POLLIN };
+	struct pollfd p = {.fd = fd, .events = POLLIN};
 
 	return shim_real()->poll(&p, 1, 0) > 0;
 }
@@ -68,7 +68,7 @@ static bool readable_now(int fd)
 /* pipe_wait waits until the pipe is ready for events, or says -EAGAIN if it must not wait. */
 static int pipe_wait(int pipe, short events, unsigned flags)
 {
-	struct pollfd p = { .fd = pipe, .events = events };
+	struct pollfd p = {.fd = pipe, .events = events};
 	int modes = shim_real()->fcntl64(pipe, F_GETFL);
 	bool block = !(flags & SPLICE_F_NONBLOCK) && modes >= 0 && !(modes & O_NONBLOCK);
 

@@ -43,7 +43,8 @@ static const uint8_t *rx_chunk(struct shim_sock *s, uint64_t pos)
 {
 	for (;;) {
 		uint32_t dir = load_acquire(&s->slot->rx_dir);
-		uint32_t *cell = dir_cell(s->region, s->slot->rx_entry, dir, pos >> TOE_CHUNK_SHIFT);
+		uint32_t *cell =
+			dir_cell(s->region, s->slot->rx_entry, dir, pos >> TOE_CHUNK_SHIFT);
 		uint32_t chunk = cell ? load_acquire(cell) : 0;
 
 		if (likely(load_acquire(&s->slot->rx_dir) == dir))
@@ -148,10 +149,11 @@ static uint8_t *tx_chunk(struct shim_sock *s, uint64_t pos, uint32_t **cell)
 	if (!*cell)
 		return NULL;
 	if (!fresh)
-		chunk = __atomic_fetch_or(*cell, TOE_DIR_WRITING, __ATOMIC_ACQ_REL) & ~TOE_DIR_WRITING;
+		chunk = __atomic_fetch_or(*cell, TOE_DIR_WRITING, __ATOMIC_ACQ_REL) &
+			~TOE_DIR_WRITING;
 	if (chunk == 0) {
-		chunk = s->spare ? s->spare :
-				   shim_loan_take(&s->region->chunk_loan[s->slot->worker]);
+		chunk = s->spare ? s->spare
+				 : shim_loan_take(&s->region->chunk_loan[s->slot->worker]);
 		s->spare = 0;
 		if (chunk_at(s->region, chunk))
 			store_release(*cell, fresh ? chunk : chunk | TOE_DIR_WRITING);

@@ -14,6 +14,7 @@ int ioctl(int, unsigned long, ...);
 #define P(i) ((void *)a[i])
 #define I(i) ((int)a[i])
 
+/* clang-format off */
 static long dispatch(long number, const long *a)
 {
 	switch (number) {
@@ -60,6 +61,7 @@ static long dispatch(long number, const long *a)
 	}
 	return shim_real()->syscall(number, a[0], a[1], a[2], a[3], a[4], a[5]);
 }
+/* clang-format on */
 
 SHIM_API long syscall(long number, ...)
 {

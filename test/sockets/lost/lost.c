@@ -17,7 +17,7 @@ static void *in_read(void *arg)
 
 static void *in_poll(void *arg)
 {
-	struct pollfd v = { .fd = p[1][1], .events = POLLIN };
+	struct pollfd v = {.fd = p[1][1], .events = POLLIN};
 
 	(void)arg;
 	tell("poll", poll(&v, 1, -1));
@@ -28,7 +28,7 @@ static void *in_poll(void *arg)
 static void *in_epoll(void *arg)
 {
 	int ep = MUST(epoll_create1(0));
-	struct epoll_event e = { .events = EPOLLIN | EPOLLRDHUP };
+	struct epoll_event e = {.events = EPOLLIN | EPOLLRDHUP};
 
 	(void)arg;
 	MUST(epoll_ctl(ep, EPOLL_CTL_ADD, p[2][1], &e));
@@ -50,11 +50,11 @@ static void *in_write(void *arg)
 
 static void test(void)
 {
-	static void *(*const ways[])(void *) = { in_read, in_poll, in_epoll, in_write };
+	static void *(*const ways[])(void *) = {in_read, in_poll, in_epoll, in_write};
 	pthread_t thread[4];
 	char line[16], c;
 	int any = MUST(socket(AF_INET, SOCK_STREAM, 0)), q[2];
-	struct sockaddr_in a = { .sin_family = AF_INET };
+	struct sockaddr_in a = {.sin_family = AF_INET};
 
 	MUST(bind(any, (struct sockaddr *)&a, sizeof a));
 	MUST(listen(any, 5));

@@ -3,12 +3,12 @@
 
 static void test(void)
 {
-	struct timeval t = { .tv_usec = 20000 };
+	struct timeval t = {.tv_usec = 20000};
 	struct sockaddr_in from;
 	socklen_t len = sizeof from;
 	char a[8] = "", b[16] = "", buf[64];
-	struct iovec out[3] = { { "one ", 4 }, { "", 0 }, { "two", 3 } }, in[2] = { { a, 4 }, { b, 8 } };
-	struct msghdr m = { .msg_iov = out, .msg_iovlen = 3 };
+	struct iovec out[3] = {{"one ", 4}, {"", 0}, {"two", 3}}, in[2] = {{a, 4}, {b, 8}};
+	struct msghdr m = {.msg_iov = out, .msg_iovlen = 3};
 	struct mmsghdr v[2];
 	int p[2], n, lowat = 6;
 	struct iovec *volatile vectors = out;
@@ -44,7 +44,7 @@ static void test(void)
 	tell("waitall", recv(p[1], buf, 7, MSG_WAITALL));
 	tell("sendto with address", sendto(p[0], "abc", 3, MSG_MORE, (struct sockaddr *)&from, 0));
 	tell("send", send(p[0], "defg", 4, 0));
-	m = (struct msghdr){ .msg_iov = in, .msg_iovlen = 2, .msg_name = &from, .msg_namelen = 16 };
+	m = (struct msghdr){.msg_iov = in, .msg_iovlen = 2, .msg_name = &from, .msg_namelen = 16};
 	n = 0;
 	while (n < 7)
 		n += (int)MUST(recvmsg(p[1], &m, 0));

@@ -37,7 +37,7 @@ static void half_close(void)
 
 static void reset(const char *how, bool unread)
 {
-	struct linger hard = { .l_onoff = 1 };
+	struct linger hard = {.l_onoff = 1};
 	char buf[8];
 	int p[2], e;
 	socklen_t len = sizeof e;
@@ -83,7 +83,7 @@ static void shut_read(void)
 
 static void test(void)
 {
-	struct sigaction a = { .sa_handler = on_pipe };
+	struct sigaction a = {.sa_handler = on_pipe};
 	int fd = MUST(socket(AF_INET, SOCK_STREAM, 0));
 
 	MUST(sigaction(SIGPIPE, &a, NULL));

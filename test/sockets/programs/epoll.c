@@ -6,7 +6,7 @@ static int ep;
 
 static void ctl(int op, int fd, uint32_t events, uint64_t data)
 {
-	struct epoll_event e = { .events = events, .data.u64 = data };
+	struct epoll_event e = {.events = events, .data.u64 = data};
 
 	MUST(epoll_ctl(ep, op, fd, &e));
 }
@@ -85,11 +85,11 @@ static void level_and_edge(void)
 	ctl(EPOLL_CTL_DEL, p[1], 0, 0);
 	tell("delete twice", epoll_ctl(ep, EPOLL_CTL_DEL, p[1], NULL));
 	ctl(EPOLL_CTL_ADD, p[1], EPOLLIN, 5);
-	tell("add twice", epoll_ctl(ep, EPOLL_CTL_ADD, p[1], &(struct epoll_event){ 0 }));
+	tell("add twice", epoll_ctl(ep, EPOLL_CTL_ADD, p[1], &(struct epoll_event){0}));
 	wait_for("added when ready", -1);
 	MUST(close(p[1]));
 	wait_for("closing removes", 0);
-	tell("modify what is gone", epoll_ctl(ep, EPOLL_CTL_MOD, q[1], &(struct epoll_event){ 0 }));
+	tell("modify what is gone", epoll_ctl(ep, EPOLL_CTL_MOD, q[1], &(struct epoll_event){0}));
 	MUST(close(q[0]));
 	MUST(close(q[1]));
 	MUST(close(ep));
@@ -138,7 +138,7 @@ static void *wait_thread(void *arg)
 
 static void changed_meanwhile(void)
 {
-	struct timespec pause = { .tv_nsec = 20000000 };
+	struct timespec pause = {.tv_nsec = 20000000};
 	pthread_t thread;
 	int p[2], q[2];
 
@@ -167,7 +167,7 @@ static void changed_meanwhile(void)
 static void nested(void)
 {
 	int p[2], inner = MUST(epoll_create1(0)), outer = MUST(epoll_create1(0));
-	struct pollfd v = { .fd = inner, .events = POLLIN };
+	struct pollfd v = {.fd = inner, .events = POLLIN};
 	char c;
 
 	make_pair(p);

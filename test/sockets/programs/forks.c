@@ -61,7 +61,7 @@ static void worker(int l)
 {
 	char c;
 	int ep = MUST(epoll_create1(0)), fd;
-	struct epoll_event e = { .events = EPOLLIN };
+	struct epoll_event e = {.events = EPOLLIN};
 
 	MUST(epoll_ctl(ep, EPOLL_CTL_ADD, l, &e));
 	for (;;) {
@@ -114,7 +114,7 @@ static void preforked(void)
 /* An epoll set that a child goes on to use. */
 static void inherited_set(void)
 {
-	struct epoll_event e = { .events = EPOLLIN, .data.u32 = 1 };
+	struct epoll_event e = {.events = EPOLLIN, .data.u32 = 1};
 	int p[2], q[2], ep = MUST(epoll_create1(0));
 	char buf[4];
 	pid_t child;

@@ -18,8 +18,8 @@ static void set(int fd, int level, int name, int v)
 static void options(int fd)
 {
 	struct tcp_info info;
-	struct timeval t = { .tv_sec = 3 };
-	struct linger l = { .l_onoff = 1, .l_linger = 2 };
+	struct timeval t = {.tv_sec = 3};
+	struct linger l = {.l_onoff = 1, .l_linger = 2};
 	socklen_t len = sizeof info;
 
 	set(fd, IPPROTO_TCP, TCP_NODELAY, 1);
@@ -47,7 +47,7 @@ static void options(int fd)
 	MUST(setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &t, sizeof t));
 	MUST(setsockopt(fd, SOL_SOCKET, SO_LINGER, &l, sizeof l));
 	tell("bad option", setsockopt(fd, IPPROTO_TCP, 9999, &t, sizeof(int)));
-	tell("bad value", setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &(int){ 100000 }, sizeof(int)));
+	tell("bad value", setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &(int){100000}, sizeof(int)));
 	tell("short value", setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &t, 1));
 }
 
@@ -61,7 +61,7 @@ static void test(void)
 {
 	int l = listener(0), c = MUST(socket(AF_INET, SOCK_STREAM, 0)), a;
 	struct sockaddr_in to = name_of(l), from, peer, bound = make_address(0);
-	struct sockaddr_in6 v6, any = { .sin6_family = AF_INET6 };
+	struct sockaddr_in6 v6, any = {.sin6_family = AF_INET6};
 	socklen_t len = sizeof peer;
 	char buf[4];
 

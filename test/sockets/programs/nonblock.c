@@ -75,7 +75,7 @@ static void test(void)
 	await(fd, POLLOUT);
 	say("all came out: %d", back == in_flight);
 	tell_events("drained", poll_now(fd));
-	MUST(ioctl(fd, FIONBIO, &(int){ 0 }));
+	MUST(ioctl(fd, FIONBIO, &(int){0}));
 	say("flag after FIONBIO: %d", (fcntl(fd, F_GETFL) & O_NONBLOCK) != 0);
 	write_all(peer, "x", 1);
 	tell("blocking read", read(fd, buf, sizeof buf));

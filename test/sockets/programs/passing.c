@@ -6,10 +6,12 @@ static void send_fd(int via, int fd)
 	union {
 		char bytes[CMSG_SPACE(sizeof(int))];
 		struct cmsghdr align;
-	} u = { 0 };
-	struct iovec iov = { "f", 1 };
-	struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = u.bytes,
-			    .msg_controllen = sizeof u.bytes };
+	} u = {0};
+	struct iovec iov = {"f", 1};
+	struct msghdr m = {.msg_iov = &iov,
+			   .msg_iovlen = 1,
+			   .msg_control = u.bytes,
+			   .msg_controllen = sizeof u.bytes};
 	struct cmsghdr *c = CMSG_FIRSTHDR(&m);
 
 	c->cmsg_level = SOL_SOCKET;
@@ -24,11 +26,13 @@ static int recv_fd(int via)
 	union {
 		char bytes[CMSG_SPACE(sizeof(int))];
 		struct cmsghdr align;
-	} u = { 0 };
+	} u = {0};
 	char byte;
-	struct iovec iov = { &byte, 1 };
-	struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = u.bytes,
-			    .msg_controllen = sizeof u.bytes };
+	struct iovec iov = {&byte, 1};
+	struct msghdr m = {.msg_iov = &iov,
+			   .msg_iovlen = 1,
+			   .msg_control = u.bytes,
+			   .msg_controllen = sizeof u.bytes};
 	int fd;
 
 	MUST(recvmsg(via, &m, 0));

@@ -39,15 +39,15 @@
 #include <time.h>
 #include <unistd.h>
 
-#define MUST(call)                                                                                \
-	({                                                                                        \
-		__typeof__(call) must_rc = (call);                                                \
-		if (must_rc < 0) {                                                                \
-			printf("%s:%d: %s: %s\n", __FILE__, __LINE__, #call, strerror(errno));    \
-			fflush(stdout);                                                           \
-			_exit(1);                                                                 \
-		}                                                                                 \
-		must_rc;                                                                          \
+#define MUST(call)                                                                             \
+	({                                                                                     \
+		__typeof__(call) must_rc = (call);                                             \
+		if (must_rc < 0) {                                                             \
+			printf("%s:%d: %s: %s\n", __FILE__, __LINE__, #call, strerror(errno)); \
+			fflush(stdout);                                                        \
+			_exit(1);                                                              \
+		}                                                                              \
+		must_rc;                                                                       \
 	})
 
 static const char *address;
@@ -75,7 +75,7 @@ __attribute__((unused)) static void tell(const char *what, long rc)
 
 __attribute__((unused)) static struct sockaddr_in make_address(int port)
 {
-	struct sockaddr_in a = { .sin_family = AF_INET, .sin_port = htons((uint16_t)port) };
+	struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
 
 	if (inet_pton(AF_INET, address, &a.sin_addr) != 1)
 		abort();
@@ -140,8 +140,8 @@ __attribute__((unused)) static void tell_events(const char *what, unsigned e)
 /* await waits until fd has all of the given poll events. */
 __attribute__((unused)) static void await(int fd, short events)
 {
-	struct pollfd p = { .fd = fd, .events = events };
-	struct timespec pause = { .tv_nsec = 1000000 };
+	struct pollfd p = {.fd = fd, .events = events};
+	struct timespec pause = {.tv_nsec = 1000000};
 
 	for (int i = 0; i < 10000; i++) {
 		if (poll(&p, 1, 1000) > 0 && (p.revents & events) == events)
@@ -154,7 +154,7 @@ __attribute__((unused)) static void await(int fd, short events)
 
 __attribute__((unused)) static unsigned poll_now(int fd)
 {
-	struct pollfd p = { .fd = fd, .events = POLLIN | POLLOUT | POLLRDHUP | POLLPRI };
+	struct pollfd p = {.fd = fd, .events = POLLIN | POLLOUT | POLLRDHUP | POLLPRI};
 
 	MUST(poll(&p, 1, 0));
 	return (unsigned short)p.revents;

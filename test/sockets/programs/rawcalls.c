@@ -5,7 +5,7 @@
 
 static void test(void)
 {
-	struct epoll_event e = { .events = EPOLLIN, .data.u32 = 9 };
+	struct epoll_event e = {.events = EPOLLIN, .data.u32 = 9};
 	struct sockaddr_in to;
 	char buf[8];
 	int l = listener(0), ep = (int)MUST(syscall(SYS_epoll_create1, 0)), c, a;

@@ -9,7 +9,7 @@ static int ep, l;
 
 static void add(int fd, uint32_t events)
 {
-	struct epoll_event e = { .events = events, .data.fd = fd };
+	struct epoll_event e = {.events = events, .data.fd = fd};
 
 	MUST(epoll_ctl(ep, EPOLL_CTL_ADD, fd, &e));
 }

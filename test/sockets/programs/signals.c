@@ -12,21 +12,21 @@ static void on_signal(int sig)
 
 static void install(int flags)
 {
-	struct sigaction a = { .sa_handler = on_signal, .sa_flags = flags };
+	struct sigaction a = {.sa_handler = on_signal, .sa_flags = flags};
 
 	MUST(sigaction(SIGALRM, &a, NULL));
 }
 
 static void ring(int ms)
 {
-	struct itimerval t = { .it_value = { .tv_usec = ms * 1000 } };
+	struct itimerval t = {.it_value = {.tv_usec = ms * 1000}};
 
 	MUST(setitimer(ITIMER_REAL, &t, NULL));
 }
 
 static void *write_later(void *arg)
 {
-	struct timespec t = { .tv_nsec = 60000000 };
+	struct timespec t = {.tv_nsec = 60000000};
 
 	(void)arg;
 	nanosleep(&t, NULL);
@@ -36,7 +36,7 @@ static void *write_later(void *arg)
 
 static void *connect_later(void *arg)
 {
-	struct timespec t = { .tv_nsec = 60000000 };
+	struct timespec t = {.tv_nsec = 60000000};
 
 	nanosleep(&t, NULL);
 	close(connect_to(*(int *)arg));
@@ -45,7 +45,7 @@ static void *connect_later(void *arg)
 
 static void test(void)
 {
-	struct timeval limit = { .tv_sec = 20 };
+	struct timeval limit = {.tv_sec = 20};
 	struct pollfd v;
 	pthread_t thread;
 	sigset_t mask;
@@ -62,7 +62,7 @@ static void test(void)
 	ring(10);
 	tell("accept, no restart", accept(l, NULL, NULL));
 	ring(10);
-	v = (struct pollfd){ .fd = p[1], .events = POLLIN };
+	v = (struct pollfd){.fd = p[1], .events = POLLIN};
 	tell("poll", poll(&v, 1, -1));
 	say("signals %d", (int)signals);
 

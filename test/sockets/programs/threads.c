@@ -8,7 +8,7 @@ static int p[2];
 
 static void *writer(void *arg)
 {
-	uint32_t record[4] = { (uint32_t)(uintptr_t)arg };
+	uint32_t record[4] = {(uint32_t)(uintptr_t)arg};
 
 	for (uint32_t i = 0; i < EACH; i++) {
 		record[1] = i;
@@ -42,9 +42,9 @@ static void *blocked_writer(void *arg)
 static void test(void)
 {
 	pthread_t thread[WRITERS];
-	uint32_t record[4], next[WRITERS] = { 0 };
-	struct timespec pause = { .tv_nsec = 30000000 };
-	struct linger hard = { .l_onoff = 1 };
+	uint32_t record[4], next[WRITERS] = {0};
+	struct timespec pause = {.tv_nsec = 30000000};
+	struct linger hard = {.l_onoff = 1};
 
 	make_pair(p);
 	for (uintptr_t i = 0; i < WRITERS; i++)
@@ -74,6 +74,16 @@ static void test(void)
 	MUST(close(p[0]));
 	pthread_join(thread[0], NULL);
 	MUST(close(p[1]));
+
+	/* A call that is under way keeps the socket though its descriptor is closed. */
+	make_pair(p);
+	pthread_create(&thread[0], NULL, blocked, &p[1]);
+	nanosleep(&pause, NULL);
+	MUST(close(p[1]));
+	write_all(p[0], "x", 1);
+	pthread_join(thread[0], NULL);
+	tell("peer", read(p[0], record, 1));
+	MUST(close(p[0]));
 
 	make_pair(p);
 	pthread_create(&thread[0], NULL, blocked_writer, &p[0]);

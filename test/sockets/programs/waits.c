@@ -5,7 +5,7 @@ static int p[2], q[2];
 
 static void *later(void *arg)
 {
-	struct timespec t = { .tv_nsec = 20000000 };
+	struct timespec t = {.tv_nsec = 20000000};
 
 	nanosleep(&t, NULL);
 	write_all(*(int *)arg, "x", 1);
@@ -24,10 +24,10 @@ static void from_afar(int fd, void (*f)(void))
 
 static void poll_both(void)
 {
-	struct pollfd v[4] = { { .fd = q[0], .events = POLLIN },
-			       { .fd = -1, .events = POLLIN },
-			       { .fd = p[1], .events = POLLIN },
-			       { .fd = p[0], .events = POLLIN } };
+	struct pollfd v[4] = {{.fd = q[0], .events = POLLIN},
+			      {.fd = -1, .events = POLLIN},
+			      {.fd = p[1], .events = POLLIN},
+			      {.fd = p[0], .events = POLLIN}};
 	char c;
 
 	tell("poll", poll(v, 4, -1));
@@ -39,7 +39,7 @@ static void poll_both(void)
 
 static void select_both(void)
 {
-	struct timeval t = { .tv_sec = 30 };
+	struct timeval t = {.tv_sec = 30};
 	fd_set r, w;
 	char c;
 
@@ -63,12 +63,12 @@ static void on_signal(int sig)
 
 static void test(void)
 {
-	struct sigaction a = { .sa_handler = on_signal };
-	struct timespec none = { 0 }, brief = { .tv_nsec = 5000000 };
-	struct timeval now = { 0 };
+	struct sigaction a = {.sa_handler = on_signal};
+	struct timespec none = {0}, brief = {.tv_nsec = 5000000};
+	struct timeval now = {0};
 	sigset_t mask, empty;
 	fd_set r, w, x;
-	struct pollfd v = { .events = POLLIN };
+	struct pollfd v = {.events = POLLIN};
 
 	make_pair(p);
 	MUST(pipe(q));
