@@ -440,6 +440,7 @@ func (e *Engine) checkFin(t *TCB, a *arrival, out *Output) {
 		return
 	}
 	v.finHeld = false
+	e.clearRanges(&v.reasm, &v.nreasm) // octets beyond a FIN belong to no stream
 	v.nxt = v.nxt.Add(1)
 	v.nxt64++
 	t.flags |= flagFinRcvd

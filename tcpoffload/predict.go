@@ -12,7 +12,7 @@ import (
 // in ESTABLISHED, and reports whether it was.
 func (e *Engine) predict(t *TCB, now vtime.Time, seg *Segment, out *Output) bool {
 	const special = wire.SYN | wire.FIN | wire.RST | wire.URG
-	if t.state != StateEstablished || seg.Seq != t.rcv.nxt || t.ca != caOpen || t.snd.sacked != 0 ||
+	if t.state != StateEstablished || seg.Seq != t.rcv.nxt || t.snd.wnd == 0 || t.ca != caOpen || t.snd.sacked != 0 ||
 		seg.Flags&(special|wire.ACK) != wire.ACK || seg.Opt.Set&wire.OptSACK != 0 ||
 		t.flags&(flagDetached|flagTLPSent) != 0 {
 		return false
@@ -39,11 +39,14 @@ func (e *Engine) predict(t *TCB, now vtime.Time, seg *Segment, out *Output) bool
 	t.rcv.last = now
 	t.probes0()
 	t.updateTSRecent(now, seg, seg.Seq)
+	wnd := t.snd.wnd
 	t.updateSendWindow(seg)
 	if acked != 0 {
 		prior := t.flight()
 		e.advanceUna(t, now, seg, out)
 		e.growWindow(t, now, acked, prior)
+	}
+	if acked != 0 || t.snd.wnd != wnd {
 		e.wakeSend(t)
 	}
 	if seg.Len > 0 {

@@ -33,11 +33,14 @@ func (e *Engine) textBeyondHole(t *TCB, a *arrival, out *Output) DropReason {
 // joinReassembly moves RCV.NXT over the octets that are no longer beyond a hole.
 func (e *Engine) joinReassembly(t *TCB) {
 	v := &t.rcv
-	if first := &e.ranges[v.reasm]; first.left.LEQ(v.nxt) && first.right.GT(v.nxt) {
-		n := uint32(first.right - v.nxt)
-		v.nxt = v.nxt.Add(n)
-		v.nxt64 += uint64(n)
+	e.trimRanges(&v.reasm, &v.nreasm, v.nxt)
+	if v.reasm == 0 || e.ranges[v.reasm].left != v.nxt {
+		return
 	}
+	// Ranges do not touch each other, so one is all that can follow.
+	n := uint32(e.ranges[v.reasm].right - v.nxt)
+	v.nxt = v.nxt.Add(n)
+	v.nxt64 += uint64(n)
 	e.trimRanges(&v.reasm, &v.nreasm, v.nxt)
 }
 

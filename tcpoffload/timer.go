@@ -20,9 +20,11 @@ const (
 	wheelBits   = 6
 	wheelSlots  = 1 << wheelBits
 	tickShift   = 16 // a tick is 2^16 ns, about 66 µs
-	// wheelSpan is how many ticks ahead the wheel reaches, about 52 days; later entries are
-	// looked at then and inserted again.
-	wheelSpan = 1 << (wheelBits * wheelLevels)
+	// The last level is a circle: its slots reach topReach slots ahead, about 51 days. Later
+	// entries are looked at then and inserted again.
+	topLevel = wheelLevels - 1
+	topShift = topLevel * wheelBits
+	topReach = wheelSlots - 1
 )
 
 // setTimer makes timer k of t expire at when; vtime.Never stops it.
@@ -56,12 +58,10 @@ func (t *TCB) earliest() (vtime.Time, TimerKind) {
 func (e *Engine) wheelInsert(t *TCB, when vtime.Time) {
 	r := e.root
 	tick := max((uint64(when)+1<<tickShift-1)>>tickShift, r.wheelTick)
-	diff := tick ^ r.wheelTick
-	if diff >= wheelSpan {
-		tick = r.wheelTick | (wheelSpan - 1)
-		diff = tick ^ r.wheelTick
+	if last := r.wheelTick>>topShift + topReach; tick>>topShift > last {
+		tick = last << topShift
 	}
-	level := (63 - bits.LeadingZeros64(diff|1)) / wheelBits
+	level := min((63-bits.LeadingZeros64(tick^r.wheelTick|1))/wheelBits, topLevel)
 	slot := tick >> (level * wheelBits) & (wheelSlots - 1)
 	t.wheelAt = when
 	t.wheelSlot = uint16(level<<wheelBits) | uint16(slot)
@@ -100,6 +100,11 @@ func (e *Engine) nextSlot() (slot uint32, level int, tick uint64, ok bool) {
 	for level, busy := range r.wheelBusy {
 		if busy == 0 {
 			continue
+		}
+		if level == topLevel {
+			now := r.wheelTick >> topShift
+			now += uint64(bits.TrailingZeros64(bits.RotateLeft64(busy, -int(now&(wheelSlots-1)))))
+			return uint32(level<<wheelBits) | uint32(now&(wheelSlots-1)), level, now << topShift, true
 		}
 		s := uint64(bits.TrailingZeros64(busy))
 		above := uint((level + 1) * wheelBits)

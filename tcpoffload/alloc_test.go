@@ -1,0 +1,59 @@
+package tcpoffload
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"opentoe/tcpoffload/vtime"
+	"opentoe/tcpoffload/wire"
+)
+
+// TestNoAllocation demands that no entry point allocates, on the paths of bulk transfer, of loss, and
+// of connections that come and go.
+func TestNoAllocation(t *testing.T) {
+	d := newDuo(t, nil)
+	e, out := d.e[0], d.out[0]
+	c := &e.conns[d.h[0].Index()]
+	seg := Segment{Flow: c.flow, Flags: wire.ACK, Wnd: 500}
+	seg.Opt.Set, seg.Opt.TSVal = wire.OptTimestamps, c.ts.recent
+	n := 0
+	require.Zero(t, testing.AllocsPerRun(1000, func() {
+		n++
+		seg.Ack, seg.Seq, seg.Len = c.snd.nxt, c.rcv.nxt, 1448
+		if n%10 == 0 {
+			seg.Seq = seg.Seq.Add(1448) // a hole
+		}
+		e.Arrive(d.now, &seg, out)
+		seg.Seq, seg.Len = c.rcv.nxt, 0
+		e.Arrive(d.now, &seg, out)
+		out.Reset()
+		d.sent[0] += 5000
+		send := Call{Kind: CallSend, Handle: d.h[0], Pos: d.sent[0]}
+		e.Call(d.now, &send, out)
+		read := Call{Kind: CallReceived, Handle: d.h[0], Pos: c.rcvPos()}
+		e.Call(d.now, &read, out)
+		e.Transmit(d.now, 64, out)
+		d.now = d.now.Add(10 * vtime.Millisecond)
+		e.Expire(d.now, out)
+		e.NextDeadline()
+		out.Reset()
+	}), "bulk and loss")
+
+	var info Info
+	port := uint16(2000)
+	require.Zero(t, testing.AllocsPerRun(1000, func() {
+		port++
+		f := c.flow
+		f.RemotePort = port
+		syn := Segment{Flow: f, Flags: wire.SYN, Seq: 7}
+		e.Arrive(d.now, &syn, out)
+		e.Transmit(d.now, 4, out)
+		h, ok := e.Lookup(&f)
+		require.True(t, ok)
+		e.Info(h, d.now, &info)
+		open := Call{Kind: CallAbort, Handle: h}
+		e.Call(d.now, &open, out)
+		out.Reset()
+	}), "connections")
+}
