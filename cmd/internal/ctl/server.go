@@ -60,7 +60,14 @@ func Listen(socket string, d Daemon) (*Server, error) {
 }
 
 // Close hangs up on everybody, captures included, and removes the socket.
-func (s *Server) Close() error { return s.http.Close() }
+func (s *Server) Close() error {
+	err := s.http.Close()
+	// The HTTP server closes the listener only if it has begun to use it.
+	if e := s.l.Close(); !errors.Is(e, net.ErrClosed) {
+		err = errors.Join(err, e)
+	}
+	return err
+}
 
 func handler(d Daemon) http.Handler {
 	mux := http.NewServeMux()
