@@ -46,11 +46,19 @@ func output(cmd *exec.Cmd, name string) (string, error) {
 	return stdout.String(), nil
 }
 
-// lastLine returns the last line of text in the form that follows an error.
+// lastLine returns what follows an error: the line that says how a Go program died, else the last
+// line of text.
 func lastLine(text string) string {
 	text = strings.TrimSpace(text)
 	if text == "" {
 		return ""
+	}
+	for line := range strings.Lines(text) {
+		for _, death := range []string{"panic: ", "fatal error: ", "SIGQUIT: ", "SIGSEGV: ", "WARNING: DATA RACE"} {
+			if strings.HasPrefix(line, death) {
+				return ": " + strings.TrimSpace(line)
+			}
+		}
 	}
 	return ": " + text[strings.LastIndexByte(text, '\n')+1:]
 }
