@@ -18,6 +18,7 @@ func (l *layer) Notify(id toe.SockID, e toe.Event) {
 	switch e.Kind {
 	case toe.EventReadable:
 		if sh.readable(s, p, e.Pos) {
+			sh.noteQuiet(n)
 			sh.wake(n)
 		}
 	case toe.EventAcked:

@@ -79,8 +79,8 @@ func (sh *share) command(from *region, c shm.Command) {
 		sh.txData(c.Slot, c.Flags&shm.TxMore != 0)
 	case shm.OpRxDataAck:
 		atomic.AndUint32(&p.CmdPending, ^uint32(1<<shm.OpRxDataAck))
-		if s.state >= sockListen && sh.rxAck(c.Slot) && s.tid != 0 {
-			sh.w.dev.Received(s.tid, s.rxCons)
+		if s.state >= sockListen && sh.rxAck(c.Slot) {
+			sh.received(s)
 		}
 	case shm.OpShutdown:
 		sh.shutdown(c.Slot, c.Arg)

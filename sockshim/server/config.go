@@ -56,6 +56,7 @@ const (
 	acceptSlack    = 16        // connections beyond the backlog that may wait for accept; then refused
 	populateSlots  = 256       // slots and chunks of a new region that are touched in advance
 	populateChunks = 64        // chunks of a new region that are touched in advance
+	quietMax       = 1024      // quiet sockets that keep their chunks while the worker is busy
 	sweepBatch     = 64        // drained sockets that give back their chunk before a sleep
 )
 

@@ -6,6 +6,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"golang.org/x/sys/unix"
+
 	"opentoe/sockshim/shm"
 	"opentoe/toe"
 )
@@ -50,6 +52,7 @@ func TestNoAllocation(t *testing.T) {
 	require.Equal(t, c.placed, c.read)
 	r.check()
 	// Everything is read and acknowledged and the worker has slept: nothing is held but the loan.
+	require.True(t, r.dev.up.Sleep(0))
 	sh := r.l.workers[0].active[0]
 	lent, ok := sh.chunkLoan.Len()
 	require.True(t, ok)
@@ -99,7 +102,7 @@ func TestDirectoryLevels(t *testing.T) {
 			r.post(0, shm.OpRxDataAck, slot, 0)
 			r.dev.iterate()
 		}
-		require.Zero(t, r.dev.up.(*layer).workers[0].stats.Violations)
+		require.Zero(t, r.srv.Counters().Violations)
 		require.Equal(t, c.placed, c.read)
 		require.Zero(t, atomic.LoadUint32(&p.RxDir), "an empty stream goes back to the slot's own directory")
 		require.Equal(t, idle, sh.chunks.Avail())
@@ -212,4 +215,77 @@ func TestWakeOnlyDeclared(t *testing.T) {
 	require.Zero(t, atomic.LoadUint32(&eq.Sleeping))
 	require.Equal(t, slot, eq.Pop())
 	require.Zero(t, r.c.eqFree(&m))
+}
+
+// TestQuietSocketsHoldNothing: connections that have sent and received a little and then say
+// nothing have no chunk, though no reader has said that it read everything.
+func TestQuietSocketsHoldNothing(t *testing.T) {
+	r := newRig(t, 1, nil)
+	sh := r.l.workers[0].active[0]
+	for range 20 {
+		slot, c, _ := r.connect(0)
+		r.write(slot, 100, 1)
+		r.post(0, shm.OpTxData, slot, 0)
+		require.True(t, r.deliver(c, 100))
+		atomic.StoreUint64(&r.mem.Slots[slot].RxCons, 100)
+		r.dev.iterate()
+		require.True(t, r.dev.up.Fetch(c.sock, 0, r.buf[:100]))
+		r.dev.up.Notify(c.sock, toe.Event{Kind: toe.EventAcked, Pos: 100})
+		c.sent = 100
+	}
+	for !r.dev.up.Sleep(0) {
+		r.dev.iterate()
+	}
+	r.dev.up.Awake(0)
+	lent, _ := sh.chunkLoan.Len()
+	require.Equal(t, sh.chunks.Len(), sh.chunks.Avail()+int(lent))
+	// And they go on.
+	for i, tid := range r.dev.order {
+		c := r.dev.conns[tid]
+		slot := uint32(c.sock) & (1<<idSlotBits - 1)
+		r.write(slot, 100, byte(i))
+		r.post(0, shm.OpTxData, slot, 0)
+		r.dev.iterate()
+		require.True(t, r.dev.up.Fetch(c.sock, 100, r.buf[:100]))
+		require.Equal(t, byte(i), r.buf[99])
+		require.True(t, r.deliver(c, 100))
+		atomic.StoreUint64(&r.mem.Slots[slot].RxCons, 200)
+		r.post(0, shm.OpRxDataAck, slot, 0)
+		r.dev.iterate()
+		require.EqualValues(t, 200, c.read)
+	}
+	r.check()
+}
+
+// TestTrim: memory that a client once needed goes back to the system when it lies unused.
+func TestTrim(t *testing.T) {
+	r := newRig(t, 1, func(c *Config) { c.Memory = 64 << 20 })
+	blocks := func() int64 {
+		var st unix.Stat_t
+		require.NoError(t, unix.Fstat(r.reg.fd, &st))
+		return st.Blocks * 512
+	}
+	slot, c, _ := r.connect(0)
+	before := blocks()
+	for range 500 {
+		require.True(t, r.deliver(c, 60000))
+	}
+	full := blocks()
+	require.Greater(t, full-before, int64(25<<20))
+	atomic.StoreUint64(&r.mem.Slots[slot].RxCons, c.placed)
+	r.post(0, shm.OpRxDataAck, slot, 0)
+	r.dev.iterate()
+	r.srv.trim() // what was used since the last time stays
+	require.Equal(t, full, blocks())
+	for range 3 {
+		r.srv.trim()
+	}
+	require.Less(t, blocks()-before, int64(2<<20))
+	// The chunks can be used again.
+	require.True(t, r.deliver(c, 60000))
+	p := &r.mem.Slots[slot]
+	got := make([]byte, 60000)
+	require.True(t, r.mem.ReadStream(&p.RxEntry, atomic.LoadUint32(&p.RxDir), c.placed-60000, got))
+	require.Equal(t, r.buf[:60000], got)
+	r.check()
 }

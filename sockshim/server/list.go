@@ -97,13 +97,18 @@ func (s *Server) Sockets() []SocketInfo {
 
 // eachShare runs f for the region's share of every worker, on the worker.
 func (l *layer) eachShare(r *region, f func(*share)) {
-	for _, w := range l.workers {
-		_ = l.dev.Do(w.id, func(vtime.Time) {
-			if sh := w.share(r); sh != nil {
-				f(sh)
-			}
-		})
+	for _, sh := range r.shares {
+		l.on(sh, func() { f(sh) })
 	}
+}
+
+// on runs f on the worker of sh, if sh is still the worker's.
+func (l *layer) on(sh *share, f func()) {
+	_ = l.dev.Do(sh.w.id, func(vtime.Time) {
+		if sh.w.share(sh.reg) == sh {
+			f()
+		}
+	})
 }
 
 func (sh *share) socketInfo(n uint32) SocketInfo {

@@ -18,6 +18,7 @@ type listener struct {
 	slot    uint32
 	worker  int // the slot's; other workers reach the slot by Post
 	backlog int32
+	sndBuf  uint32       // for the connections; 0 default
 	queued  atomic.Int32 // connections that wait for accept, all workers
 }
 
@@ -190,7 +191,7 @@ func (sh *share) listen(n uint32, from *region, backlog uint32) {
 	gen := sh.sock(n).gen
 	go func() {
 		reason := w.l.srv.cfg.Registry.ListenStart(l)
-		ls := &listener{id: l.ID, reg: sh.reg, slot: n, worker: w.id, backlog: int32(l.Backlog)}
+		ls := &listener{id: l.ID, reg: sh.reg, slot: n, worker: w.id, backlog: int32(l.Backlog), sndBuf: l.Opt.SndBuf}
 		if reason == toe.Offloaded {
 			w.l.register(ls)
 		}
@@ -266,7 +267,7 @@ func (l *layer) PassEstablish(wi int, id toe.ListenID, tid toe.TID, flow *wire.F
 	sh.busy++
 	s, p := sh.sock(n), sh.slot(n)
 	s.tid, s.held, s.listener = tid, true, ls
-	sh.initTx(s, p, 0)
+	sh.initTx(s, p, ls.sndBuf)
 	setFlow(p, flow)
 	atomic.StoreUint32(&p.State, shm.SlotEstablished)
 	if wi == ls.worker {

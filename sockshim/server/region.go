@@ -135,11 +135,14 @@ func (r *region) usedSlots() iter.Seq[*shm.Slot] {
 	}
 }
 
-// violated is called by a worker that found a violation: the region is detached soon.
-func (r *region) violated(what string) {
+// violated counts a violation and has the region detached soon. [any thread, does not wait]
+func (r *region) violated(v violation) {
 	go func() {
+		r.srv.mu.Lock()
+		r.srv.stats.Violations[v]++
+		r.srv.mu.Unlock()
 		r.srv.cfg.Log.Warn("client broke the shared-memory contract and is detached",
-			"program", r.owner.program, "pid", r.owner.cred.Pid, "violation", what)
+			"program", r.owner.program, "pid", r.owner.cred.Pid, "violation", violationNames[v])
 		r.detach()
 		r.owner.hangUp()
 	}()

@@ -127,7 +127,15 @@ func (sh *share) growRx(s *sock, p *shm.Slot, first uint64) bool {
 	return true
 }
 
-// rxAck takes over the client's rx_cons: frees what was read and returns whether it moved.
+// received tells the device what was read.
+func (sh *share) received(s *sock) {
+	if s.tid != 0 && s.rxTold != s.rxCons {
+		s.rxTold = s.rxCons
+		sh.w.dev.Received(s.tid, s.rxCons)
+	}
+}
+
+// rxAck takes over the client's rx_cons, frees what was read, and reports whether that was honest.
 func (sh *share) rxAck(n uint32) bool {
 	s, p := sh.sock(n), sh.slot(n)
 	cons := atomic.LoadUint64(&p.RxCons)
@@ -136,7 +144,7 @@ func (sh *share) rxAck(n uint32) bool {
 		return false
 	}
 	if cons == s.rxCons {
-		return false
+		return true
 	}
 	if !sh.freeRx(s, p, cons) {
 		sh.violate(violationDirectory)

@@ -123,7 +123,7 @@ func (s *Server) Attach(dev toe.Device) (toe.UpperLayer, error) {
 	for i := range info.Workers {
 		l.workers = append(l.workers, newWorker(l, i))
 	}
-	l.startWatchdogs()
+	l.start()
 	s.layer = l
 	return l, nil
 }
@@ -137,7 +137,7 @@ func (s *Server) Detach(dev toe.Device) {
 		return
 	}
 	s.layer = nil
-	l.stopWatchdogs()
+	close(l.stop)
 	atomic.StoreUint32(&l.status.Alive, 0)
 	for _, w := range l.workers {
 		s.stats.add(&w.stats)

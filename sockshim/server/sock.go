@@ -25,7 +25,8 @@ const (
 type sock struct {
 	tid    toe.TID // 0: the device knows nothing of it
 	rxProd uint64  // readable up to here
-	rxCons uint64  // read up to here, as far as we were told; chunks before are free
+	rxCons uint64  // read up to here, as far as we know; chunks before are free
+	rxTold uint64  // and so the device was told
 	rxEnd  uint64  // placed up to here, holes included
 	txProd uint64  // written up to here, as far as we were told and checked
 	txCons uint64  // acknowledged up to here
@@ -36,7 +37,7 @@ type sock struct {
 	state  sockState
 	held   bool // a client holds, or will hold, a descriptor; else the slot frees itself
 	waking bool // stands in worker.wakes
-	drain  bool // stands in worker.drained
+	drain  bool // stands in worker.quiet
 
 	txLimit  uint64 // octets that the client may be ahead of txCons; only grows
 	txFixed  bool   // the program set SO_SNDBUF: txLimit does not grow with use

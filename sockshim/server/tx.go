@@ -152,8 +152,8 @@ func (sh *share) acked(n uint32, pos uint64) {
 	sh.freeTx(s, p, pos)
 	atomic.StoreUint64(&p.TxCons, pos)
 	atomic.AddUint32(&p.EventSeq, 1)
-	if pos == s.txProd && !s.drain && pos%shm.ChunkBytes != 0 {
-		sh.noteDrained(n)
+	if pos == s.txProd {
+		sh.noteQuiet(n)
 	}
 	if atomic.LoadUint32(&p.TxNospace) == 0 {
 		return
@@ -184,27 +184,6 @@ func (sh *share) freeTx(s *sock, p *shm.Slot, pos uint64) {
 		}
 	}
 	s.txCons = pos
-}
-
-// noteDrained remembers that n's send stream is empty and may hold a chunk in part.
-func (sh *share) noteDrained(n uint32) {
-	w := sh.w
-	if len(w.drained) < cap(w.drained) {
-		sh.sock(n).drain = true
-		w.drained = append(w.drained, ref{sh, n})
-	}
-}
-
-// sweep takes the chunks of drained send streams back, a batch at a time.
-func (w *worker) sweep() {
-	n := min(len(w.drained), sweepBatch)
-	for _, r := range w.drained[len(w.drained)-n:] {
-		if s := r.sh.sock(r.slot); s.drain {
-			s.drain = false
-			r.sh.takeTail(r.slot)
-		}
-	}
-	w.drained = w.drained[:len(w.drained)-n]
 }
 
 // takeTail takes back the chunk that slot n's empty send stream ends in. It does so under the

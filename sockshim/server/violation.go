@@ -33,9 +33,8 @@ func (sh *share) violate(v violation) {
 		return
 	}
 	sh.dead = true
-	sh.w.stats.Violations[v]++
 	sh.w.broken = append(sh.w.broken, sh)
-	sh.reg.violated(violationNames[v])
+	sh.reg.violated(v)
 }
 
 // endBroken resets the connections of regions that violate.

@@ -7,7 +7,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"opentoe/sockshim/shm"
-	"opentoe/tcpoffload/vtime"
 )
 
 // An eventfd is the one thing of a client that a worker touches and that could hold it up: the
@@ -94,26 +93,6 @@ func (g *signaller) free() {
 		_, _ = unix.Read(fd, make([]byte, 8))
 	}()
 	if r.stuck.CompareAndSwap(false, true) {
-		r.srv.mu.Lock()
-		r.srv.stats.Violations[violationEvent]++
-		r.srv.mu.Unlock()
-		r.violated(violationNames[violationEvent])
-	}
-}
-
-// startWatchdogs starts one per worker; stopWatchdogs ends them.
-func (l *layer) startWatchdogs() {
-	l.stop = make(chan struct{})
-	for _, w := range l.workers {
-		go w.signaller.watch(l.stop)
-	}
-}
-
-func (l *layer) stopWatchdogs() { close(l.stop) }
-
-// barrier waits until every worker has finished what it is doing.
-func (l *layer) barrier() {
-	for _, w := range l.workers {
-		_ = l.dev.Do(w.id, func(vtime.Time) {})
+		r.violated(violationEvent)
 	}
 }

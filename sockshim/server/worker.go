@@ -18,7 +18,7 @@ type layer struct {
 	info    toe.Info
 	workers []*worker
 	status  *shm.StatusPage
-	stop    chan struct{} // ends the watchdogs
+	stop    chan struct{} // ends the watchdogs and the trimming
 }
 
 var _ toe.UpperLayer = (*layer)(nil)
@@ -35,7 +35,7 @@ type worker struct {
 	listeners map[toe.ListenID]*listener
 
 	wakes   []ref // sockets whose waiters have to be woken
-	drained []ref // sockets whose send stream was empty when it was last looked at
+	quiet   []ref // sockets that may hold a chunk for nothing: looked at when the worker is idle
 	broken  []*share
 	cookies *cookies // written by the worker, read by all
 
@@ -76,12 +76,28 @@ type share struct {
 	dead       bool     // a violation was found; ended after the poll
 }
 
+// start starts the goroutines that look after the workers until stop is closed.
+func (l *layer) start() {
+	l.stop = make(chan struct{})
+	for _, w := range l.workers {
+		go w.signaller.watch(l.stop)
+	}
+	go l.srv.keepTrim(l.stop)
+}
+
+// barrier waits until every worker has finished what it is doing.
+func (l *layer) barrier() {
+	for _, w := range l.workers {
+		_ = l.dev.Do(w.id, func(vtime.Time) {})
+	}
+}
+
 func newWorker(l *layer, id int) *worker {
 	return &worker{
 		id: id, l: l, dev: l.dev,
 		listeners: map[toe.ListenID]*listener{},
 		wakes:     make([]ref, 0, maxWakes),
-		drained:   make([]ref, 0, l.srv.cfg.Slots),
+		quiet:     make([]ref, 0, l.srv.cfg.Slots),
 		cookies:   newCookies(),
 		signaller: signaller{kick: make(chan struct{}, 1)},
 	}
@@ -139,7 +155,7 @@ func (w *worker) remove(reg *region) {
 	is := func(o *share) bool { return o == sh }
 	w.active = slices.DeleteFunc(w.active, is)
 	w.broken = slices.DeleteFunc(w.broken, is)
-	w.drained = slices.DeleteFunc(w.drained, func(r ref) bool { return r.sh == sh })
+	w.quiet = slices.DeleteFunc(w.quiet, func(r ref) bool { return r.sh == sh })
 	for _, o := range w.active {
 		o.names = slices.DeleteFunc(o.names, is)
 	}
@@ -169,6 +185,9 @@ func (l *layer) Poll(wi int, _ vtime.Time) int {
 	if len(w.wakes) > 0 {
 		w.flushWakes()
 	}
+	if len(w.quiet) > quietMax {
+		w.sweep()
+	}
 	return n
 }
 
@@ -181,7 +200,7 @@ func (l *layer) Sleep(wi int) bool {
 		w.thread = uint32(unix.Gettid()) // a worker is one thread for all its life
 	}
 	w.sweep()
-	if len(w.drained)+len(w.broken) > 0 {
+	if len(w.quiet)+len(w.broken) > 0 {
 		return false
 	}
 	sleeping := &l.status.Worker[wi].Sleeping

@@ -1,5 +1,7 @@
 package shm
 
+import "slices"
+
 // Use says what a slot or chunk is used for; kept privately by toed.
 type Use uint8
 
@@ -12,19 +14,22 @@ const (
 	Send        // chunks: octets of a send stream
 	DirRx       // chunks: a directory of a receive stream
 	DirTx       // chunks: a directory of a send stream
+	Cold        // chunks: taken out by Pool.Cold
 )
 
-// Pool hands out the numbers [base, base+n), last freed first, so that warm memory is used again.
-// It believes only itself about who has what.
+// Pool hands out the numbers [base, base+n), last freed first, so that warm memory is used again
+// and what lies below is cold. It believes only itself about who has what.
 type Pool struct {
-	base uint32
-	use  []Use
-	free []uint32
+	base  uint32
+	use   []Use
+	free  []uint32 // a stack
+	clean int      // free[:clean] have no memory: never used, or put back by Chill
+	low   int      // lowest height of the stack since the last Cold
 }
 
 // NewPool returns a pool of the n numbers from base on, lowest first.
 func NewPool(base, n uint32) Pool {
-	p := Pool{base: base, use: make([]Use, n), free: make([]uint32, n)}
+	p := Pool{base: base, use: make([]Use, n), free: make([]uint32, n), clean: int(n), low: int(n)}
 	for i := range p.free {
 		p.free[i] = base + n - 1 - uint32(i)
 	}
@@ -56,6 +61,7 @@ func (p *Pool) Take(u Use) uint32 {
 	}
 	v := p.free[n-1]
 	p.free = p.free[:n-1]
+	p.low, p.clean = min(p.low, n-1), min(p.clean, n-1)
 	p.use[v-p.base] = u
 	return v
 }
@@ -77,4 +83,28 @@ func (p *Pool) Give(v uint32, from Use) bool {
 	}
 	p.free = append(p.free, v)
 	return true
+}
+
+// TakeCold takes out up to limit free numbers that nobody has used since the call before and that
+// have memory to give back, and appends them to dst. Chill puts them back.
+func (p *Pool) TakeCold(dst []uint32, limit int) []uint32 {
+	k := min(max(p.low-p.clean, 0), limit)
+	list := p.free[p.clean : p.clean+k]
+	for _, v := range list {
+		p.use[v-p.base] = Cold
+	}
+	dst = append(dst, list...)
+	p.free = slices.Delete(p.free, p.clean, p.clean+k)
+	p.low = len(p.free)
+	return dst
+}
+
+// Chill puts numbers from TakeCold back, whose memory has been given up: they are used last.
+func (p *Pool) Chill(list []uint32) {
+	for _, v := range list {
+		p.use[v-p.base] = Free
+	}
+	p.free = slices.Insert(p.free, p.clean, list...)
+	p.clean += len(list)
+	p.low += len(list)
 }

@@ -191,5 +191,13 @@ func (r *Region) Populate(slots, chunks int) {
 	_ = unix.Madvise(r.chunks[:min(chunks, r.Chunks)*ChunkBytes], unix.MADV_POPULATE_WRITE)
 }
 
+// Discard gives the memory of n chunks from chunk c on back to the system; they read as zeros then.
+// fd is the region's memory file.
+func (r *Region) Discard(fd int, c uint32, n int) error {
+	off := int64(len(r.mem)-len(r.chunks)) + int64(c)<<ChunkShift
+	const mode = unix.FALLOC_FL_PUNCH_HOLE | unix.FALLOC_FL_KEEP_SIZE
+	return unix.Fallocate(fd, mode, off, int64(n)<<ChunkShift)
+}
+
 // Detached reports whether toed has dropped the region.
 func (r *Region) Detached() bool { return atomic.LoadUint32(&r.Header.Detached) != 0 }

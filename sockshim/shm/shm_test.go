@@ -261,6 +261,33 @@ func TestPool(t *testing.T) {
 	require.Zero(t, p.Take(Send), "empty")
 }
 
+func TestPoolCold(t *testing.T) {
+	p := NewPool(1, 8)
+	require.Empty(t, p.TakeCold(nil, 100), "what was never used has no memory")
+	var got []uint32
+	for range 5 {
+		got = append(got, p.Take(Send))
+	}
+	require.Equal(t, []uint32{1, 2, 3, 4, 5}, got)
+	for _, v := range got {
+		require.True(t, p.Give(v, Send))
+	}
+	require.Empty(t, p.TakeCold(nil, 100), "used since the last call")
+	require.EqualValues(t, 5, p.Take(Send)) // the top: the others are cold
+	require.Equal(t, []uint32{1, 2}, p.TakeCold(nil, 2))
+	require.False(t, p.Give(1, Send))
+	require.Equal(t, Cold, p.Use(1))
+	p.Chill([]uint32{1, 2})
+	require.Equal(t, 7, p.Avail())
+	require.Equal(t, []uint32{3, 4}, p.TakeCold(nil, 100), "what was put back has no memory")
+	p.Chill([]uint32{3, 4})
+	var rest []uint32
+	for v := p.Take(Send); v != 0; v = p.Take(Send) {
+		rest = append(rest, v)
+	}
+	require.Equal(t, []uint32{4, 3, 2, 1, 6, 7, 8}, rest, "all are there, the untouched last")
+}
+
 // TestStream copies through directories of every level, across chunk borders.
 func TestStream(t *testing.T) {
 	r, _ := create(t, Geometry{Workers: 1, Slots: 2, Chunks: 64, EQs: 1})
