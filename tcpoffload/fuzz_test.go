@@ -30,7 +30,11 @@ func FuzzArrive(f *testing.F) {
 // TestRandomProgrammes is FuzzArrive over seeded input.
 func TestRandomProgrammes(t *testing.T) {
 	var mib MIB
-	for seed := range uint64(3000) {
+	seeds := uint64(2000)
+	if testing.Short() {
+		seeds = 200
+	}
+	for seed := range seeds {
 		rng := rand.New(rand.NewPCG(seed, 11))
 		b := make([]byte, 100+rng.IntN(2000))
 		for i := 0; i+8 <= len(b); i += 8 {
