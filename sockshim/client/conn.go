@@ -1,6 +1,7 @@
 package client
 
 import (
+	"io"
 	"net"
 	"net/netip"
 	"time"
@@ -40,7 +41,7 @@ func (c *Conn) wrap(op string, err error) error {
 // Read reads what has arrived into b; io.EOF after the peer's FIN.
 func (c *Conn) Read(b []byte) (int, error) {
 	n, err := c.s.read(b)
-	if err == nil || isEOF(err) {
+	if err == nil || err == io.EOF {
 		return n, err
 	}
 	return n, c.wrap("read", err)

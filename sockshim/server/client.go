@@ -369,8 +369,7 @@ func (s *Server) endSockets(r *region, c *client, alive bool) {
 			if sh == nil {
 				return
 			}
-			for sh.drainCommands(pollBudget) == pollBudget && !sh.dead {
-			}
+			sh.drainCommands(shm.CmdEntries) // all that was posted before
 			for i := range sh.seen.Load() {
 				n := sh.slotBase + i
 				k := sh.sock(n)

@@ -54,10 +54,10 @@ const (
 	rxKeep         = 8         // 1/rxKeep of a share's chunks is kept for sending
 	backlogMax     = 4096      // listen backlogs are cut to this
 	acceptSlack    = 16        // connections beyond the backlog that may wait for accept; then refused
-	populateSlots  = 256       // slots and chunks of a new region that are touched in advance
-	populateChunks = 64        // chunks of a new region that are touched in advance
+	populateSlots  = 256       // slots of a new region that are touched in advance
+	populateChunks = 64        // chunks likewise
 	quietMax       = 1024      // quiet sockets that keep their chunks while the worker is busy
-	sweepBatch     = 64        // drained sockets that give back their chunk before a sleep
+	sweepBatch     = 64        // quiet sockets looked at in one go
 )
 
 // ErrServed means that another toed serves the runtime directory.

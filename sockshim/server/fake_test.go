@@ -291,6 +291,13 @@ func (r *rig) write(slot uint32, n int, v byte) {
 
 // deliver has the device place n octets at the end of the receive stream and announce them.
 func (r *rig) deliver(c *fakeConn, n int) bool {
+	r.dev.mu.Lock()
+	defer r.dev.mu.Unlock()
+	return r.deliverLocked(c, n)
+}
+
+// deliverLocked is deliver for the worker itself.
+func (r *rig) deliverLocked(c *fakeConn, n int) bool {
 	if !r.dev.up.Reserve(c.sock, uint32(n)) {
 		return false
 	}

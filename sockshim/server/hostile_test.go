@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"opentoe/sockshim/shm"
+	"opentoe/tcpoffload/vtime"
 	"opentoe/toe"
 )
 
@@ -96,7 +97,7 @@ func TestViolations(t *testing.T) {
 			r.post(0, shm.OpTxData, slot, 0)
 			r.dev.iterate()
 			r.mem.Slots[slot].TxEntry[0] = 0
-			require.False(r.t, r.dev.up.Fetch(c.sock, 0, r.buf[:10]))
+			_ = r.dev.Do(0, func(vtime.Time) { require.False(r.t, r.dev.up.Fetch(c.sock, 0, r.buf[:10])) })
 		}},
 		{"a receive entry is overwritten", violationDirectory, func(r *rig, slot uint32, c *fakeConn) {
 			r.deliver(c, 10)
@@ -122,13 +123,11 @@ func TestViolations(t *testing.T) {
 			r.dev.iterate()
 			require.Eventually(t, r.mem.Detached, waitFor, tick)
 			require.EqualValues(t, 1, r.srv.Counters().Violations[tc.want], "counted as %s", violationNames[tc.want])
-			require.Empty(t, r.dev.conns, "its connections are reset")
+			_ = r.dev.Do(0, func(vtime.Time) { require.Empty(t, r.dev.conns, "its connections are reset") })
 			n, _, _, _, _ := r.hung.ReadMsgUnix(make([]byte, 1), nil)
 			require.Zero(t, n, "it is hung up on")
 			require.False(t, bystander.own.mem.Detached())
-			sh := r.l.workers[0].share(bystander.own)
-			require.False(t, sh.dead)
-			_ = r.dev.Do(0, nop)
+			_ = r.dev.Do(0, func(vtime.Time) { require.False(t, r.l.workers[0].share(bystander.own).dead) })
 		})
 	}
 }
@@ -215,7 +214,7 @@ func hostile(t testing.TB, in []byte) {
 			}
 		case 5: // the device receives
 			if c := pick(); c != nil && c.est {
-				r.deliver(c, int(next())*64+1)
+				r.deliverLocked(c, int(next())*64+1)
 			}
 		case 6: // the device sends and is acknowledged
 			if c := pick(); c != nil && c.sent < c.end {

@@ -37,7 +37,7 @@ type sock struct {
 	state  sockState
 	held   bool // a client holds, or will hold, a descriptor; else the slot frees itself
 	waking bool // stands in worker.wakes
-	drain  bool // stands in worker.quiet
+	quiet  bool // stands in worker.quiet
 
 	txLimit  uint64 // octets that the client may be ahead of txCons; only grows
 	txFixed  bool   // the program set SO_SNDBUF: txLimit does not grow with use

@@ -10,8 +10,8 @@ import "sync/atomic"
 // its next occasion.
 func (sh *share) noteQuiet(n uint32) {
 	s, w := sh.sock(n), sh.w
-	if !s.drain && len(w.quiet) < cap(w.quiet) {
-		s.drain = true
+	if !s.quiet && len(w.quiet) < cap(w.quiet) {
+		s.quiet = true
 		w.quiet = append(w.quiet, ref{sh, n})
 	}
 }
@@ -21,10 +21,10 @@ func (w *worker) sweep() {
 	n := min(len(w.quiet), sweepBatch)
 	for _, r := range w.quiet[:n] {
 		s, p := r.sh.sock(r.slot), r.sh.slot(r.slot)
-		if !s.drain || r.sh.dead {
+		if !s.quiet || r.sh.dead {
 			continue
 		}
-		s.drain = false
+		s.quiet = false
 		r.sh.takeTail(r.slot)
 		// A reader need not say that it has read everything; it shows.
 		if s.rxCons != s.rxEnd && atomic.LoadUint64(&p.RxCons) == s.rxEnd {

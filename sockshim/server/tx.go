@@ -229,7 +229,7 @@ func (sh *share) topUp() {
 		return
 	}
 	lent := false
-	for ; have < sh.chunkTgt; have++ {
+	for ; have < sh.chunkTarget; have++ {
 		c := sh.chunks.Take(shm.Lent)
 		if c == 0 {
 			break

@@ -55,25 +55,25 @@ type ref struct {
 
 // share is what one worker has of one region.
 type share struct {
-	w          *worker
-	reg        *region
-	mem        *shm.Region
-	cmds       shm.CmdReader
-	slots      shm.Pool
-	chunks     shm.Pool
-	slotLoan   shm.LoanWriter
-	chunkLoan  shm.LoanWriter
-	slotTarget uint32 // numbers to keep lent
-	chunkTgt   uint32
-	rxFloor    int // chunks that receiving leaves alone
-	slotBase   uint32
-	seen       atomic.Uint32 // slots that were ever used, counted from slotBase; the worker writes
-	busy       int           // sockets that are not free or lent
-	socks      []sock
-	credit     []uint32 // slots whose writers wait for a chunk
-	refill     bool     // a slot came back: the loan may want it
-	names      []*share // of other regions whose slots commands of this queue may name
-	dead       bool     // a violation was found; ended after the poll
+	w           *worker
+	reg         *region
+	mem         *shm.Region
+	cmds        shm.CmdReader
+	slots       shm.Pool
+	chunks      shm.Pool
+	slotLoan    shm.LoanWriter
+	chunkLoan   shm.LoanWriter
+	slotTarget  uint32 // numbers to keep lent
+	chunkTarget uint32
+	rxFloor     int // chunks that receiving leaves alone
+	slotBase    uint32
+	seen        atomic.Uint32 // slots that were ever used, counted from slotBase; the worker writes
+	busy        int           // sockets that are not free or lent
+	socks       []sock
+	credit      []uint32 // slots whose writers wait for a chunk
+	refill      bool     // a slot came back: the loan may want it
+	names       []*share // of other regions whose slots commands of this queue may name
+	dead        bool     // a violation was found; ended after the poll
 }
 
 // start starts the goroutines that look after the workers until stop is closed.
@@ -110,17 +110,17 @@ func newShare(w *worker, reg *region) *share {
 	id := uint32(w.id)
 	return &share{
 		w: w, reg: reg, mem: reg.mem,
-		cmds:       shm.NewCmdReader(&reg.mem.CmdQs[id]),
-		slots:      shm.NewPool(1+id*slots, slots),
-		chunks:     shm.NewPool(1+id*chunks, chunks),
-		slotLoan:   shm.NewLoanWriter(&reg.mem.SlotLoans[id]),
-		chunkLoan:  shm.NewLoanWriter(&reg.mem.ChunkLoans[id]),
-		slotTarget: min(lendSlots, max(slots/8, 1)),
-		chunkTgt:   min(lendChunks, max(chunks/8, 1)),
-		rxFloor:    int(chunks) / rxKeep,
-		slotBase:   1 + id*slots,
-		socks:      make([]sock, slots),
-		credit:     make([]uint32, 0, slots),
+		cmds:        shm.NewCmdReader(&reg.mem.CmdQs[id]),
+		slots:       shm.NewPool(1+id*slots, slots),
+		chunks:      shm.NewPool(1+id*chunks, chunks),
+		slotLoan:    shm.NewLoanWriter(&reg.mem.SlotLoans[id]),
+		chunkLoan:   shm.NewLoanWriter(&reg.mem.ChunkLoans[id]),
+		slotTarget:  min(lendSlots, max(slots/8, 1)),
+		chunkTarget: min(lendChunks, max(chunks/8, 1)),
+		rxFloor:     int(chunks) / rxKeep,
+		slotBase:    1 + id*slots,
+		socks:       make([]sock, slots),
+		credit:      make([]uint32, 0, slots),
 	}
 }
 
