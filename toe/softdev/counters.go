@@ -17,6 +17,7 @@ const (
 	DropNotOurAddress               // received: TCP for an address that the port does not have
 	DropUnknownProtocol             // received: neither TCP nor anything the responder answers
 	DropNoRoute                     // received: the sender is not reached through the port
+	DropNoSocket                    // received: payload for a connection without a socket: half-open, or done
 	DropNoSpace                     // received: no room for the payload; the peer sends it again
 	DropNoFrame                     // to send: the driver had no buffer
 	DropFetch                       // to send: the program's octets could not be had
@@ -37,6 +38,8 @@ func (r Drop) String() string {
 		return "unknown-protocol"
 	case DropNoRoute:
 		return "no-route"
+	case DropNoSocket:
+		return "no-socket"
 	case DropNoSpace:
 		return "no-space"
 	case DropNoFrame:

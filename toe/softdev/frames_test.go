@@ -15,8 +15,6 @@ import (
 	"opentoe/toe"
 )
 
-const time5s = 5 * vtime.Second
-
 func addrOf(s string) wire.Addr { return wire.AddrFrom(netip.MustParseAddr(s)) }
 
 // segment describes a TCP frame for buildFrame.
@@ -155,7 +153,7 @@ func TestFramesAreSound(t *testing.T) {
 				remote = addr6[1]
 			}
 			client := p.connect(0, local, remote, 200_001)
-			p.run(time5s, func() bool { return p.up[1].accepted == 1 && len(client.events) > 0 })
+			p.run(5*vtime.Second, func() bool { return p.up[1].accepted == 1 && len(client.events) > 0 })
 			p.finish(vtime.Minute, client, p.up[1].socks[0])
 			require.Greater(t, seen, 200)
 		})

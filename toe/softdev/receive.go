@@ -90,36 +90,42 @@ func (w *worker) arrive(p *wire.Packet, payload []byte) {
 		}
 		s.NextHop = hop
 	}
-	if known && len(payload) > 0 {
-		cookie, _ := w.eng.Cookie(h)
-		if cookie == 0 {
-			// A half-open connection has no socket yet and so no space: its payload can be taken
-			// only after the acknowledgement in the same segment has made it a connection.
-			if cookie = w.completeOpen(h); cookie == 0 {
-				return
-			}
-		}
-		if !w.up.Reserve(toe.SockID(cookie), uint32(len(payload))) {
-			w.drop(DropNoSpace)
-			return
+	if known && len(payload) > 0 && !w.reserve(h) {
+		return
+	}
+	w.present(s, payload)
+}
+
+// reserve makes sure that the payload of w.seg can be placed in the stream of connection h. When it
+// cannot, the payload is dropped, which the peer takes for a loss, and the rest of the segment is
+// presented to the engine: what it acknowledges is true all the same.
+func (w *worker) reserve(h tcpoffload.Handle) bool {
+	bare := w.seg
+	bare.Len = 0
+	bare.Flags &^= wire.FIN | wire.PSH | wire.URG
+	cookie, _ := w.eng.Cookie(h)
+	if cookie == 0 {
+		// A half-open connection has no socket yet and so no space. The acknowledgement in the same
+		// segment may make it a connection and give it both.
+		w.present(&bare, nil)
+		if cookie, _ = w.eng.Cookie(h); cookie == 0 {
+			w.drop(DropNoSocket)
+			return false
 		}
 	}
+	if !w.up.Reserve(toe.SockID(cookie), w.seg.Len) {
+		w.drop(DropNoSpace)
+		w.present(&bare, nil)
+		return false
+	}
+	return true
+}
+
+// present lets the engine process s and carries out what it asks for.
+func (w *worker) present(s *tcpoffload.Segment, payload []byte) {
 	w.eng.Arrive(w.now, s, &w.out)
 	if len(w.out.Actions) > 0 {
 		w.act(payload)
 	}
 	w.makeSegRoom()
-}
-
-// completeOpen presents the segment in w.seg to the half-open connection h without its payload and
-// FIN, and returns the cookie that the connection has afterwards, or zero.
-func (w *worker) completeOpen(h tcpoffload.Handle) uint64 {
-	ack := w.seg
-	ack.Len = 0
-	ack.Flags &^= wire.FIN | wire.PSH | wire.URG
-	w.eng.Arrive(w.now, &ack, &w.out)
-	w.act(nil)
-	w.makeSegRoom()
-	cookie, _ := w.eng.Cookie(h)
-	return cookie
 }
