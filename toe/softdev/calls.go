@@ -1,8 +1,6 @@
 package softdev
 
 import (
-	"fmt"
-
 	"opentoe/tcpoffload"
 	"opentoe/toe"
 )
@@ -90,16 +88,17 @@ func (d *Device) Release(tid toe.TID) {
 	w.call(&tcpoffload.Call{Kind: tcpoffload.CallDetach, Handle: h})
 }
 
-// SetOption changes a setting of an open connection. [worker]
+// SetOption changes a setting of an open connection. The errors are bare sentinels: a client can
+// provoke them at any rate, and a worker does not allocate. [worker]
 func (d *Device) SetOption(tid toe.TID, o toe.Option, value int64) error {
 	opt, ok := engineOption(o)
 	if !ok {
-		return fmt.Errorf("softdev: option %d: %w", o, toe.ErrNotSupported)
+		return toe.ErrNotSupported
 	}
 	w, h := d.owner(tid)
 	c := tcpoffload.Call{Kind: tcpoffload.CallSetOption, Handle: h, Option: opt, Value: value}
-	if r := w.call(&c); r != tcpoffload.CallOK {
-		return fmt.Errorf("softdev: option %d to %d: %w", o, value, toe.ErrInvalid)
+	if w.call(&c) != tcpoffload.CallOK {
+		return toe.ErrInvalid
 	}
 	return nil
 }
