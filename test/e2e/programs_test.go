@@ -31,7 +31,9 @@ func TestIperf3(t *testing.T) {
 			require.NoError(t, json.Unmarshal([]byte(out), &result))
 			require.NotEmpty(t, result.Intervals)
 			for i, in := range result.Intervals {
-				require.NotZero(t, in.Sum.Bytes, "nothing moved in interval %d", i)
+				if in.Sum.Seconds > 0.2 { // the last one may be a sliver
+					require.NotZero(t, in.Sum.Bytes, "nothing moved in interval %d", i)
+				}
 			}
 			t.Logf("%.2f Gb/s", result.End.Received.BitsPerSecond/1e9)
 		})
@@ -42,7 +44,10 @@ func TestIperf3(t *testing.T) {
 // iperf is the part of iperf3's report that we look at.
 type iperf struct {
 	Intervals []struct {
-		Sum struct{ Bytes int64 }
+		Sum struct {
+			Bytes   int64
+			Seconds float64
+		}
 	}
 	End struct {
 		Received struct {
