@@ -26,6 +26,7 @@ type Segment struct {
 	Flags    wire.Flags
 	CE       bool   // the IP header carried Congestion Experienced (RFC 3168)
 	NextHop  uint32 // where a reply goes: an index the device chose, echoed in TxSegment.NextHop
+	MTU      uint16 // largest IP packet towards NextHop, octets; 0: the engine's
 	Opt      wire.Options
 }
 
@@ -120,7 +121,7 @@ type CallKind uint8
 
 // The calls. Fields named are inputs unless marked as results.
 const (
-	CallOpen      CallKind = iota + 1 // active open: Flow, NextHop, Cookie, Opt → Handle
+	CallOpen      CallKind = iota + 1 // active open: Flow, NextHop, MTU, Cookie, Opt → Handle
 	CallListen                        // passive open: Flow.Local, Flow.LocalPort, V6Only, Value = backlog, Cookie, Opt → Listener
 	CallUnlisten                      // stop Listener: half-open connections of it are reset
 	CallAccepted                      // Listener: the program took Value connections off the accept queue
@@ -145,6 +146,7 @@ type Call struct {
 	Listener ListenerID
 	Flow     wire.Flow
 	NextHop  uint32
+	MTU      uint16 // CallOpen: largest IP packet towards NextHop, octets; 0: the engine's
 	Cookie   uint64
 	Pos      uint64
 	Value    int64

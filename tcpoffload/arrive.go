@@ -103,7 +103,7 @@ func (e *Engine) arriveListen(i uint32, now vtime.Time, seg *Segment, out *Outpu
 		return DropTableFull
 	}
 	t.flags |= flagPassive
-	e.initConn(t, now, seg.NextHop, &l.opt)
+	e.initConn(t, now, seg.NextHop, seg.MTU, &l.opt)
 	e.synArrived(t, now, seg)
 	e.root.mib.PassiveOpens++
 	e.setState(t, StateSynReceived)

@@ -77,7 +77,7 @@ func (e *Engine) open(now vtime.Time, c *Call) CallResult {
 		return CallTableFull
 	}
 	t.cookie = c.Cookie
-	e.initConn(t, now, c.NextHop, &c.Opt)
+	e.initConn(t, now, c.NextHop, c.MTU, &c.Opt)
 	e.setState(t, StateSynSent)
 	e.root.mib.ActiveOpens++
 	e.txAdd(t, pendSyn)

@@ -58,8 +58,8 @@ func New(cfg Config) (*Engine, error) {
 	if cfg.MTU == 0 {
 		cfg.MTU = 1500
 	}
-	if cfg.MTU < 576 || cfg.MTU > 65535 {
-		return nil, fmt.Errorf("MTU %d: must be 576 to 65535: %w", cfg.MTU, ErrConfig)
+	if cfg.MTU < minMTU || cfg.MTU > maxMTU {
+		return nil, fmt.Errorf("MTU %d: must be %d to %d: %w", cfg.MTU, minMTU, maxMTU, ErrConfig)
 	}
 	if err := cfg.Tunables.validate(); err != nil {
 		return nil, err

@@ -54,6 +54,8 @@ const (
 	// maxBackoff bounds the exponent of timer back-off.
 	maxBackoff = 16
 
+	// minMTU and maxMTU bound the device's largest IP packet, octets; a next hop's is raised.
+	minMTU, maxMTU = 576, 65535
 	// defaultMSS is assumed without an MSS option: for IPv4, and for IPv6 (RFC 9293 §3.7.1).
 	defaultMSS4 = 536
 	defaultMSS6 = 1220

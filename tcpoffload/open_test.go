@@ -51,6 +51,29 @@ func TestMSSFollowsMTUAndFamily(t *testing.T) {
 	require.Equal(t, uint32(1220), s.info().SndMSS, "default of IPv6 without an MSS option")
 }
 
+// A next hop with a smaller MTU than the engine's bounds the segments of both directions, whichever
+// side opens and whatever the peer announces.
+func TestMSSFollowsMTUOfNextHop(t *testing.T) {
+	passive := newScript(t, func(c *Config) { c.MTU = 9000 })
+	passive.listen(1, SocketOptions{})
+	syn := passive.seg(wire.SYN, 0, 0, 0)
+	syn.MTU, syn.Opt.Set, syn.Opt.MSS = 1400, wire.OptMSS, 8960
+	passive.inject(syn)
+	require.Equal(t, uint16(1360), passive.segs[0].Opt.MSS)
+	passive.iss = passive.segs[0].Seq
+	passive.in(wire.ACK, 1, 0, 1)
+	passive.h = passive.action(ActPassEstablished).Handle
+	require.Equal(t, uint32(1360), passive.info().SndMSS)
+
+	active := newScript(t, func(c *Config) { c.MTU = 9000 })
+	for mtu, want := range map[uint16]uint16{0: 8960, 1400: 1360, 9001: 8960} {
+		active.flow.LocalPort++
+		active.segs = nil
+		active.ok(active.call(Call{Kind: CallOpen, Flow: active.flow, MTU: mtu, Cookie: 1}))
+		require.Equal(t, want, active.segs[0].Opt.MSS)
+	}
+}
+
 func TestSynAckIsRepeatedThenForgotten(t *testing.T) {
 	s := newScript(t, nil)
 	s.listen(1, SocketOptions{})

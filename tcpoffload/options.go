@@ -33,10 +33,14 @@ func headerLen(f *wire.Flow) int {
 	return 40 + 20
 }
 
-// announcedMSS returns the MSS to announce: what the device's MTU leaves, or less if the program
-// chose so. RFC 9293 §3.7.1.
-func (e *Engine) announcedMSS(t *TCB) uint16 {
-	mss := uint16(e.mtu - headerLen(&t.flow))
+// announcedMSS returns the MSS to announce: what the MTU towards the next hop (0: the device's)
+// leaves, or less if the program chose so. RFC 9293 §3.7.1.
+func (e *Engine) announcedMSS(t *TCB, mtu uint16) uint16 {
+	n := e.mtu
+	if mtu != 0 {
+		n = min(n, max(int(mtu), minMTU))
+	}
+	mss := uint16(n - headerLen(&t.flow))
 	if t.maxSeg != 0 {
 		mss = min(mss, t.maxSeg)
 	}
@@ -55,7 +59,7 @@ func validOptions(o *SocketOptions) bool {
 }
 
 // initConn sets what an opening connection has before it hears from the peer.
-func (e *Engine) initConn(t *TCB, now vtime.Time, nextHop uint32, o *SocketOptions) {
+func (e *Engine) initConn(t *TCB, now vtime.Time, nextHop uint32, mtu uint16, o *SocketOptions) {
 	t.nextHop = nextHop
 	t.maxSeg = o.MSS
 	t.rcv.limit = e.tun.DefaultRcvBuf
@@ -67,7 +71,7 @@ func (e *Engine) initConn(t *TCB, now vtime.Time, nextHop uint32, o *SocketOptio
 	}
 	t.rcv.wscale = scaleFor(max(top, e.tun.MaxRcvBuf))
 	t.rcv.mss = defaultMSS4
-	t.rcv.maxSeg = e.announcedMSS(t)
+	t.rcv.maxSeg = e.announcedMSS(t, mtu)
 	t.rcv.last = now
 	if o.NoDelay {
 		t.flags |= flagNoDelay
