@@ -189,7 +189,7 @@ func (sh *share) listen(n uint32, from *region, backlog uint32) {
 	}
 	sh.engage(n, sockListening, from)
 	gen := sh.sock(n).gen
-	go func() {
+	w.l.errands.add(func() {
 		reason := w.l.srv.cfg.Registry.ListenStart(l)
 		ls := &listener{id: l.ID, reg: sh.reg, slot: n, worker: w.id, backlog: int32(l.Backlog), sndBuf: l.Opt.SndBuf}
 		if reason == toe.Offloaded {
@@ -199,7 +199,7 @@ func (sh *share) listen(n uint32, from *region, backlog uint32) {
 		if err != nil && reason == toe.Offloaded {
 			w.l.srv.cfg.Registry.ListenStop(l.ID)
 		}
-	}()
+	})
 }
 
 // listening takes the answer to a listen.
@@ -238,12 +238,12 @@ func (l *layer) register(ls *listener) {
 
 // unlisten stops a listener on every worker. [any thread, does not wait]
 func (l *layer) unlisten(ls *listener) {
-	go func() {
+	l.errands.add(func() {
 		l.srv.cfg.Registry.ListenStop(ls.id)
 		for _, w := range l.workers {
 			_ = l.dev.Do(w.id, func(vtime.Time) { delete(w.listeners, ls.id) })
 		}
-	}()
+	})
 }
 
 // PassEstablish gives a new connection a slot of the listener's region and puts a record into the

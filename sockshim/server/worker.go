@@ -19,6 +19,7 @@ type layer struct {
 	workers []*worker
 	status  *shm.StatusPage
 	stop    chan struct{} // ends the watchdogs and the trimming
+	errands errands
 }
 
 var _ toe.UpperLayer = (*layer)(nil)

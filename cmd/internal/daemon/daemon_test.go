@@ -132,3 +132,28 @@ func TestVirtualDevices(t *testing.T) {
 	require.True(t, isPCI("0000:01:00.0"))
 	require.False(t, isPCI("net_memif0,socket=/run/a:b"))
 }
+
+// TestListenAgain closes a listener and takes its port again at once, as iperf3 does: the TOE has
+// to have let go of it.
+func TestListenAgain(t *testing.T) {
+	dir := t.TempDir()
+	d, err := Start(loopback(t, dir), slog.New(slog.DiscardHandler))
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- d.Run(ctx) }()
+	c, err := client.Dial(client.Config{Socket: filepath.Join(dir, config.ControlSocket)})
+	require.NoError(t, err)
+	for range 200 {
+		l, err := c.Listen("tcp", "10.99.0.1:7")
+		require.NoError(t, err)
+		require.NoError(t, l.Close())
+	}
+	status, err := d.Status()
+	require.NoError(t, err)
+	require.Empty(t, status.Refused)
+	require.NoError(t, c.Close())
+	cancel()
+	require.NoError(t, <-ended)
+	require.NoError(t, d.Close())
+}
