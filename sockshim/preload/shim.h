@@ -220,7 +220,7 @@ struct shim_session {
 	struct shim_region *own; /* the region in which this process opens sockets */
 	struct toe_shm_addr addr[TOE_MAX_ADDRS];
 	uint32_t naddrs;
-	uint64_t retry_at; /* after a failed attempt */
+	uint64_t retry_at; /* toed turned us down: not to be asked before */
 };
 
 extern struct shim_session shim_session;
@@ -228,6 +228,9 @@ extern struct shim_region shim_regions[SHIM_REGIONS];
 
 /* shim_attach makes sure that this process has a session. -ENOTCONN: no toed, the kernel serves. */
 int shim_attach(void);
+/* shim_attach_live is shim_attach for who decides where a socket goes: it notices that toed has
+ * ended, or been started again, since it was last heard of. One system call. */
+int shim_attach_live(void);
 static inline bool shim_attached(void)
 {
 	return load_acquire(&shim_session.pid) == shim_pid && shim_pid != 0;

@@ -10,8 +10,10 @@
 
 /* How long an answer may take: toed answers from a thread of its own, in microseconds. */
 #define ANSWER_SECONDS 5
-/* After a failed attempt, how long before the next connect or listen tries again. */
-#define RETRY_NS 1000000000ull
+/* After toed was there and turned us down, how long before we ask again: this, or as long as it took
+ * to answer. That nobody serves the path costs next to nothing to find out, and is asked each time:
+ * a toed that has come back is used at once. */
+#define RETRY_NS 100000000ull
 
 struct shim_session shim_session = {
 	.control = -1,
@@ -32,6 +34,7 @@ static int exchange(int control, struct toe_shm_msg *m, int fd, int *fds, uint32
 	} control_data;
 	struct msghdr h = {.msg_iov = &iov, .msg_iovlen = 1};
 	struct cmsghdr *c;
+	bool answers;
 	ssize_t n;
 
 	if (nfds)
@@ -60,6 +63,8 @@ static int exchange(int control, struct toe_shm_msg *m, int fd, int *fds, uint32
 			return -errno;
 		if (n == 0)
 			return -ECONNRESET;
+		/* Of an answer that came too late the descriptors are not ours to use either. */
+		answers = n == sizeof *m && m->type == type && m->seq == seq;
 		for (c = CMSG_FIRSTHDR(&h); c; c = CMSG_NXTHDR(&h, c)) {
 			if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
 				continue;
@@ -67,13 +72,13 @@ static int exchange(int control, struct toe_shm_msg *m, int fd, int *fds, uint32
 				int got;
 
 				memcpy(&got, CMSG_DATA(c) + i * sizeof got, sizeof got);
-				if (nfds && *nfds < room)
+				if (answers && nfds && *nfds < room)
 					fds[(*nfds)++] = got;
 				else
 					libc->close(got);
 			}
 		}
-		if (n == sizeof *m && m->type == type && m->seq == seq)
+		if (answers)
 			return -m->error;
 	}
 }
@@ -156,7 +161,7 @@ static int dial(void)
 	const struct shim_libc *libc = shim_real();
 	struct sockaddr_un to = {.sun_family = AF_UNIX};
 	struct timeval patience = {.tv_sec = ANSWER_SECONDS};
-	int fd;
+	int fd, rc;
 
 	if (strlen(shim_config.path) >= sizeof to.sun_path)
 		return -ENAMETOOLONG;
@@ -166,7 +171,10 @@ static int dial(void)
 		return -errno;
 	libc->setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
 	libc->setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
-	if (libc->connect(fd, (struct sockaddr *)&to, sizeof to) < 0) {
+	do
+		rc = libc->connect(fd, (struct sockaddr *)&to, sizeof to);
+	while (rc < 0 && errno == EINTR);
+	if (rc < 0) {
 		int e = errno;
 
 		libc->close(fd);
@@ -193,6 +201,8 @@ static int hello(int control)
 		rc = -EPROTO;
 	if (rc == 0 && !(own = region_map(m.region_id, fds[0])))
 		rc = -ENOMEM;
+	if (rc == 0 && nfds != 2 + own->nworkers)
+		rc = -EMFILE; /* not all of them found a number */
 	if (rc == 0) {
 		status = mmap(NULL, sizeof *status, PROT_READ, MAP_SHARED, fds[1], 0);
 		if (status == MAP_FAILED)
@@ -230,21 +240,29 @@ static void claim(int control)
 	}
 }
 
+/* turned_down notes that toed did not take us, as an attempt since began has found. */
+static void turned_down(uint64_t began, int rc)
+{
+	uint64_t now = shim_now(), took = now - began;
+
+	shim_session.retry_at = now + (took > RETRY_NS ? took : RETRY_NS);
+	shim_log(0, "no offload: %s: %s", shim_config.path, strerror(-rc));
+}
+
 int shim_attach(void)
 {
 	struct shim_session *c = &shim_session;
 	int rc = 0, fd = -1, saved = errno;
+	uint64_t began;
 
 	if (shim_attached())
 		return 0;
 	if (shim_foreign())
 		return -ENOTCONN;
 	shim_mutex_lock(&c->lock);
-	if (!shim_attached()) {
-		if (c->retry_at && shim_now() < c->retry_at)
-			rc = -ENOTCONN;
-		else
-			fd = rc = dial();
+	began = shim_now();
+	if (!shim_attached() && began >= c->retry_at) {
+		fd = rc = dial();
 		if (rc >= 0) {
 			rc = hello(fd);
 			if (rc < 0)
@@ -256,19 +274,25 @@ int shim_attach(void)
 			c->number++;
 			store_release(&c->pid, shim_pid);
 			shim_log(1, "attached to %s, region %u", shim_config.path, c->own->id);
-		} else if (fd >= 0 || rc != -ENOTCONN) {
-			c->retry_at = shim_now() + RETRY_NS;
+		} else {
+			if (rc != -ENOENT && rc != -ECONNREFUSED)
+				turned_down(began, rc);
 			/* A child that cannot reach toed has lost what it inherited. */
 			if (c->pid != 0 && c->pid != shim_pid)
 				shim_toed_lost();
-			if (rc != -ENOENT && rc != -ECONNREFUSED)
-				shim_log(0, "no offload: %s: %s", shim_config.path, strerror(-rc));
-			rc = -ENOTCONN;
 		}
 	}
+	rc = shim_attached() ? 0 : -ENOTCONN;
 	shim_mutex_unlock(&c->lock);
 	errno = saved;
 	return rc;
+}
+
+int shim_attach_live(void)
+{
+	if (shim_attached())
+		shim_toed_alive();
+	return shim_attach();
 }
 
 void shim_toed_lost(void)
@@ -279,18 +303,30 @@ void shim_toed_lost(void)
 	store_release(&shim_session.pid, 0);
 }
 
+/* hung_up reports whether the control connection or the status page says that toed has ended. */
+static bool hung_up(void)
+{
+	struct pollfd p = {.fd = load_relaxed(&shim_session.control), .events = POLLRDHUP};
+
+	return (p.fd >= 0 && shim_real()->poll(&p, 1, 0) > 0 &&
+		(p.revents & (POLLHUP | POLLRDHUP | POLLERR))) ||
+	       (shim_session.status && !load_relaxed(&shim_session.status->alive));
+}
+
 bool shim_toed_alive(void)
 {
-	struct pollfd p = {.fd = shim_session.control, .events = POLLRDHUP};
 	int saved = errno;
 
 	if (load_acquire(&shim_session.pid) == 0)
 		return false;
-	if ((p.fd >= 0 && shim_real()->poll(&p, 1, 0) > 0 &&
-	     (p.revents & (POLLHUP | POLLRDHUP | POLLERR))) ||
-	    (shim_session.status && !load_relaxed(&shim_session.status->alive))) {
-		shim_log(0, "toed is gone; its connections are reset");
-		shim_toed_lost();
+	if (hung_up()) {
+		/* Another thread may have found that out as well, and may have attached anew. */
+		shim_mutex_lock(&shim_session.lock);
+		if (shim_session.pid != 0 && hung_up()) {
+			shim_log(0, "toed is gone; its connections are reset");
+			shim_toed_lost();
+		}
+		shim_mutex_unlock(&shim_session.lock);
 	}
 	errno = saved;
 	return load_acquire(&shim_session.pid) != 0;

@@ -254,7 +254,7 @@ SHIM_API int bind(int fd, const struct sockaddr *addr, socklen_t len)
 	s = shim_sock_adopt(fd);
 	if (!s)
 		return rc;
-	if (shim_role(s) == SHIM_UNDECIDED && shim_attach() == 0 && shim_ours(e.addr)) {
+	if (shim_role(s) == SHIM_UNDECIDED && shim_attach_live() == 0 && shim_ours(e.addr)) {
 		/* An address that only toed knows: the kernel has to hold the port for it. */
 		if (s->domain == AF_INET6)
 			shim_real()->setsockopt(fd, IPPROTO_IPV6, IPV6_FREEBIND, &one, sizeof one);
@@ -301,7 +301,7 @@ static bool offer_connect(struct shim_sock *s, int fd, const struct endpoint *re
 	int worker = -1, saved = errno;
 	bool taken = false;
 
-	if (!offloadable(s, remote) || shim_attach() < 0 || !local_port(s, fd, &local) ||
+	if (!offloadable(s, remote) || shim_attach_live() < 0 || !local_port(s, fd, &local) ||
 	    is_loopback(local.addr)) {
 		errno = saved;
 		return false;
@@ -429,7 +429,7 @@ static void offer_listen(struct shim_sock *s, int fd, int backlog)
 	socklen_t len = sizeof v6only;
 
 	if (s->opt.kernel_only || !local_name(fd, &local) || local.scoped ||
-	    is_loopback(local.addr) || shim_attach() < 0 || !slot_take(s, -1)) {
+	    is_loopback(local.addr) || shim_attach_live() < 0 || !slot_take(s, -1)) {
 		errno = saved;
 		return;
 	}

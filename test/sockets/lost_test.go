@@ -69,18 +69,27 @@ func TestToedLost(t *testing.T) {
 		return got
 	}
 	require.Empty(t, until("ready"))
-	require.NoError(t, first.Process.Kill())
-	_ = first.Wait()
+	kill := func(toed *exec.Cmd) {
+		require.NoError(t, toed.Process.Kill())
+		_ = toed.Wait()
+	}
+	kill(first)
 	got := until("waiting")
 	slices.Sort(got) // the four waits end in any order
 	require.Equal(t, []string{
-		"close: 0", "epoll: 1", "events: IN HUP ERR", "events: IN RDHUP HUP ERR", "over the kernel: 1",
+		"bind without toed: EADDRNOTAVAIL", "close: 0", "epoll: 1", "events: IN HUP ERR", "events: IN RDHUP HUP ERR", "over the kernel: 1",
 		"poll: 1", "read: ECONNRESET", "write afterwards: ECONNRESET", "write: ECONNRESET",
 	}, got)
 
+	again := func(end string) {
+		_, err = in.Write([]byte("again\n"))
+		require.NoError(t, err)
+		require.Equal(t, []string{"over the new toed: 1"}, until(end))
+	}
+	second := startToed(t, dir)
+	again("waiting")
+	kill(second)
 	startToed(t, dir)
-	_, err = in.Write([]byte("again\n"))
-	require.NoError(t, err)
-	require.Equal(t, []string{"over the new toed: 1"}, until("done"))
+	again("done")
 	require.NoError(t, cmd.Wait())
 }
