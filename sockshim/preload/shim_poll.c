@@ -129,12 +129,9 @@ void shim_poll_after_fork(void)
 	pthread_setspecific(key, NULL);
 }
 
-/* drain empties the queues after a wait: every socket is looked at anyway. */
-static void drain(struct poller *p)
+/* drain_queues empties the queues: every socket is looked at anyway. */
+static void drain_queues(struct poller *p)
 {
-	uint64_t count;
-
-	(void)!shim_real()->read(p->event_fd, &count, sizeof count);
 	for (uint32_t i = 0; i < p->nqueues; i++) {
 		struct shim_region *r = p->queue[i].region;
 		uint32_t eq = p->queue[i].eq;
@@ -152,6 +149,14 @@ static void drain(struct poller *p)
 						   __ATOMIC_SEQ_CST);
 		}
 	}
+}
+
+static void drain(struct poller *p)
+{
+	uint64_t count;
+
+	(void)!shim_real()->read(p->event_fd, &count, sizeof count);
+	drain_queues(p);
 }
 
 static void set_sleeping(struct poller *p, uint32_t value)
@@ -275,6 +280,9 @@ static int wait_armed(struct waiting *w, struct poller *p, uint64_t deadline, co
 		int rc;
 
 		set_sleeping(p, 1);
+		/* An entry that came after the last wait had ended was not signalled, and as long
+		 * as it stands there toed has no reason to signal again. */
+		drain_queues(p);
 		fence_seq();
 		if ((rc = look(w)) > 0)
 			return w->in_kernel && ask_kernel(w, NULL, 0, NULL) < 0 ? -1 : look(w);
