@@ -249,6 +249,11 @@ static int set_equip(struct set *set, int epfd)
 	return 0;
 }
 
+static void queue_sleeps(struct queue *q, uint32_t value)
+{
+	__atomic_store_n(&q->region->eq[q->eq].sleeping, value, __ATOMIC_SEQ_CST);
+}
+
 /* queue_for returns the index of the set's queue in region r, making it when it is new; -errno. */
 static int queue_for(struct set *set, int epfd, struct shim_region *r)
 {
@@ -269,9 +274,11 @@ static int queue_for(struct set *set, int epfd, struct shim_region *r)
 		return -ENOMEM;
 	q->region = r;
 	q->lost = false;
-	q->eq = shim_eq_alloc(r, set->event_fd);
+	q->eq = shim_region_ok(r) ? shim_eq_alloc(r, set->event_fd) : -1;
 	if (q->eq < 0)
-		set->short_of_queues = true;
+		set->short_of_queues |= shim_region_ok(r);
+	else if (set->sleepers || set->watched)
+		queue_sleeps(q, 1); /* who sleeps already wants to hear of this queue too */
 	return set->nqueues++;
 }
 
@@ -895,8 +902,6 @@ static int harvest(struct set *set, int epfd, struct epoll_event *events, int ma
 			return n ? n : got;
 		n += got;
 	}
-	if (set->nready && set->sleepers)
-		kick(set); /* there is work for another thread */
 	return n;
 }
 
@@ -904,8 +909,7 @@ static void set_sleeping(struct set *set, uint32_t value)
 {
 	for (int i = 0; i < set->nqueues; i++)
 		if (set->queue[i].eq >= 0)
-			__atomic_store_n(&set->queue[i].region->eq[set->queue[i].eq].sleeping,
-					 value, __ATOMIC_SEQ_CST);
+			queue_sleeps(&set->queue[i], value);
 }
 
 /* any_ready judges the ready list without taking from it. */
@@ -917,10 +921,12 @@ static bool any_ready(struct set *set)
 	return false;
 }
 
-/* rest leaves a set that somebody polls so that its descriptor becomes readable when it should. */
+/* rest leaves a set so that its descriptor becomes readable when it should, if somebody polls it,
+ * and that the next news wakes another thread that sleeps on it: whoever was woken has used the
+ * queues' flag up, and may be away for long. */
 static void rest(struct set *set)
 {
-	if (!set->watched)
+	if (!set->watched && !set->sleepers)
 		return;
 	set_sleeping(set, 1);
 	fence_seq();
