@@ -50,6 +50,10 @@ const (
 	genBits  = 12
 	slotMask = 1<<slotBits - 1
 	genMask  = 1<<genBits - 1
+
+	// HopBits is how many bits of a next-hop index a port uses, so that who has several ports can
+	// keep the port's number above them.
+	HopBits = slotBits + genBits
 )
 
 // word is an entry's state in one atomic unit: hardware address (48 bits), generation (12),

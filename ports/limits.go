@@ -47,6 +47,8 @@ const (
 	// sinkBuffer is what one sink keeps for its writer, twice, in octets. Frames that find it full
 	// are lost to that sink and counted.
 	sinkBuffer = 4 << 20
+	// maxMirrored is how many ports one mirror tells apart.
+	maxMirrored = 16
 	// maxSinks bounds the work per mirrored frame.
 	maxSinks = 16
 	// maxSnapLen is the most that is kept of a frame, in octets: a whole IP packet with its

@@ -18,8 +18,8 @@ import (
 
 // MirrorConfig describes a mirror.
 type MirrorConfig struct {
-	Name    string // of the port, as sniffers show it
-	Workers int    // of the device, at least 1
+	Ports   []string // names of the device's ports, as sniffers show them; at least 1
+	Workers int      // of the device, at least 1
 	// Ring is the room between a worker and the mirror in octets, rounded up to a power of two; 0
 	// is 8 MiB. It is allocated when the first sink comes.
 	Ring int
@@ -60,12 +60,15 @@ func NewMirror(cfg MirrorConfig) (*Mirror, error) {
 		cfg.Ring = defaultRing
 	}
 	switch {
+	case len(cfg.Ports) < 1 || len(cfg.Ports) > maxMirrored:
+		return nil, fmt.Errorf("ports: mirror: %d ports are outside 1-%d: %w", len(cfg.Ports),
+			maxMirrored, ErrInvalid)
 	case cfg.Workers < 1:
-		return nil, fmt.Errorf("ports: mirror %q: workers %d: at least 1 is needed: %w", cfg.Name,
-			cfg.Workers, ErrInvalid)
+		return nil, fmt.Errorf("ports: mirror: workers %d: at least 1 is needed: %w", cfg.Workers,
+			ErrInvalid)
 	case cfg.Ring < minRing || cfg.Ring > maxRing:
-		return nil, fmt.Errorf("ports: mirror %q: ring of %d octets is outside %d-%d: %w", cfg.Name,
-			cfg.Ring, minRing, maxRing, ErrInvalid)
+		return nil, fmt.Errorf("ports: mirror: ring of %d octets is outside %d-%d: %w", cfg.Ring,
+			minRing, maxRing, ErrInvalid)
 	}
 	cfg.Ring = 1 << bits.Len(uint(cfg.Ring-1))
 	if cfg.Install == nil {
@@ -86,7 +89,7 @@ func NewMirror(cfg MirrorConfig) (*Mirror, error) {
 }
 
 // Tap copies frames into worker w's ring. It implements [toe.Tap].
-func (m *Mirror) Tap(w int, dir toe.Direction, now vtime.Time, frames []frame.Frame) {
+func (m *Mirror) Tap(w, port int, dir toe.Direction, now vtime.Time, frames []frame.Frame) {
 	rings := m.rings.Load()
 	if rings == nil {
 		return
@@ -95,9 +98,10 @@ func (m *Mirror) Tap(w int, dir toe.Direction, now vtime.Time, frames []frame.Fr
 	if snap == 0 {
 		return // the last sink has just gone
 	}
-	r.seen.Store(r.seen.Load() + uint64(len(frames)))
+	seen := &r.seen[port]
+	seen.Store(seen.Load() + uint64(len(frames)))
 	for i := range frames {
-		r.put(now, dir, frames[i].Data, snap)
+		r.put(now, port, dir, frames[i].Data, snap)
 	}
 	r.publish()
 	if m.asleep.Load() {
@@ -114,12 +118,22 @@ type MirrorStats struct {
 	Lost uint64 // of those, lost because a ring was full
 }
 
-// Stats returns the sum over the workers.
+// Stats returns the sum over the workers and ports.
 func (m *Mirror) Stats() (s MirrorStats) {
+	for port := range m.cfg.Ports {
+		p := m.portStats(port)
+		s.Seen += p.Seen
+		s.Lost += p.Lost
+	}
+	return s
+}
+
+// portStats returns the sum over the workers for one port.
+func (m *Mirror) portStats(port int) (s MirrorStats) {
 	if rings := m.rings.Load(); rings != nil {
 		for _, r := range *rings {
-			s.Seen += r.seen.Load()
-			s.Lost += r.lost.Load()
+			s.Seen += r.seen[port].Load()
+			s.Lost += r.lost[port].Load()
 		}
 	}
 	return s
@@ -129,14 +143,14 @@ func (m *Mirror) Stats() (s MirrorStats) {
 // from a goroutine of its own, in pieces of any size; it never closes w. A Write that blocks for
 // ever blocks Close too: whoever owns w ends it first.
 func (m *Mirror) AddSink(w io.Writer, o SinkOptions) (*Sink, error) {
-	return m.add(o, func(s *Sink) output { return newPcapng(w, m.cfg.Name, s) })
+	return m.add(o, func(s *Sink) output { return newPcapng(w, m.cfg.Ports, s) })
 }
 
 // add makes a sink with the output that open gives.
 func (m *Mirror) add(o SinkOptions, open func(*Sink) output) (*Sink, error) {
 	s, err := newSink(m, o)
 	if err != nil {
-		return nil, fmt.Errorf("ports: mirror %q: %w", m.cfg.Name, err)
+		return nil, fmt.Errorf("ports: mirror: %w", err)
 	}
 	full := false
 	if !m.do(func() {
@@ -144,11 +158,10 @@ func (m *Mirror) add(o SinkOptions, open func(*Sink) output) (*Sink, error) {
 			m.begin(s, open)
 		}
 	}) {
-		return nil, fmt.Errorf("ports: mirror %q: %w", m.cfg.Name, ErrClosed)
+		return nil, fmt.Errorf("ports: mirror: %w", ErrClosed)
 	}
 	if full {
-		return nil, fmt.Errorf("ports: mirror %q: more than %d: %w", m.cfg.Name, maxSinks,
-			ErrTooManySinks)
+		return nil, fmt.Errorf("ports: mirror: more than %d: %w", maxSinks, ErrTooManySinks)
 	}
 	return s, nil
 }

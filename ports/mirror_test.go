@@ -82,14 +82,14 @@ func newMirror(t testing.TB, cfg ports.MirrorConfig) *ports.Mirror {
 }
 
 func TestMirrorStreamIsReadByGopacket(t *testing.T) {
-	m := newMirror(t, ports.MirrorConfig{Name: "toe0", Workers: 2, Epoch: epoch})
+	m := newMirror(t, ports.MirrorConfig{Ports: []string{"toe0"}, Workers: 2, Epoch: epoch})
 	var out bytes.Buffer
 	s, err := m.AddSink(&out, ports.SinkOptions{SnapLen: 100, Comment: "port 80"})
 	require.NoError(t, err)
 	a, b, c := tcpFrame(t, 80, nil), tcpFrame(t, 81, make([]byte, 1000)), tcpFrame(t, 82, []byte("x"))
 	// The workers' rings are merged by time, whatever the order of the calls.
-	m.Tap(1, toe.Transmit, 2000, frames(b))
-	m.Tap(0, toe.Receive, 1001, frames(a, c))
+	m.Tap(1, 0, toe.Transmit, 2000, frames(b))
+	m.Tap(0, 0, toe.Receive, 1001, frames(a, c))
 	require.NoError(t, s.Close())
 
 	list, iface := readPcapng(t, out.Bytes())
@@ -111,14 +111,14 @@ func TestMirrorStreamIsReadByGopacket(t *testing.T) {
 }
 
 func TestMirrorFileIsReadByTcpdump(t *testing.T) {
-	m := newMirror(t, ports.MirrorConfig{Name: "toe0", Workers: 1, Epoch: epoch})
+	m := newMirror(t, ports.MirrorConfig{Ports: []string{"toe0"}, Workers: 1, Epoch: epoch})
 	path := filepath.Join(t.TempDir(), "x.pcapng")
 	f, err := os.Create(path)
 	require.NoError(t, err)
 	s, err := m.AddSink(f, ports.SinkOptions{})
 	require.NoError(t, err)
-	m.Tap(0, toe.Receive, 123456789, frames(tcpFrame(t, 80, []byte("hello"))))
-	m.Tap(0, toe.Transmit, 123456790, frames(tcpFrame(t, 81, nil)))
+	m.Tap(0, 0, toe.Receive, 123456789, frames(tcpFrame(t, 80, []byte("hello"))))
+	m.Tap(0, 0, toe.Transmit, 123456790, frames(tcpFrame(t, 81, nil)))
 	require.NoError(t, s.Close())
 	require.NoError(t, f.Close())
 	text, err := exec.Command("tcpdump", "-nn", "-tt", "--nano", "-r", path).CombinedOutput()
@@ -133,12 +133,12 @@ func TestMirrorDirectionIsReadByTshark(t *testing.T) {
 	if err != nil {
 		t.Skip("tshark is not installed")
 	}
-	m := newMirror(t, ports.MirrorConfig{Name: "toe0", Workers: 1, Epoch: epoch})
+	m := newMirror(t, ports.MirrorConfig{Ports: []string{"toe0"}, Workers: 1, Epoch: epoch})
 	var out bytes.Buffer
 	s, err := m.AddSink(&out, ports.SinkOptions{})
 	require.NoError(t, err)
-	m.Tap(0, toe.Receive, 1, frames(tcpFrame(t, 80, nil)))
-	m.Tap(0, toe.Transmit, 2, frames(tcpFrame(t, 80, nil)))
+	m.Tap(0, 0, toe.Receive, 1, frames(tcpFrame(t, 80, nil)))
+	m.Tap(0, 0, toe.Transmit, 2, frames(tcpFrame(t, 80, nil)))
 	require.NoError(t, s.Close())
 	cmd := exec.Command(tshark, "-r", "-", "-T", "fields", "-e", "frame.packet_flags_direction",
 		"-e", "frame.interface_name")
@@ -152,14 +152,14 @@ func TestMirrorDirectionIsReadByTshark(t *testing.T) {
 func TestMirrorFilter(t *testing.T) {
 	prog, err := ports.CompileFilter(context.Background(), "tcp dst port 81 and greater 200")
 	require.NoError(t, err)
-	m := newMirror(t, ports.MirrorConfig{Name: "toe0", Workers: 1, Epoch: epoch})
+	m := newMirror(t, ports.MirrorConfig{Ports: []string{"toe0"}, Workers: 1, Epoch: epoch})
 	var all, some bytes.Buffer
 	s1, err := m.AddSink(&all, ports.SinkOptions{SnapLen: 60})
 	require.NoError(t, err)
 	// The filter sees the whole frame though both sinks keep little of it.
 	s2, err := m.AddSink(&some, ports.SinkOptions{SnapLen: 70, Filter: prog})
 	require.NoError(t, err)
-	m.Tap(0, toe.Receive, 1, frames(tcpFrame(t, 80, make([]byte, 300)), tcpFrame(t, 81, nil),
+	m.Tap(0, 0, toe.Receive, 1, frames(tcpFrame(t, 80, make([]byte, 300)), tcpFrame(t, 81, nil),
 		tcpFrame(t, 81, make([]byte, 300))))
 	require.NoError(t, s1.Close())
 	require.NoError(t, s2.Close())
@@ -185,7 +185,7 @@ func TestCompileFilterComplaints(t *testing.T) {
 	_, err = ports.CompileFilter(context.Background(), "tcp")
 	require.ErrorContains(t, err, "tcpdump is needed")
 
-	m := newMirror(t, ports.MirrorConfig{Name: "toe0", Workers: 1})
+	m := newMirror(t, ports.MirrorConfig{Ports: []string{"toe0"}, Workers: 1})
 	for name, prog := range map[string][]bpf.RawInstruction{
 		"empty":    {},
 		"no end":   {{Op: 0x28, K: 12}},
@@ -214,7 +214,7 @@ func (w *stuckWriter) Write(b []byte) (int, error) {
 }
 
 func TestSlowSinkLosesItsOwnFramesOnly(t *testing.T) {
-	m := newMirror(t, ports.MirrorConfig{Name: "toe0", Workers: 1, Epoch: epoch})
+	m := newMirror(t, ports.MirrorConfig{Ports: []string{"toe0"}, Workers: 1, Epoch: epoch})
 	w := &stuckWriter{entered: make(chan struct{}), release: make(chan struct{})}
 	slow, err := m.AddSink(w, ports.SinkOptions{})
 	require.NoError(t, err)
@@ -226,7 +226,7 @@ func TestSlowSinkLosesItsOwnFramesOnly(t *testing.T) {
 	burst := frames(tcpFrame(t, 80, make([]byte, 1400)))
 	const rounds = 8000
 	for i := range rounds {
-		m.Tap(0, toe.Receive, vtime.Time(i), burst)
+		m.Tap(0, 0, toe.Receive, vtime.Time(i), burst)
 		if i%1000 == 0 {
 			waitFor(t, func() bool { return quick.Stats().Seen == uint64(i+1) })
 		}
@@ -255,7 +255,7 @@ func waitFor(t testing.TB, cond func() bool) {
 
 func TestFullRingLosesAndCounts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m, err := ports.NewMirror(ports.MirrorConfig{Name: "toe0", Workers: 1, Epoch: epoch, Ring: 256 << 10})
+		m, err := ports.NewMirror(ports.MirrorConfig{Ports: []string{"toe0"}, Workers: 1, Epoch: epoch, Ring: 256 << 10})
 		require.NoError(t, err)
 		defer m.Close()
 		var out bytes.Buffer
@@ -266,7 +266,7 @@ func TestFullRingLosesAndCounts(t *testing.T) {
 		for i := range many {
 			many[i].Data = make([]byte, 1500)
 		}
-		m.Tap(0, toe.Receive, 1, many)
+		m.Tap(0, 0, toe.Receive, 1, many)
 		require.NoError(t, s.Close())
 		st := s.Stats()
 		require.EqualValues(t, 400, st.Written+st.Lost)
@@ -280,7 +280,7 @@ func TestFullRingLosesAndCounts(t *testing.T) {
 
 func TestTapIsInstalledOnlyWithSinks(t *testing.T) {
 	var log []bool
-	m := newMirror(t, ports.MirrorConfig{Name: "toe0", Workers: 1, Install: func(on bool) { log = append(log, on) }})
+	m := newMirror(t, ports.MirrorConfig{Ports: []string{"toe0"}, Workers: 1, Install: func(on bool) { log = append(log, on) }})
 	a, err := m.AddSink(io.Discard, ports.SinkOptions{})
 	require.NoError(t, err)
 	b, err := m.AddSink(io.Discard, ports.SinkOptions{})
@@ -299,7 +299,7 @@ func TestTapIsInstalledOnlyWithSinks(t *testing.T) {
 }
 
 func TestTooManySinks(t *testing.T) {
-	m := newMirror(t, ports.MirrorConfig{Name: "toe0", Workers: 1})
+	m := newMirror(t, ports.MirrorConfig{Ports: []string{"toe0"}, Workers: 1})
 	for range 16 {
 		_, err := m.AddSink(io.Discard, ports.SinkOptions{})
 		require.NoError(t, err)
@@ -314,7 +314,7 @@ func (brokenWriter) Write([]byte) (int, error) { return 0, io.ErrClosedPipe }
 
 func TestBrokenSinkEndsItself(t *testing.T) {
 	off := make(chan struct{})
-	m := newMirror(t, ports.MirrorConfig{Name: "toe0", Workers: 1, Install: func(on bool) {
+	m := newMirror(t, ports.MirrorConfig{Ports: []string{"toe0"}, Workers: 1, Install: func(on bool) {
 		if !on {
 			close(off)
 		}
@@ -328,14 +328,14 @@ func TestBrokenSinkEndsItself(t *testing.T) {
 
 func TestIdleMirrorIsWokenByAFrame(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m, err := ports.NewMirror(ports.MirrorConfig{Name: "toe0", Workers: 1, Epoch: epoch})
+		m, err := ports.NewMirror(ports.MirrorConfig{Ports: []string{"toe0"}, Workers: 1, Epoch: epoch})
 		require.NoError(t, err)
 		defer m.Close()
 		s, err := m.AddSink(io.Discard, ports.SinkOptions{})
 		require.NoError(t, err)
 		time.Sleep(time.Minute) // of virtual time: the mirror has gone to sleep
 		synctest.Wait()
-		m.Tap(0, toe.Receive, 1, frames(make([]byte, 60)))
+		m.Tap(0, 0, toe.Receive, 1, frames(make([]byte, 60)))
 		synctest.Wait()
 		require.EqualValues(t, 1, s.Stats().Written)
 		require.NoError(t, s.Close())
@@ -343,19 +343,19 @@ func TestIdleMirrorIsWokenByAFrame(t *testing.T) {
 }
 
 func TestTapDoesNotAllocate(t *testing.T) {
-	m := newMirror(t, ports.MirrorConfig{Name: "toe0", Workers: 1})
+	m := newMirror(t, ports.MirrorConfig{Ports: []string{"toe0"}, Workers: 1})
 	prog, err := ports.CompileFilter(context.Background(), "udp")
 	require.NoError(t, err)
 	_, err = m.AddSink(io.Discard, ports.SinkOptions{Filter: prog})
 	require.NoError(t, err)
 	burst := frames(tcpFrame(t, 80, nil), tcpFrame(t, 80, make([]byte, 1400)))
-	require.Zero(t, testing.AllocsPerRun(1000, func() { m.Tap(0, toe.Receive, 1, burst) }))
+	require.Zero(t, testing.AllocsPerRun(1000, func() { m.Tap(0, 0, toe.Receive, 1, burst) }))
 }
 
 func BenchmarkTap(b *testing.B) {
 	for name, sniffing := range map[string]bool{"installed": true, "idle": false} {
 		b.Run(name, func(b *testing.B) {
-			m := newMirror(b, ports.MirrorConfig{Name: "toe0", Workers: 1})
+			m := newMirror(b, ports.MirrorConfig{Ports: []string{"toe0"}, Workers: 1})
 			if sniffing {
 				_, err := m.AddSink(io.Discard, ports.SinkOptions{})
 				require.NoError(b, err)
@@ -366,7 +366,7 @@ func BenchmarkTap(b *testing.B) {
 			}
 			b.SetBytes(32 * 1514)
 			for b.Loop() {
-				m.Tap(0, toe.Receive, 1, burst)
+				m.Tap(0, 0, toe.Receive, 1, burst)
 			}
 			st := m.Stats()
 			b.ReportMetric(100*float64(st.Lost)/max(1, float64(st.Seen)), "%lost")

@@ -8,8 +8,8 @@ import (
 	"opentoe/toe"
 )
 
-// Block types and options of the pcapng format (draft-ietf-opsawg-pcapng), of one section with one
-// Ethernet interface in little-endian order.
+// Block types and options of the pcapng format (draft-ietf-opsawg-pcapng), of one section with an
+// Ethernet interface for each port, in little-endian order.
 const (
 	blockSection    = 0x0a0d0d0a
 	blockInterface  = 1
@@ -44,17 +44,17 @@ const packetOverhead = 28 + 4 + 3 + 8 + 12 + 4
 // pcapng encodes frames as a pcapng section and writes it to w.
 type pcapng struct {
 	w       io.Writer
-	name    string
+	ports   []string // names
 	snap    int
 	comment string
 	began   time.Time
 }
 
-func newPcapng(w io.Writer, name string, s *Sink) *pcapng {
-	return &pcapng{w: w, name: name, snap: s.snap, comment: s.opt.Comment, began: s.began}
+func newPcapng(w io.Writer, ports []string, s *Sink) *pcapng {
+	return &pcapng{w: w, ports: ports, snap: s.snap, comment: s.opt.Comment, began: s.began}
 }
 
-// head appends the section header and the interface description.
+// head appends the section header and the interface descriptions.
 func (p *pcapng) head(b []byte) []byte {
 	at := len(b)
 	b = beginBlock(b, blockSection)
@@ -69,15 +69,18 @@ func (p *pcapng) head(b []byte) []byte {
 	b = le32(b, optEnd)
 	b = endBlock(b, at)
 
-	at = len(b)
-	b = beginBlock(b, blockInterface)
-	b = le16(b, linkEthernet)
-	b = le16(b, 0)
-	b = le32(b, uint32(p.snap))
-	b = textOption(b, optIfName, p.name)
-	b = append(le16(le16(b, optIfTSResol), 1), resolutionNano, 0, 0, 0)
-	b = le32(b, optEnd)
-	return endBlock(b, at)
+	for _, name := range p.ports {
+		at = len(b)
+		b = beginBlock(b, blockInterface)
+		b = le16(b, linkEthernet)
+		b = le16(b, 0)
+		b = le32(b, uint32(p.snap))
+		b = textOption(b, optIfName, name)
+		b = append(le16(le16(b, optIfTSResol), 1), resolutionNano, 0, 0, 0)
+		b = le32(b, optEnd)
+		b = endBlock(b, at)
+	}
+	return b
 }
 
 // room is the length of a packet block for n octets of packet, at most.
@@ -87,7 +90,7 @@ func (p *pcapng) room(n int) int { return n + packetOverhead }
 func (p *pcapng) frame(b []byte, r *record, epoch int64, dropped uint64) []byte {
 	at := len(b)
 	b = beginBlock(b, blockPacket)
-	b = le32(b, 0) // interface
+	b = le32(b, uint32(r.port)) // interface
 	ts := uint64(int64(r.now) + epoch)
 	b = le32(b, uint32(ts>>32))
 	b = le32(b, uint32(ts))
@@ -106,12 +109,19 @@ func (p *pcapng) frame(b []byte, r *record, epoch int64, dropped uint64) []byte 
 	return endBlock(b, at)
 }
 
-// tail appends the interface statistics.
-func (p *pcapng) tail(b []byte, s SinkStats) []byte {
+// tail appends the statistics of each interface.
+func (p *pcapng) tail(b []byte, ports []SinkStats) []byte {
 	now := time.Now()
+	for i := range ports {
+		b = p.statistics(b, uint32(i), now, &ports[i])
+	}
+	return b
+}
+
+func (p *pcapng) statistics(b []byte, iface uint32, now time.Time, s *SinkStats) []byte {
 	at := len(b)
 	b = beginBlock(b, blockStatistics)
-	b = le32(b, 0) // interface
+	b = le32(b, iface)
 	b = timestamp(b, now)
 	b = timestamp(le16(le16(b, optStart), 8), p.began)
 	b = timestamp(le16(le16(b, optEndTime), 8), now)

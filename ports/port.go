@@ -78,7 +78,18 @@ func (p *Port) SourceFor(remote wire.Addr) (src wire.Addr, ok bool) {
 
 // Routed reports whether remote is somebody else's address that the port has a route to.
 func (p *Port) Routed(remote wire.Addr) bool {
-	return p.routes.find(remote) != nil && !p.Owns(remote)
+	_, ok := p.Route(remote)
+	return ok
+}
+
+// Route returns the length of the longest prefix, mapped IPv4 counted as IPv6 (96 to 128), by which
+// the port reaches somebody else at remote; ok is false when it has no route there.
+func (p *Port) Route(remote wire.Addr) (bits int, ok bool) {
+	r := p.routes.find(remote)
+	if r == nil || p.Owns(remote) {
+		return 0, false
+	}
+	return r.length(), true
 }
 
 // Host returns worker w's host. Precondition: 0 <= w < Config.Workers.

@@ -12,16 +12,19 @@ import (
 // record is one mirrored frame.
 type record struct {
 	now     vtime.Time
+	port    int // its place among the mirror's ports
 	dir     toe.Direction
 	origLen int    // octets on the wire
 	data    []byte // at most origLen octets, valid until the ring is advanced
 }
 
-// A record in the ring: 8 octets of instant, 4 of original length, 4 of kept length with the
-// direction in the uppermost bit, then the octets, filled up to a multiple of 8. A record does not
-// wrap: where it would, skipMark fills the rest of the ring instead.
+// A record in the ring: 8 octets of instant, 4 of original length, 4 of kept length with the port and
+// the direction above it, then the octets, filled up to a multiple of 8. A record does not wrap:
+// where it would, skipMark fills the rest of the ring instead.
 const (
 	recordHead = 16
+	portShift  = 24
+	keptMask   = 1<<portShift - 1
 	dirBit     = 1 << 31
 	skipMark   = 1<<64 - 1
 )
@@ -33,15 +36,15 @@ type ring struct {
 	mask uint64
 
 	_        [64]byte
-	prod     uint64        // producer's own: end of what is written
-	seenCons uint64        // producer's own: cons when it last looked
-	seen     atomic.Uint64 // frames offered; written by the producer
-	lost     atomic.Uint64 // frames that found no room; written by the producer
-	_        [64]byte
-	head     atomic.Uint64 // end of what is published; written by the producer
-	_        [64]byte
-	cons     atomic.Uint64 // end of what is consumed; written by the consumer
-	_        [64]byte
+	prod     uint64 // producer's own: end of what is written
+	seenCons uint64 // producer's own: cons when it last looked
+	// By port, written by the producer: frames offered, and of these frames that found no room.
+	seen, lost [maxMirrored]atomic.Uint64
+	_          [64]byte
+	head       atomic.Uint64 // end of what is published; written by the producer
+	_          [64]byte
+	cons       atomic.Uint64 // end of what is consumed; written by the consumer
+	_          [64]byte
 }
 
 func newRing(size int) *ring {
@@ -53,7 +56,7 @@ func newRing(size int) *ring {
 }
 
 // put copies a frame into the ring, at most snap octets of it, or counts it as lost.
-func (r *ring) put(now vtime.Time, dir toe.Direction, b []byte, snap int) {
+func (r *ring) put(now vtime.Time, port int, dir toe.Direction, b []byte, snap int) {
 	n := min(len(b), snap)
 	need := uint64(recordHead+n+7) &^ 7
 	at := r.prod & r.mask
@@ -64,7 +67,7 @@ func (r *ring) put(now vtime.Time, dir toe.Direction, b []byte, snap int) {
 	if r.prod+skip+need-r.seenCons > uint64(len(r.buf)) {
 		r.seenCons = r.cons.Load()
 		if r.prod+skip+need-r.seenCons > uint64(len(r.buf)) {
-			r.lost.Store(r.lost.Load() + 1)
+			r.lost[port].Store(r.lost[port].Load() + 1)
 			return
 		}
 	}
@@ -73,7 +76,7 @@ func (r *ring) put(now vtime.Time, dir toe.Direction, b []byte, snap int) {
 		r.prod += skip
 		at = 0
 	}
-	kept := uint32(n)
+	kept := uint32(n) | uint32(port)<<portShift
 	if dir == toe.Transmit {
 		kept |= dirBit
 	}
@@ -103,7 +106,8 @@ func (r *ring) peek(rec *record) (ok bool) {
 	rec.now = vtime.Time(binary.NativeEndian.Uint64(r.buf[at:]))
 	rec.origLen = int(binary.NativeEndian.Uint32(r.buf[at+8:]))
 	rec.dir = toe.Direction(kept >> 31)
-	rec.data = r.buf[at+recordHead:][:kept&^dirBit]
+	rec.port = int(kept >> portShift & (maxMirrored - 1))
+	rec.data = r.buf[at+recordHead:][:kept&keptMask]
 	return true
 }
 

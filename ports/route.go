@@ -10,8 +10,9 @@ import (
 )
 
 // route is one line of the routing table. IPv4 prefixes stand in mapped form, so both families are
-// searched alike. It is 80 octets without pointers.
+// searched alike. It has no pointers.
 type route struct {
+	four           bool   // of IPv4: the default route of IPv6 is none for it
 	hi, lo         uint64 // the prefix
 	maskHi, maskLo uint64
 	via            wire.Addr // the gateway; unspecified (zero) for on-link prefixes
@@ -23,7 +24,7 @@ func newRoute(p netip.Prefix, via, src wire.Addr) route {
 	if p.Addr().Is4() {
 		n += 96
 	}
-	r := route{via: via, src: src}
+	r := route{four: p.Addr().Is4(), via: via, src: src}
 	r.maskHi = ^uint64(0) << max(0, 64-n) // a shift by 64 gives 0
 	r.maskLo = ^uint64(0) << min(64, 128-n)
 	hi, lo := halves(wire.AddrFrom(p.Addr()))
@@ -58,8 +59,9 @@ func (t routeTable) sort() {
 // find returns the longest match for a, or nil.
 func (t routeTable) find(a wire.Addr) *route {
 	hi, lo := halves(a)
+	four := a.Is4()
 	for i := range t {
-		if r := &t[i]; (hi^r.hi)&r.maskHi|(lo^r.lo)&r.maskLo == 0 {
+		if r := &t[i]; (hi^r.hi)&r.maskHi|(lo^r.lo)&r.maskLo == 0 && r.four == four {
 			return r
 		}
 	}

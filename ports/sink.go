@@ -21,10 +21,10 @@ type SinkOptions struct {
 // output is a format and a place to write it.
 type output interface {
 	// head, frame and tail append to b: what comes first, one frame, what comes last. dropped is
-	// how many frames were lost since the frame before.
+	// how many frames of its port were lost since the one before.
 	head(b []byte) []byte
 	frame(b []byte, r *record, epoch int64, dropped uint64) []byte
-	tail(b []byte, s SinkStats) []byte
+	tail(b []byte, ports []SinkStats) []byte
 	// room is the most that frame appends for a frame of n octets.
 	room(n int) int
 	// write writes what the others have appended, any number of whole pieces.
@@ -41,13 +41,9 @@ type Sink struct {
 	out    output
 	owned  io.Closer // closed when the writer has ended; may be nil
 
-	began      time.Time
-	gap        uint64 // frames dropped since the last one that was kept; the mirror's goroutine's
-	lostBefore uint64 // the mirror's count when the sink came
-	lost       atomic.Uint64
-	detached   atomic.Bool // lost is final
-
-	seen, accepted, dropped, kept atomic.Uint64
+	began    time.Time
+	ports    []sinkPort
+	detached atomic.Bool // what was lost is final
 
 	mu      sync.Mutex
 	pending []byte // what is to be written; its capacity is the bound
@@ -55,6 +51,14 @@ type Sink struct {
 	wake    chan struct{} // capacity 1: pending or closing changed
 	done    chan struct{} // closed when the writer has ended
 	err     error         // why it ended; set before done is closed
+}
+
+// sinkPort is what a sink counts for one port.
+type sinkPort struct {
+	seen, accepted, dropped, kept atomic.Uint64
+	gap                           uint64 // frames dropped since the last that was kept; the mirror's goroutine's
+	lostBefore                    uint64 // the mirror's count when the sink came
+	lost                          atomic.Uint64
 }
 
 // SinkStats counts frames since the sink was added.
@@ -71,7 +75,8 @@ func newSink(m *Mirror, o SinkOptions) (*Sink, error) {
 		return nil, fmt.Errorf("snap length %d is outside 0-%d: %w", o.SnapLen, maxSnapLen, ErrInvalid)
 	}
 	s := &Sink{mirror: m, opt: o, snap: o.SnapLen, wake: make(chan struct{}, 1),
-		done: make(chan struct{}), pending: make([]byte, 0, sinkBuffer)}
+		done: make(chan struct{}), pending: make([]byte, 0, sinkBuffer),
+		ports: make([]sinkPort, len(m.cfg.Ports))}
 	if s.snap == 0 {
 		s.snap = maxSnapLen
 	}
@@ -95,7 +100,8 @@ func (s *Sink) needs() int {
 
 // deliver encodes r if the filter takes it and there is room. [mirror's goroutine]
 func (s *Sink) deliver(r *record, epoch int64) {
-	s.seen.Add(1)
+	p := &s.ports[r.port]
+	p.seen.Add(1)
 	keep := min(len(r.data), s.snap)
 	if s.filter != nil {
 		n, err := s.filter.Run(r.data)
@@ -104,22 +110,22 @@ func (s *Sink) deliver(r *record, epoch int64) {
 		}
 		keep = min(keep, n)
 	}
-	s.accepted.Add(1)
+	p.accepted.Add(1)
 	cut := *r
 	cut.data = r.data[:keep]
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if cap(s.pending)-len(s.pending) < s.out.room(keep) {
-		s.dropped.Add(1)
-		s.gap++
+		p.dropped.Add(1)
+		p.gap++
 		return
 	}
 	if len(s.pending) == 0 {
 		s.notify() // the writer starts while the mirror goes on
 	}
-	s.pending = s.out.frame(s.pending, &cut, epoch, s.gap)
-	s.gap = 0
-	s.kept.Add(1)
+	s.pending = s.out.frame(s.pending, &cut, epoch, p.gap)
+	p.gap = 0
+	p.kept.Add(1)
 }
 
 // notify tells the writer that there may be something.
@@ -133,7 +139,9 @@ func (s *Sink) notify() {
 // start opens the output and starts the writer. [mirror's goroutine]
 func (s *Sink) start(open func(*Sink) output) {
 	s.began = time.Now()
-	s.lostBefore = s.mirror.Stats().Lost
+	for i := range s.ports {
+		s.ports[i].lostBefore = s.mirror.portStats(i).Lost
+	}
 	s.out = open(s)
 	s.pending = s.out.head(s.pending)
 	go s.write()
@@ -141,7 +149,9 @@ func (s *Sink) start(open func(*Sink) output) {
 
 // detach says that no more frames will be delivered. [mirror's goroutine]
 func (s *Sink) detach() {
-	s.lost.Store(s.mirror.Stats().Lost - s.lostBefore)
+	for i := range s.ports {
+		s.ports[i].lost.Store(s.mirror.portStats(i).Lost - s.ports[i].lostBefore)
+	}
 	s.detached.Store(true)
 }
 
@@ -176,7 +186,7 @@ func (s *Sink) writeAll() error {
 		}
 		spare = batch
 		if closing {
-			return s.out.write(s.out.tail(spare[:0], s.Stats()))
+			return s.out.write(s.out.tail(spare[:0], s.byPort()))
 		}
 		if len(batch) == 0 {
 			<-s.wake
@@ -196,14 +206,31 @@ func (s *Sink) Close() error {
 // Done is closed when the sink has ended, by Close or because its writer failed.
 func (s *Sink) Done() <-chan struct{} { return s.done }
 
-// Stats returns the sink's counts.
-func (s *Sink) Stats() SinkStats {
-	lost := s.lost.Load()
-	if !s.detached.Load() {
-		lost = s.mirror.Stats().Lost - s.lostBefore
+// Stats returns the sink's counts, all ports together.
+func (s *Sink) Stats() (sum SinkStats) {
+	for _, p := range s.byPort() {
+		sum.Seen += p.Seen
+		sum.Accepted += p.Accepted
+		sum.Dropped += p.Dropped
+		sum.Written += p.Written
+		sum.Lost += p.Lost
 	}
-	return SinkStats{
-		Seen: s.seen.Load(), Accepted: s.accepted.Load(), Dropped: s.dropped.Load(),
-		Written: s.kept.Load(), Lost: lost,
+	return sum
+}
+
+// byPort returns the sink's counts for each port.
+func (s *Sink) byPort() []SinkStats {
+	list := make([]SinkStats, len(s.ports))
+	for i := range s.ports {
+		p := &s.ports[i]
+		lost := p.lost.Load()
+		if !s.detached.Load() {
+			lost = s.mirror.portStats(i).Lost - p.lostBefore
+		}
+		list[i] = SinkStats{
+			Seen: p.seen.Load(), Accepted: p.accepted.Load(), Dropped: p.dropped.Load(),
+			Written: p.kept.Load(), Lost: lost,
+		}
 	}
+	return list
 }

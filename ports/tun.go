@@ -22,7 +22,7 @@ type tapOutput struct{ file *os.File }
 func (m *Mirror) AddInterface(name string, mtu int, o SinkOptions) (*Sink, error) {
 	file, err := openTAP(name, mtu)
 	if err != nil {
-		return nil, fmt.Errorf("ports: mirror %q: interface %q: %w", m.cfg.Name, name, err)
+		return nil, fmt.Errorf("ports: mirror: interface %q: %w", name, err)
 	}
 	s, err := m.add(o, func(s *Sink) output {
 		s.owned = file
@@ -89,9 +89,9 @@ func raiseTAP(name string, mtu int) error {
 	return nil
 }
 
-func (t *tapOutput) head(b []byte) []byte              { return b }
-func (t *tapOutput) tail(b []byte, _ SinkStats) []byte { return b }
-func (t *tapOutput) room(n int) int                    { return 4 + n }
+func (t *tapOutput) head(b []byte) []byte                { return b }
+func (t *tapOutput) tail(b []byte, _ []SinkStats) []byte { return b }
+func (t *tapOutput) room(n int) int                      { return 4 + n }
 
 func (t *tapOutput) frame(b []byte, r *record, _ int64, _ uint64) []byte {
 	return append(binary.NativeEndian.AppendUint32(b, uint32(len(r.data))), r.data...)

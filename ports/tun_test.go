@@ -18,7 +18,7 @@ func TestInterfaceShowsFrames(t *testing.T) {
 		t.Skip("needs CAP_NET_ADMIN")
 	}
 	const name = "h6mon0"
-	m := newMirror(t, ports.MirrorConfig{Name: "toe0", Workers: 1})
+	m := newMirror(t, ports.MirrorConfig{Ports: []string{"toe0"}, Workers: 1})
 	s, err := m.AddInterface(name, 9000, ports.SinkOptions{})
 	require.NoError(t, err)
 
@@ -39,8 +39,8 @@ func TestInterfaceShowsFrames(t *testing.T) {
 	require.NoError(t, unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Sec: 10}))
 
 	a, b := tcpFrame(t, 80, make([]byte, 1400)), tcpFrame(t, 81, nil)
-	m.Tap(0, toe.Receive, 1, frames(a))
-	m.Tap(0, toe.Transmit, 2, frames(b))
+	m.Tap(0, 0, toe.Receive, 1, frames(a))
+	m.Tap(0, 0, toe.Transmit, 2, frames(b))
 	buf := make([]byte, 16384)
 	for _, want := range [][]byte{a, b} {
 		n, _, err := unix.Recvfrom(fd, buf, 0)

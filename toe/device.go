@@ -16,12 +16,27 @@ type SockID uint64
 
 // Info describes a device.
 type Info struct {
-	Type     string         // "softdev", "loopdev"
-	Workers  int            // threads that carry connections, at least 1
-	MaxConns int            // connections that fit, all workers together
-	MTU      int            // octets of IP packet on the device's port
-	MAC      wire.MAC       // of the port
+	Type     string     // "softdev", "loopdev"
+	Workers  int        // threads that carry connections, at least 1
+	MaxConns int        // connections that fit, all workers together
+	Ports    []PortInfo // at least 1; no address belongs to two of them
+}
+
+// PortInfo describes one wire of a device. Ports are numbered by their place in [Info.Ports].
+type PortInfo struct {
+	Name     string
+	MTU      int            // octets of IP packet
+	MAC      wire.MAC       // zero if it has none
 	Prefixes []netip.Prefix // the port's own addresses with their on-link prefixes
+}
+
+// Prefixes returns the addresses of all ports with their on-link prefixes.
+func (i *Info) Prefixes() []netip.Prefix {
+	var list []netip.Prefix
+	for _, p := range i.Ports {
+		list = append(list, p.Prefixes...)
+	}
+	return list
 }
 
 // Device is something that can carry TCP connections for us: a TOE. Its verbs are those of the

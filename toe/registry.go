@@ -284,7 +284,8 @@ func listenOn(dev Device, l *Listener) Reason {
 		return dev.ListenStart(l)
 	}
 	addr := l.Addr.Netip()
-	for _, p := range dev.Info().Prefixes {
+	info := dev.Info()
+	for _, p := range info.Prefixes() {
 		if p.Addr().Unmap() == addr {
 			return dev.ListenStart(l)
 		}

@@ -26,7 +26,9 @@ type fakeDevice struct {
 }
 
 func (d *fakeDevice) Name() string { return d.name }
-func (d *fakeDevice) Info() Info   { return Info{Type: "fake", Workers: 1, Prefixes: d.prefixes} }
+func (d *fakeDevice) Info() Info {
+	return Info{Type: "fake", Workers: 1, Ports: []PortInfo{{Prefixes: d.prefixes}}}
+}
 func (d *fakeDevice) Attach(up UpperLayer) error {
 	if d.blocked != nil {
 		<-d.blocked

@@ -22,8 +22,8 @@ func (d Direction) String() string {
 	return "tx"
 }
 
-// Tap is a sniffer: it sees every frame of a worker's queues in wire order, on the worker's
-// thread, and must copy what it keeps. It never blocks.
+// Tap is a sniffer: it sees every frame of a worker's queues, those of a port in wire order, on the
+// worker's thread, and must copy what it keeps. It never blocks. port is a place in [Info.Ports].
 type Tap interface {
-	Tap(w int, dir Direction, now vtime.Time, frames []frame.Frame)
+	Tap(w, port int, dir Direction, now vtime.Time, frames []frame.Frame)
 }

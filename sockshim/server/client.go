@@ -197,14 +197,16 @@ func (s *Server) freeRegionID() uint32 {
 
 func addrList(l *layer) []shm.AddrPrefix {
 	var list []shm.AddrPrefix
-	for _, p := range l.info.Prefixes {
-		bits := p.Bits()
-		if p.Addr().Is4() {
-			bits += 96
+	for _, port := range l.info.Ports {
+		for _, p := range port.Prefixes {
+			bits := p.Bits()
+			if p.Addr().Is4() {
+				bits += 96
+			}
+			list = append(list, shm.AddrPrefix{
+				Addr: wire.AddrFrom(p.Addr()), Prefix: uint32(bits), Mtu: uint32(port.MTU),
+			})
 		}
-		list = append(list, shm.AddrPrefix{
-			Addr: wire.AddrFrom(p.Addr()), Prefix: uint32(bits), Mtu: uint32(l.info.MTU),
-		})
 	}
 	return list
 }

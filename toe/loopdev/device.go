@@ -81,8 +81,8 @@ func (d *Device) Name() string { return d.cfg.Name }
 // Info describes the device.
 func (d *Device) Info() toe.Info {
 	return toe.Info{
-		Type: "loopdev", Workers: 1, MaxConns: d.cfg.MaxConns, MTU: d.cfg.MTU,
-		Prefixes: d.cfg.Prefixes,
+		Type: "loopdev", Workers: 1, MaxConns: d.cfg.MaxConns,
+		Ports: []toe.PortInfo{{Name: d.cfg.Name, MTU: d.cfg.MTU, Prefixes: d.cfg.Prefixes}},
 	}
 }
 

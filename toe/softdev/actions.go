@@ -112,8 +112,8 @@ func (w *worker) passEstablish(a *tcpoffload.Action, rest int) {
 // is one that it brought.
 func (w *worker) confirm() {
 	if w.acks++; w.acks%confirmEvery == 0 {
-		if hop, ok := w.host.NextHop(w.seg.Flow.Remote); ok {
-			w.host.Confirm(w.now, hop)
+		if hop, ok := w.in.host.NextHop(w.seg.Flow.Remote); ok {
+			w.in.host.Confirm(w.now, hop)
 		}
 	}
 }

@@ -49,7 +49,7 @@ func TestNoAllocationsWhenSleeping(t *testing.T) {
 	p := newPair(t, true)
 	w := p.w[0]
 	w.clock = func() vtime.Time { p.now = p.now.Add(vtime.Millisecond); return p.now }
-	w.waiter.interval = 1 // ns: returns at once
+	w.waiter.deaf, w.waiter.interval = true, 1 // ns: returns at once
 	require.Zero(t, testing.AllocsPerRun(100, w.sleep))
 	require.NotZero(t, w.count.Sleeps)
 }

@@ -2,6 +2,7 @@ package softdev
 
 import (
 	"fmt"
+	"net/netip"
 	"time"
 
 	"opentoe/ports"
@@ -34,23 +35,28 @@ type RSS struct {
 	Table []uint16 // redirection table: queue by hash modulo len; empty: queue = hash modulo queues
 }
 
-// Config is what a software device is made of.
-type Config struct {
-	Name   string        // "toe0"
+// PortQueues is one port of a device, with the queues by which the workers use it.
+type PortQueues struct {
 	Port   *ports.Port   // addresses, next hops, responder
-	Queues []ports.Queue // of the port, one a worker; each is used by its worker only
-
+	Queues []ports.Queue // one a worker; each is used by its worker only
 	// WaitFDs, if not empty, holds for each worker the descriptors that become readable when its
-	// queue has frames. A worker without any wakes every PollInterval to look.
+	// queue has frames. A queue without any is looked at every PollInterval.
 	WaitFDs [][]int
-	// CPUs, if not empty, holds for each worker the processor to pin it to, -1 for none.
-	CPUs []int
 	// RSS must be set when there is more than one queue: it decides which worker owns a flow.
 	RSS *RSS
 	// TxChecksum: the port finishes IPv4 header and TCP checksums of frames that ask for it.
 	TxChecksum bool
-	// RegisterThread, if set, is called on each worker's thread before it uses its queue, and
-	// UnregisterThread, if set, when it will not use it any more.
+}
+
+// Config is what a software device is made of.
+type Config struct {
+	Name  string       // "toe0"
+	Ports []PortQueues // at least one; no address stands on two
+
+	// CPUs, if not empty, holds for each worker the processor to pin it to, -1 for none.
+	CPUs []int
+	// RegisterThread, if set, is called on each worker's thread before it uses a queue, and
+	// UnregisterThread, if set, when it will not use one any more.
 	RegisterThread   func() error
 	UnregisterThread func()
 
@@ -60,7 +66,7 @@ type Config struct {
 
 	Poll         PollMode
 	Spin         time.Duration // adaptive: how long to poll without work; 0 = a default
-	PollInterval time.Duration // longest sleep of a worker without WaitFDs; 0 = a default
+	PollInterval time.Duration // longest sleep of a worker with a queue that has no WaitFDs; 0 = a default
 }
 
 // check validates c and fills in defaults.
@@ -68,22 +74,18 @@ func (c *Config) check() error {
 	fail := func(format string, a ...any) error {
 		return fmt.Errorf("softdev: %s: %s: %w", c.Name, fmt.Sprintf(format, a...), toe.ErrInvalid)
 	}
-	workers := len(c.Queues)
+	workers := c.workers()
 	switch {
 	case c.Name == "":
 		return fail("a device needs a name")
-	case c.Port == nil:
+	case len(c.Ports) == 0:
 		return fail("a device needs a port")
+	case len(c.Ports) > maxPorts:
+		return fail("%d ports, at most %d", len(c.Ports), maxPorts)
 	case workers == 0:
 		return fail("a device needs a queue")
 	case workers > maxWorkers:
 		return fail("%d queues, at most %d", workers, maxWorkers)
-	case workers > 1 && c.RSS == nil:
-		return fail("%d queues need RSS to tell which worker owns a flow", workers)
-	case c.RSS != nil && len(c.RSS.Key) < toeplitzKeyLen:
-		return fail("an RSS key of %d octets, at least %d", len(c.RSS.Key), toeplitzKeyLen)
-	case len(c.WaitFDs) != 0 && len(c.WaitFDs) != workers:
-		return fail("wait descriptors for %d workers, there are %d", len(c.WaitFDs), workers)
 	case len(c.CPUs) != 0 && len(c.CPUs) != workers:
 		return fail("processors for %d workers, there are %d", len(c.CPUs), workers)
 	case c.MaxConns < 1 || c.connsPerWorker() > maxConnsPerWorker:
@@ -92,6 +94,9 @@ func (c *Config) check() error {
 		return fail("%d listeners, at least 1", c.MaxListeners)
 	case c.Spin < 0 || c.PollInterval < 0:
 		return fail("a negative duration")
+	}
+	if wrong := c.checkPorts(); wrong != "" {
+		return fail("%s", wrong)
 	}
 	if c.Spin == 0 {
 		c.Spin = defaultSpin
@@ -102,5 +107,48 @@ func (c *Config) check() error {
 	return nil
 }
 
+// checkPorts says what is wrong with the ports, "" if nothing is.
+func (c *Config) checkPorts() string {
+	owners := map[netip.Addr]string{}
+	for i := range c.Ports {
+		p := &c.Ports[i]
+		if wrong := p.check(c.workers()); wrong != "" {
+			return fmt.Sprintf("port %d: %s", i, wrong)
+		}
+		for _, pfx := range p.Port.Prefixes() {
+			if other, taken := owners[pfx.Addr()]; taken {
+				return fmt.Sprintf("port %d: address %v stands on port %s already", i, pfx.Addr(), other)
+			}
+			owners[pfx.Addr()] = p.Port.Name()
+		}
+	}
+	return ""
+}
+
+// check says what is wrong with p in a device of that many workers, "" if nothing is.
+func (p *PortQueues) check(workers int) string {
+	switch {
+	case p.Port == nil:
+		return "it is missing"
+	case len(p.Queues) != workers:
+		return fmt.Sprintf("%d queues for %d workers", len(p.Queues), workers)
+	case workers > 1 && p.RSS == nil:
+		return fmt.Sprintf("%d queues need RSS to tell which worker owns a flow", workers)
+	case p.RSS != nil && len(p.RSS.Key) < toeplitzKeyLen:
+		return fmt.Sprintf("an RSS key of %d octets, at least %d", len(p.RSS.Key), toeplitzKeyLen)
+	case len(p.WaitFDs) != 0 && len(p.WaitFDs) != workers:
+		return fmt.Sprintf("wait descriptors for %d workers, there are %d", len(p.WaitFDs), workers)
+	}
+	return ""
+}
+
+// workers is how many threads the queues are for.
+func (c *Config) workers() int {
+	if len(c.Ports) == 0 {
+		return 0
+	}
+	return len(c.Ports[0].Queues)
+}
+
 // connsPerWorker is MaxConns spread evenly, rounded up.
-func (c *Config) connsPerWorker() int { return (c.MaxConns + len(c.Queues) - 1) / len(c.Queues) }
+func (c *Config) connsPerWorker() int { return (c.MaxConns + c.workers() - 1) / c.workers() }

@@ -3,6 +3,7 @@ package softdev
 import (
 	"encoding/hex"
 	"net/netip"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -22,11 +23,15 @@ func TestConfigCheck(t *testing.T) {
 	}{
 		{"sound", func(*Config) {}, ""},
 		{"no name", func(c *Config) { c.Name = "" }, "needs a name"},
-		{"no port", func(c *Config) { c.Port = nil }, "needs a port"},
-		{"no queue", func(c *Config) { c.Queues = nil }, "needs a queue"},
-		{"two queues, no RSS", func(c *Config) { c.Queues = []ports.Queue{q, q} }, "RSS"},
-		{"short key", func(c *Config) { c.RSS = &RSS{Key: make([]byte, 20)} }, "RSS key of 20 octets"},
-		{"descriptors", func(c *Config) { c.WaitFDs = [][]int{{1}, {2}} }, "wait descriptors for 2 workers"},
+		{"no port", func(c *Config) { c.Ports = nil }, "needs a port"},
+		{"missing port", func(c *Config) { c.Ports[0].Port = nil }, "port 0: it is missing"},
+		{"too many ports", func(c *Config) { c.Ports = slices.Repeat(c.Ports, 5) }, "5 ports, at most 4"},
+		{"an address twice", func(c *Config) { c.Ports = slices.Repeat(c.Ports, 2) }, "port 1: address 10.9.0.1 stands on port mem0"},
+		{"a port without a queue", func(c *Config) { c.Ports = append(c.Ports, PortQueues{Port: testPort(t, 1, true)}) }, "port 1: 0 queues for 1 workers"},
+		{"no queue", func(c *Config) { c.Ports[0].Queues = nil }, "needs a queue"},
+		{"two queues, no RSS", func(c *Config) { c.Ports[0].Queues = []ports.Queue{q, q} }, "RSS"},
+		{"short key", func(c *Config) { c.Ports[0].RSS = &RSS{Key: make([]byte, 20)} }, "RSS key of 20 octets"},
+		{"descriptors", func(c *Config) { c.Ports[0].WaitFDs = [][]int{{1}, {2}} }, "wait descriptors for 2 workers"},
 		{"processors", func(c *Config) { c.CPUs = []int{0, 1} }, "processors for 2 workers"},
 		{"no connections", func(c *Config) { c.MaxConns = 0 }, "0 connections"},
 		{"too many connections", func(c *Config) { c.MaxConns = 1 << 24 }, "16777216 connections"},
@@ -35,7 +40,7 @@ func TestConfigCheck(t *testing.T) {
 		{"tunable", func(c *Config) { c.Tunables.RTOMin = 0 }, "RTOMin"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			cfg := Config{Name: "toe0", Port: testPort(t, 0, true), Queues: []ports.Queue{q},
+			cfg := Config{Name: "toe0", Ports: []PortQueues{{Port: testPort(t, 0, true), Queues: []ports.Queue{q}}},
 				MaxConns: 4, MaxListeners: 4, Tunables: tcpoffload.DefaultTunables()}
 			c.change(&cfg)
 			d, err := New(cfg)
@@ -85,7 +90,7 @@ func TestSteerConnect(t *testing.T) {
 	for i := range key {
 		key[i] = byte(i * 37)
 	}
-	d, err := New(Config{Name: "toe0", Port: port, Queues: []ports.Queue{a, b}, RSS: &RSS{Key: key},
+	d, err := New(Config{Name: "toe0", Ports: []PortQueues{{Port: port, Queues: []ports.Queue{a, b}, RSS: &RSS{Key: key}}},
 		MaxConns: 5, MaxListeners: 4, Tunables: tcpoffload.DefaultTunables()})
 	require.NoError(t, err)
 	defer d.Close()

@@ -14,9 +14,9 @@ type Drop uint8
 const (
 	DropDeviceChecksum  Drop = iota // received: the port found a checksum wrong
 	DropNotOurMAC                   // received: TCP in a frame for another station, or a broadcast
-	DropNotOurAddress               // received: TCP for an address that the port does not have
+	DropNotOurAddress               // received: TCP for an address that its port does not have
 	DropUnknownProtocol             // received: neither TCP nor anything the responder answers
-	DropNoRoute                     // received: the sender is not reached through the port
+	DropNoRoute                     // received: the sender is not reached through the port that brought it
 	DropNoSocket                    // received: payload for a connection without a socket: half-open, or done
 	DropNoSpace                     // received: no room for the payload; the peer sends it again
 	DropNoFrame                     // to send: the driver had no buffer
@@ -59,16 +59,20 @@ type Counters struct {
 	Sleeps             uint64         // times blocked
 	Wakes              uint64         // times a descriptor ended it, not the timeout
 
-	RxFrames, RxOctets uint64
-	TxFrames, TxOctets uint64
-	TxRefused          uint64 // frames that the port did not take
-	TxStalls           uint64 // iterations that could not send for want of frames
-	BadOptions         uint64 // segments with a malformed option list
-	PassEstablished    uint64 // connections given to the socket layer
-	PassRefused        uint64 // connections that it refused
+	TxStalls        uint64 // iterations that could not send for want of frames
+	BadOptions      uint64 // segments with a malformed option list
+	PassEstablished uint64 // connections given to the socket layer
+	PassRefused     uint64 // connections that it refused
 
 	Verdicts [wire.NumVerdicts]uint64 // received frames by what the parser made of them
 	Drops    [NumDrops]uint64
+}
+
+// PortCounters are what one worker moved over one port since it was made.
+type PortCounters struct {
+	RxFrames, RxOctets uint64
+	TxFrames, TxOctets uint64
+	TxRefused          uint64 // of TxFrames, those that the port did not take
 }
 
 // drop counts one discarded frame or segment.
@@ -78,6 +82,7 @@ func (w *worker) drop(r Drop) { w.count.Drops[r]++ }
 type Snapshot struct {
 	Now vtime.Time
 	Counters
+	Ports       []PortCounters // in the order of Config.Ports
 	MIB         tcpoffload.MIB
 	EngineDrops [tcpoffload.NumDropReasons]uint64
 }

@@ -7,18 +7,15 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"opentoe/ports"
 	"opentoe/tcpoffload"
-	"opentoe/tcpoffload/wire"
 	"opentoe/toe"
 )
 
 // Device is a software TOE. Its methods may be called from any goroutine unless marked [worker].
 type Device struct {
-	toe.BaseDevice // RouteRedirect and PMTUUpdate are not supported: routes are the port's, fixed
+	toe.BaseDevice // RouteRedirect and PMTUUpdate are not supported: routes are the ports', fixed
 
 	cfg     Config
-	port    *ports.Port
 	info    toe.Info
 	workers []*worker
 
@@ -34,7 +31,7 @@ type Device struct {
 var _ toe.Device = (*Device)(nil)
 
 // New validates cfg and builds the device with all of its memory. Nothing runs until Attach. The
-// caller keeps cfg's port, queues and descriptors and closes them after the device.
+// caller keeps cfg's ports, queues and descriptors and closes them after the device.
 func New(cfg Config) (*Device, error) {
 	if err := cfg.check(); err != nil {
 		return nil, err
@@ -43,16 +40,14 @@ func New(cfg Config) (*Device, error) {
 	if err != nil {
 		return nil, fmt.Errorf("softdev: %s: clock: %w", cfg.Name, err)
 	}
-	d := &Device{cfg: cfg, port: cfg.Port}
-	d.info = toe.Info{
-		Type:     "softdev",
-		Workers:  len(cfg.Queues),
-		MaxConns: cfg.connsPerWorker() * len(cfg.Queues),
-		MTU:      cfg.Port.MTU(),
-		MAC:      cfg.Port.MAC(),
-		Prefixes: cfg.Port.Prefixes(),
+	d := &Device{cfg: cfg}
+	d.info = toe.Info{Type: "softdev", Workers: cfg.workers(), MaxConns: cfg.connsPerWorker() * cfg.workers()}
+	for _, p := range cfg.Ports {
+		d.info.Ports = append(d.info.Ports, toe.PortInfo{
+			Name: p.Port.Name(), MTU: p.Port.MTU(), MAC: p.Port.MAC(), Prefixes: p.Port.Prefixes(),
+		})
 	}
-	for i := range cfg.Queues {
+	for i := range cfg.workers() {
 		w, err := newWorker(d, i, now)
 		if err != nil {
 			d.Close()
@@ -69,12 +64,16 @@ func newEngine(cfg *Config) (*tcpoffload.Engine, error) {
 	if _, err := rand.Read(secret[:]); err != nil {
 		return nil, err
 	}
+	mtu := 0 // of the widest port; what leaves by another says so
+	for _, p := range cfg.Ports {
+		mtu = max(mtu, p.Port.MTU())
+	}
 	return tcpoffload.New(tcpoffload.Config{
 		Memory:   tcpoffload.NewMemory(cfg.connsPerWorker(), cfg.MaxListeners),
 		Tunables: cfg.Tunables,
 		ISNKey:   [16]byte(secret[:16]),
 		Seed:     binary.NativeEndian.Uint64(secret[16:]),
-		MTU:      cfg.Port.MTU(),
+		MTU:      mtu,
 	})
 }
 
@@ -179,41 +178,4 @@ func (d *Device) SetTaps(taps ...toe.Tap) {
 		return
 	}
 	d.taps.Store(&taps)
-}
-
-// L2Update tells the port of a neighbour that somebody else has resolved, or that is gone.
-func (d *Device) L2Update(addr wire.Addr, mac wire.MAC, valid bool) error {
-	if !valid {
-		d.port.ForgetNeighbour(addr)
-		return nil
-	}
-	return d.port.SetNeighbour(d.workers[0].clock(), addr, mac, false)
-}
-
-// CanOffload gives a preliminary answer without asking a worker.
-func (d *Device) CanOffload(r *toe.ConnectRequest) toe.Reason {
-	f := &r.Flow
-	switch {
-	case f.RemotePort == 0 || f.Remote.IsUnspecified():
-		return toe.ReasonInvalid
-	case f.Remote.Netip().IsLoopback() || d.port.Owns(f.Remote):
-		return toe.ReasonLoopback
-	case !f.Local.IsUnspecified() && !d.port.Owns(f.Local):
-		return toe.ReasonLocalAddr
-	case !d.port.Routed(f.Remote):
-		return toe.ReasonNoRoute
-	case d.full():
-		return toe.ReasonTableFull
-	}
-	return toe.Offloaded
-}
-
-// full reports whether every worker's table was full a moment ago.
-func (d *Device) full() bool {
-	for _, w := range d.workers {
-		if w.live.Load() < int64(d.cfg.connsPerWorker()) {
-			return false
-		}
-	}
-	return true
 }

@@ -109,6 +109,7 @@ func TestDeviceChecksumFlags(t *testing.T) {
 	bad := synTo80()
 	bad.spoil = func(b []byte) []byte { b[24] ^= 1; b[50] ^= 1; return b }
 	b := buildFrame(t, bad)
+	w.in = &w.lanes[0]
 	w.input(&frame.Frame{Data: b, Flags: frame.RxIPCsumGood | frame.RxL4CsumGood})
 	require.EqualValues(t, 1, w.count.Verdicts[wire.VerdictTCP], "what the device verified is not verified again")
 	w.input(&frame.Frame{Data: b, Flags: frame.RxL4CsumBad})
@@ -163,10 +164,10 @@ func TestFramesAreSound(t *testing.T) {
 func TestChecksumOffload(t *testing.T) {
 	p := newPair(t, true)
 	w := p.w[0]
-	w.dev.cfg.TxChecksum = true
+	l := &w.lanes[0]
 	w.up = p.up[0]
 	p.up[0].add(100).written = 100
-	require.NotZero(t, w.blanks())
+	require.NotZero(t, l.blanks())
 	for name, local := range map[string]int{"IPv4": 0, "IPv6": 1} {
 		t.Run(name, func(t *testing.T) {
 			s := tcpoffload.TxSegment{Cookie: 1, Len: 100, Flags: wire.ACK}
@@ -174,8 +175,8 @@ func TestChecksumOffload(t *testing.T) {
 			if local == 1 {
 				s.Flow.Local, s.Flow.Remote = wire.AddrFrom(addr6[0]), wire.AddrFrom(addr6[1])
 			}
-			f := w.blank.At(0)
-			require.True(t, w.build(f, &s))
+			f := l.blank.At(0)
+			require.True(t, w.build(f, &s, true))
 			require.NotZero(t, f.Flags&frame.TxTCPCsum)
 			require.Equal(t, local == 0, f.Flags&frame.TxIPCsum != 0)
 			require.EqualValues(t, 14, f.L2Len)
@@ -195,7 +196,7 @@ type tapRecord struct {
 
 type recorder struct{ list []tapRecord }
 
-func (r *recorder) Tap(w int, dir toe.Direction, now vtime.Time, frames []frame.Frame) {
+func (r *recorder) Tap(w, port int, dir toe.Direction, now vtime.Time, frames []frame.Frame) {
 	for _, f := range frames {
 		r.list = append(r.list, tapRecord{dir, now, append([]byte(nil), f.Data...)})
 	}

@@ -24,6 +24,9 @@ func (d *Device) Snapshot(i int) (s Snapshot, err error) {
 	}
 	err = d.inspect(i, func(w *worker) {
 		s = Snapshot{Now: w.now, Counters: w.count, MIB: *w.eng.MIB(), EngineDrops: *w.eng.Drops()}
+		for i := range w.lanes {
+			s.Ports = append(s.Ports, w.lanes[i].count)
+		}
 	})
 	return s, err
 }

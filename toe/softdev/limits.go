@@ -4,7 +4,7 @@ import "time"
 
 // Limits of the package: what is bounded, by how much, and what happens at the bound.
 const (
-	// maxWorkers bounds Config.Queues: a TID has eight bits for its worker. New refuses more.
+	// maxWorkers bounds the queues of a port: a TID has eight bits for its worker. New refuses more.
 	maxWorkers = 1 << tidWorkerBits
 
 	// maxConnsPerWorker is what the remaining index bits of a TID can name. New refuses more.
@@ -42,7 +42,7 @@ const (
 	// client needs to answer on the other core, short against a scheduler tick.
 	defaultSpin = 20 * time.Microsecond
 
-	// defaultPollInterval bounds the sleep of a worker whose port cannot wake it.
+	// defaultPollInterval bounds the sleep of a worker with a port that cannot wake it.
 	defaultPollInterval = 100 * time.Microsecond
 )
 

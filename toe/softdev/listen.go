@@ -12,8 +12,10 @@ func (d *Device) ListenStart(l *toe.Listener) toe.Reason {
 	switch {
 	case l.ID == 0 || l.Port == 0:
 		return toe.ReasonInvalid
-	case !l.Addr.IsUnspecified() && !d.port.Owns(l.Addr):
-		return toe.ReasonLocalAddr
+	case !l.Addr.IsUnspecified():
+		if _, ours := d.home(l.Addr); !ours {
+			return toe.ReasonLocalAddr
+		}
 	}
 	for i, w := range d.workers {
 		reason := toe.ReasonNoDevice // unless the worker says otherwise

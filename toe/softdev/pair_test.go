@@ -200,7 +200,7 @@ func newPair(t testing.TB, static bool) *pair {
 	p.q[0], p.q[1] = newMemWire(t, 1024, false)
 	for i := range 2 {
 		d, err := New(Config{
-			Name: "toe0", Port: testPort(t, i, static), Queues: []ports.Queue{p.q[i]},
+			Name: "toe0", Ports: []PortQueues{{Port: testPort(t, i, static), Queues: []ports.Queue{p.q[i]}}},
 			MaxConns: 64, MaxListeners: 4, Tunables: tcpoffload.DefaultTunables(),
 		})
 		require.NoError(t, err)

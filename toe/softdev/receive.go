@@ -7,37 +7,45 @@ import (
 	"opentoe/toe"
 )
 
-// receive takes a burst off the queue and returns how many frames it had.
-func (w *worker) receive() int {
-	n := w.queue.Receive(&w.rx)
+// receive takes a burst off every queue and returns how many frames they had.
+func (w *worker) receive() (n int) {
+	for i := range w.lanes {
+		n += w.receiveBurst(&w.lanes[i])
+	}
+	return n
+}
+
+func (w *worker) receiveBurst(l *lane) int {
+	n := l.queue.Receive(&w.rx)
 	if n == 0 {
 		return 0
 	}
-	w.tap(toe.Receive, &w.rx)
-	w.count.RxFrames += uint64(n)
+	w.in = l
+	w.tap(l, toe.Receive, &w.rx)
+	l.count.RxFrames += uint64(n)
 	for i := range n {
 		w.input(w.rx.At(i))
 	}
 	w.announce()
-	w.queue.Free(&w.rx)
+	l.queue.Free(&w.rx)
 	w.emit()
 	return n
 }
 
-// tap shows a burst to the sniffers.
-func (w *worker) tap(dir toe.Direction, b *frame.Burst) {
+// tap shows a burst of lane l to the sniffers.
+func (w *worker) tap(l *lane, dir toe.Direction, b *frame.Burst) {
 	taps := w.dev.taps.Load()
 	if taps == nil {
 		return
 	}
 	for _, t := range *taps {
-		t.Tap(w.id, dir, w.now, b.Frames())
+		t.Tap(w.id, l.id, dir, w.now, b.Frames())
 	}
 }
 
 // input gives one frame to the engine, to the responder, or to a drop counter.
 func (w *worker) input(f *frame.Frame) {
-	w.count.RxOctets += uint64(len(f.Data))
+	w.in.count.RxOctets += uint64(len(f.Data))
 	if f.Flags&(frame.RxIPCsumBad|frame.RxL4CsumBad) != 0 {
 		w.drop(DropDeviceChecksum)
 		return
@@ -54,11 +62,11 @@ func (w *worker) input(f *frame.Frame) {
 	if p.BadOptions {
 		w.count.BadOptions++
 	}
-	if p.DstMAC != w.hdr.SrcMAC {
+	if p.DstMAC != w.in.mac {
 		w.drop(DropNotOurMAC)
 		return
 	}
-	if !w.dev.port.Owns(p.Flow.Local) {
+	if !w.in.port.Owns(p.Flow.Local) {
 		w.drop(DropNotOurAddress)
 		return
 	}
@@ -67,8 +75,9 @@ func (w *worker) input(f *frame.Frame) {
 
 // other hands a frame that is not for the engine to the built-in responder (ARP, ND, ICMP).
 func (w *worker) other(f *frame.Frame) {
-	w.makeRoom(1)
-	if !w.host.Input(w.now, f, w.queue, &w.tx) {
+	l := w.in
+	w.makeRoom(l, 1)
+	if !l.host.Input(w.now, f, l.queue, &l.tx) {
 		w.drop(DropUnknownProtocol)
 	}
 }
@@ -83,12 +92,12 @@ func (w *worker) arrive(p *wire.Packet, payload []byte) {
 		Wnd: p.Wnd, Urg: p.Urg, Flags: p.Flags, CE: p.CE, Opt: p.Opt,
 	}
 	if !known {
-		hop, ok := w.host.NextHop(p.Flow.Remote)
+		hop, ok := w.in.nextHop(p.Flow.Remote)
 		if !ok {
 			w.drop(DropNoRoute)
 			return
 		}
-		s.NextHop = hop
+		s.NextHop, s.MTU = hop, w.in.mtu
 	}
 	if known && len(payload) > 0 && !w.reserve(h) {
 		return

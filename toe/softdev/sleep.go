@@ -11,18 +11,18 @@ import (
 	"opentoe/tcpoffload/vtime"
 )
 
-// waiter is what a worker sleeps on: an epoll instance with the port's descriptors, the clients'
+// waiter is what a worker sleeps on: an epoll instance with the ports' descriptors, the clients'
 // eventfds, and an eventfd of its own for posted functions.
 //
 // Waking follows the rule of every sleeper here: the worker declares that it sleeps, looks again
 // at everything that could want it, and then blocks; whoever wants it leaves its wish first and
 // then looks at the declaration. Both orders are sequentially consistent, so one side sees the other.
 type waiter struct {
-	asleep atomic.Bool // the worker is about to block or blocked
-	epfd   int
-	self   int // eventfd for wake; edge-triggered, never read
-	// interval bounds every sleep when the port cannot wake the worker; 0 = it can.
-	interval vtime.Duration
+	asleep   atomic.Bool // the worker is about to block or blocked
+	epfd     int
+	self     int            // eventfd for wake; edge-triggered, never read
+	interval vtime.Duration // longest sleep while deaf
+	deaf     bool           // a port cannot wake the worker
 
 	fds    [1]unix.PollFd
 	events [wakeEvents]unix.EpollEvent
@@ -32,13 +32,13 @@ type waiter struct {
 const wakeEdge = unix.EPOLLIN | unix.EPOLLET
 
 // newWaiter returns a waiter that frames on fds end (level-triggered: a frame that is already
-// there prevents the sleep).
-func newWaiter(fds []int, interval vtime.Duration) (*waiter, error) {
+// there prevents the sleep), and, while deaf, the interval.
+func newWaiter(fds []int, deaf bool, interval vtime.Duration) (*waiter, error) {
 	epfd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 	if err != nil {
 		return nil, fmt.Errorf("epoll_create1: %w", err)
 	}
-	w := &waiter{epfd: epfd, self: -1}
+	w := &waiter{epfd: epfd, self: -1, deaf: deaf, interval: interval}
 	if w.self, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err != nil {
 		w.close()
 		return nil, fmt.Errorf("eventfd: %w", err)
@@ -52,9 +52,6 @@ func newWaiter(fds []int, interval vtime.Duration) (*waiter, error) {
 			w.close()
 			return nil, err
 		}
-	}
-	if len(fds) == 0 {
-		w.interval = interval
 	}
 	w.fds[0] = unix.PollFd{Fd: int32(epfd), Events: unix.POLLIN}
 	return w, nil
@@ -96,7 +93,7 @@ func (w *waiter) wake() {
 // forever) and reports whether a descriptor was. The timeout has a resolution of nanoseconds,
 // which epoll_wait does not offer; therefore ppoll waits on the epoll descriptor.
 func (w *waiter) block(d vtime.Duration) bool {
-	if w.interval > 0 {
+	if w.deaf {
 		d = min(d, w.interval)
 	}
 	var timeout *unix.Timespec
@@ -110,7 +107,27 @@ func (w *waiter) block(d vtime.Duration) bool {
 	}
 	// Take the edges off the ready list, else they would end the next sleep as well.
 	n, err := unix.EpollWait(w.epfd, w.events[:], 0)
-	return err == nil && n > 0
+	if err != nil {
+		return false
+	}
+	for i := range n {
+		if e := &w.events[i]; e.Events&(unix.EPOLLERR|unix.EPOLLHUP) != 0 {
+			w.quiet(int(e.Fd))
+		}
+	}
+	return n > 0
+}
+
+// quiet keeps the socket of an interface that went down or away from ending every sleep: its error
+// is taken off it. When there is none to take, the socket is beyond repair and not waited for any
+// more; should its port live, it is looked at every interval.
+func (w *waiter) quiet(fd int) {
+	e, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR)
+	if err != nil || e != 0 {
+		return // taken; or an eventfd, which wakes once for each write whatever its state
+	}
+	_ = w.remove(fd) // it is there
+	w.deaf = true
 }
 
 // sleep blocks the worker until something wants it. Precondition: the iteration just done found

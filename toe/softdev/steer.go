@@ -52,10 +52,10 @@ func (d *Device) SteerConnect(f *wire.Flow) int {
 		return 0
 	}
 	flow := *f
+	port, _ := d.egress(f) // one that cannot be opened is refused by any worker
+	p := &d.cfg.Ports[port]
 	if flow.Local.IsUnspecified() {
-		if src, ok := d.port.SourceFor(flow.Remote); ok {
-			flow.Local = src
-		}
+		flow.Local, _ = p.Port.SourceFor(flow.Remote)
 	}
-	return d.cfg.RSS.queueOf(&flow, len(d.workers))
+	return p.RSS.queueOf(&flow, len(d.workers))
 }

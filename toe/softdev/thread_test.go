@@ -35,11 +35,11 @@ func newThreads(t *testing.T, mode PollMode, events bool) *threads {
 	p.q[0], p.q[1] = newMemWire(t, 512, events)
 	for i := range 2 {
 		cfg := Config{
-			Name: "toe0", Port: testPort(t, i, false), Queues: []ports.Queue{p.q[i]},
+			Name: "toe0", Ports: []PortQueues{{Port: testPort(t, i, false), Queues: []ports.Queue{p.q[i]}}},
 			MaxConns: 64, MaxListeners: 4, Tunables: tcpoffload.DefaultTunables(), Poll: mode,
 		}
 		if events {
-			cfg.WaitFDs = [][]int{{p.q[i].fd}}
+			cfg.Ports[0].WaitFDs = [][]int{{p.q[i].fd}}
 		}
 		d, err := New(cfg)
 		require.NoError(t, err)
@@ -184,7 +184,7 @@ func TestDetachResetsConnections(t *testing.T) {
 func TestAttachFailures(t *testing.T) {
 	base := func(i int) Config {
 		q, _ := newMemWire(t, 8, false)
-		return Config{Name: "toe0", Port: testPort(t, i, true), Queues: []ports.Queue{q},
+		return Config{Name: "toe0", Ports: []PortQueues{{Port: testPort(t, i, true), Queues: []ports.Queue{q}}},
 			MaxConns: 4, MaxListeners: 4, Tunables: tcpoffload.DefaultTunables()}
 	}
 	up := &fakeUpper{}

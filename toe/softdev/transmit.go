@@ -13,7 +13,7 @@ import (
 func (w *worker) transmit() int {
 	sent := 0
 	for sent < txBudget && w.eng.Pending() {
-		room := min(w.blanks(), cap(w.out.Segs)-len(w.out.Segs), txBudget-sent)
+		room := min(w.frames(), cap(w.out.Segs)-len(w.out.Segs), txBudget-sent)
 		if room == 0 {
 			w.count.TxStalls++
 			break
@@ -28,25 +28,21 @@ func (w *worker) transmit() int {
 	return sent
 }
 
-// blanks fills up the stock of empty frames and returns how many there are.
-func (w *worker) blanks() int {
-	if room := w.blank.Room(); room > frame.MaxBurst/2 {
-		w.queue.Alloc(&w.blank, room)
+// frames returns how many segments may be sent now, those for which every port has frames. A port that
+// has none at all does not hold up the others: what leaves by it is dropped and sent again.
+func (w *worker) frames() (least int) {
+	for i := range w.lanes {
+		if n := w.lanes[i].blanks(); n > 0 && (least == 0 || n < least) {
+			least = n
+		}
 	}
-	return w.blank.Len()
+	return least
 }
 
 // makeSegRoom builds frames when the engine's next entry might not find room for its segments.
 func (w *worker) makeSegRoom() {
 	if cap(w.out.Segs)-len(w.out.Segs) < max(tcpoffload.MaxArriveSegs, tcpoffload.MaxCallSegs) {
 		w.emit()
-	}
-}
-
-// makeRoom flushes when the burst to send has room for fewer than n frames.
-func (w *worker) makeRoom(n int) {
-	if w.tx.Room() < n {
-		w.flush()
 	}
 }
 
@@ -60,24 +56,26 @@ func (w *worker) emit() {
 
 // send builds the frame of one segment and passes it on to its next hop.
 func (w *worker) send(s *tcpoffload.TxSegment) {
-	if w.blanks() == 0 {
+	l := w.leaving(s)
+	if l.blanks() == 0 {
 		w.drop(DropNoFrame)
 		return
 	}
-	last := w.blank.Len() - 1
-	f := w.blank.At(last)
-	if !w.build(f, s) {
+	last := l.blank.Len() - 1
+	f := l.blank.At(last)
+	if !w.build(f, s, l.checksum) {
 		f.Data, f.Flags = f.Data[:0], 0
 		return
 	}
-	w.makeRoom(1)
+	w.makeRoom(l, 1)
 	ready := *f
-	w.blank.Truncate(last)
-	w.host.Send(w.now, s.NextHop, &ready, w.queue, &w.tx)
+	l.blank.Truncate(last)
+	l.host.Send(w.now, s.NextHop&hopMask, &ready, l.queue, &l.tx)
 }
 
-// build writes the segment s to the empty frame f. The Ethernet addresses are left to the next hop.
-func (w *worker) build(f *frame.Frame, s *tcpoffload.TxSegment) bool {
+// build writes the segment s to the empty frame f. The Ethernet addresses are left to the next hop,
+// and with checksum set the checksums to the port.
+func (w *worker) build(f *frame.Frame, s *tcpoffload.TxSegment, checksum bool) bool {
 	h := &w.hdr
 	h.Flow, h.Seq, h.Ack = s.Flow, s.Seq, s.Ack
 	h.Flags, h.Wnd, h.Urg, h.ECT = s.Flags, s.Wnd, s.Urg, s.ECT
@@ -93,7 +91,7 @@ func (w *worker) build(f *frame.Frame, s *tcpoffload.TxSegment) bool {
 		w.drop(DropFetch)
 		return false
 	}
-	if w.dev.cfg.TxChecksum {
+	if checksum {
 		f.Flags = frame.TxIPCsum | frame.TxTCPCsum
 		if !s.Flow.Is4() {
 			f.Flags = frame.TxTCPCsum
@@ -104,19 +102,4 @@ func (w *worker) build(f *frame.Frame, s *tcpoffload.TxSegment) bool {
 	}
 	h.Put(f.Data, len(payload), wire.Sum(payload, 0), wire.ChecksumSoftware)
 	return true
-}
-
-// flush shows the burst to the sniffers and sends it. What the port refuses it frees; TCP sends it
-// again.
-func (w *worker) flush() {
-	n := w.tx.Len()
-	if n == 0 {
-		return
-	}
-	w.tap(toe.Transmit, &w.tx)
-	for i := range n {
-		w.count.TxOctets += uint64(len(w.tx.At(i).Data))
-	}
-	w.count.TxFrames += uint64(n)
-	w.count.TxRefused += uint64(n - w.queue.Transmit(&w.tx))
 }

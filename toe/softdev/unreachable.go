@@ -30,14 +30,17 @@ func (w *worker) opening(h tcpoffload.Handle) bool {
 	return w.eng.Info(h, w.now, &w.info) && w.info.State == tcpoffload.StateSynSent
 }
 
-// hopFailed ends the active opens through the next hop idx.
-func (w *worker) hopFailed(idx uint32) {
+// hopFailed ends the active opens through the next hop idx of lane l.
+func (w *worker) hopFailed(l *lane, idx uint32) {
 	o := &w.opens
 	o.list = slices.DeleteFunc(o.list, func(h tcpoffload.Handle) bool {
 		if !w.opening(h) {
 			return true
 		}
-		if hop, ok := w.host.NextHop(w.info.Flow.Remote); ok && hop != idx {
+		if !l.port.Owns(w.info.Flow.Local) {
+			return false
+		}
+		if hop, ok := l.host.NextHop(w.info.Flow.Remote); ok && hop != idx {
 			return false
 		}
 		s := toe.SockID(w.info.Cookie)

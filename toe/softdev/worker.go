@@ -8,22 +8,20 @@ import (
 	"golang.org/x/sys/unix"
 
 	"opentoe/pmd/frame"
-	"opentoe/ports"
 	"opentoe/tcpoffload"
 	"opentoe/tcpoffload/vtime"
 	"opentoe/tcpoffload/wire"
 	"opentoe/toe"
 )
 
-// worker is one thread with its queue, engine and connections. Everything but mail and waiter is
+// worker is one thread with its lanes, engine and connections. Everything but mail and waiter is
 // used by that thread alone.
 type worker struct {
 	id    int
 	dev   *Device
 	up    toe.UpperLayer // while attached
 	eng   *tcpoffload.Engine
-	host  *ports.Host
-	queue ports.Queue
+	lanes []lane // one a port
 	clock clock
 
 	now      vtime.Time // the iteration's instant
@@ -31,15 +29,14 @@ type worker struct {
 	busy     bool       // the iteration before this one did
 	stopping bool
 
-	out   tcpoffload.Output
-	rx    frame.Burst // being processed
-	tx    frame.Burst // complete, about to be sent
-	blank frame.Burst // empty frames for sending, taken from the end
-	hdr   wire.Header // its MACs and TTL are constant
-	pkt   wire.Packet
-	seg   tcpoffload.Segment
-	info  tcpoffload.Info // scratch
-	conn  toe.ConnInfo    // scratch
+	out  tcpoffload.Output
+	in   *lane       // by which the frames in rx came
+	rx   frame.Burst // being processed
+	hdr  wire.Header // scratch; its TTL is constant, its MACs are the next hop's business
+	pkt  wire.Packet
+	seg  tcpoffload.Segment
+	info tcpoffload.Info // scratch
+	conn toe.ConnInfo    // scratch
 
 	readable  progress
 	acked     progress
@@ -58,11 +55,19 @@ func newWorker(d *Device, id int, now clock) (*worker, error) {
 	if err != nil {
 		return nil, err
 	}
+	var lanes []lane
 	var fds []int
-	if len(d.cfg.WaitFDs) > 0 {
-		fds = d.cfg.WaitFDs[id]
+	deaf := false // a port cannot wake us
+	for i := range d.cfg.Ports {
+		p := &d.cfg.Ports[i]
+		lanes = append(lanes, newLane(i, id, p))
+		if len(p.WaitFDs) > 0 && len(p.WaitFDs[id]) > 0 {
+			fds = append(fds, p.WaitFDs[id]...)
+		} else {
+			deaf = true
+		}
 	}
-	wait, err := newWaiter(fds, vtime.Duration(d.cfg.PollInterval))
+	wait, err := newWaiter(fds, deaf, vtime.Duration(d.cfg.PollInterval))
 	if err != nil {
 		return nil, err
 	}
@@ -70,12 +75,11 @@ func newWorker(d *Device, id int, now clock) (*worker, error) {
 		id:        id,
 		dev:       d,
 		eng:       eng,
-		host:      d.port.Host(id),
-		queue:     d.cfg.Queues[id],
+		lanes:     lanes,
 		clock:     now,
 		now:       now(),
 		out:       *tcpoffload.NewOutput(segsCap, actionsCap),
-		hdr:       wire.Header{SrcMAC: d.port.MAC(), TTL: defaultTTL, DF: true},
+		hdr:       wire.Header{TTL: defaultTTL, DF: true},
 		readable:  progress{kind: toe.EventReadable},
 		acked:     progress{kind: toe.EventAcked},
 		listeners: make(map[toe.ListenID]tcpoffload.ListenerID),
@@ -164,7 +168,7 @@ func (w *worker) iterate() int {
 	work += w.receive()
 	w.expire()
 	work += w.transmit()
-	w.flush()
+	w.flushAll()
 	if n := int64(w.eng.Conns()); n != w.live.Load() {
 		w.live.Store(n)
 	}
@@ -180,8 +184,11 @@ func (w *worker) expire() {
 		w.eng.Expire(w.now, &w.out)
 		w.settle()
 	}
-	for _, hop := range w.host.Expire(w.now, w.queue, &w.tx) {
-		w.hopFailed(hop)
+	for i := range w.lanes {
+		l := &w.lanes[i]
+		for _, hop := range l.host.Expire(w.now, l.queue, &l.tx) {
+			w.hopFailed(l, hop)
+		}
 	}
 }
 
@@ -190,7 +197,11 @@ func (w *worker) nextDeadline() vtime.Time {
 	if w.eng.Pending() {
 		return w.now
 	}
-	return min(w.eng.NextDeadline(), w.host.NextDeadline())
+	next := w.eng.NextDeadline()
+	for i := range w.lanes {
+		next = min(next, w.lanes[i].host.NextDeadline())
+	}
+	return next
 }
 
 // settle carries out what the engine has put out: upcalls for actions, frames for segments.
@@ -220,8 +231,11 @@ func (w *worker) shutDown(vtime.Time) {
 	}
 	for w.transmit() > 0 { // resets of half-open connections
 	}
-	w.flush()
-	w.host.Close(w.queue)
-	w.queue.Free(&w.blank)
+	w.flushAll()
+	for i := range w.lanes {
+		l := &w.lanes[i]
+		l.host.Close(l.queue)
+		l.queue.Free(&l.blank)
+	}
 	w.stopping = true
 }

@@ -79,9 +79,7 @@ func (h *hardware) openSoftware(cfg *config.Config, log *slog.Logger) error {
 	}
 	soft := softdev.Config{
 		Name:             p.Name,
-		Port:             h.port,
 		CPUs:             cfg.Workers.CPUs,
-		TxChecksum:       h.nic.Enabled().TxChecksum,
 		RegisterThread:   pmd.RegisterThread,
 		UnregisterThread: pmd.UnregisterThread,
 		MaxConns:         cfg.TCP.MaxConnections * cfg.Workers.Count,
@@ -92,17 +90,19 @@ func (h *hardware) openSoftware(cfg *config.Config, log *slog.Logger) error {
 	if cfg.Workers.Poll == "busy" {
 		soft.Poll = softdev.Busy
 	}
+	queues := softdev.PortQueues{Port: h.port, TxChecksum: h.nic.Enabled().TxChecksum}
 	for i := range h.nic.Queues() {
 		q := h.nic.Queue(i)
-		soft.Queues = append(soft.Queues, q)
-		soft.WaitFDs = append(soft.WaitFDs, q.WaitFDs())
+		queues.Queues = append(queues.Queues, q)
+		queues.WaitFDs = append(queues.WaitFDs, q.WaitFDs())
 	}
 	if rss, ok := h.nic.RSS(); ok {
-		soft.RSS = &softdev.RSS{Key: rss.Key[:], Table: rss.Table}
+		queues.RSS = &softdev.RSS{Key: rss.Key[:], Table: rss.Table}
 	} else if cfg.Workers.Count > 1 {
 		return fmt.Errorf("workers.count: %d: %s cannot tell which of its queues a connection uses: choose 1",
 			cfg.Workers.Count, h.description)
 	}
+	soft.Ports = append(soft.Ports, queues)
 	if h.soft, err = softdev.New(soft); err != nil {
 		return err
 	}

@@ -16,7 +16,7 @@ func (d *Daemon) openMirror() error {
 	dev := d.hw.device
 	var err error
 	d.mirror, err = ports.NewMirror(ports.MirrorConfig{
-		Name:    dev.Name(),
+		Ports:   []string{dev.Name()},
 		Workers: dev.Info().Workers,
 		Install: func(on bool) {
 			d.sniffing.Store(on)
@@ -33,7 +33,7 @@ func (d *Daemon) openMirror() error {
 	d.onClose(func() error { d.mirror.Close(); return nil })
 	opt := ports.SinkOptions{SnapLen: d.cfg.Mirror.SnapLen}
 	if name := d.cfg.Mirror.Interface; name != "" {
-		if _, err := d.mirror.AddInterface(name, dev.Info().MTU, opt); err != nil {
+		if _, err := d.mirror.AddInterface(name, dev.Info().Ports[0].MTU, opt); err != nil {
 			return fmt.Errorf("mirror.interface: %w", err)
 		}
 	}

@@ -61,8 +61,8 @@ func refusals(c *server.Counters) map[string]uint64 {
 }
 
 func (d *Daemon) port() ctl.Port {
-	p, info := &d.cfg.Ports[0], d.hw.device.Info()
-	port := ctl.Port{Name: p.Name, Device: p.Device, Driver: info.Type, MTU: info.MTU, LinkUp: true, MAC: info.MAC.String()}
+	p, info := &d.cfg.Ports[0], d.hw.device.Info().Ports[0]
+	port := ctl.Port{Name: p.Name, Device: p.Device, Driver: d.hw.device.Info().Type, MTU: info.MTU, LinkUp: true, MAC: info.MAC.String()}
 	for _, a := range info.Prefixes {
 		port.Addresses = append(port.Addresses, a.String())
 	}

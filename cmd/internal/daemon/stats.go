@@ -39,6 +39,9 @@ func (d *Daemon) Stats() (ctl.Stats, error) {
 		}
 		tcp.addFields(snap.MIB)
 		port.addFields(snap.Counters)
+		for _, p := range snap.Ports {
+			port.addFields(p)
+		}
 		drops.addDrops(&snap)
 		s.Workers = append(s.Workers, ctl.Worker{
 			BusyNS: int64(snap.Busy), IdleNS: int64(snap.Idle), AsleepNS: int64(snap.Asleep),

@@ -1,0 +1,85 @@
+package softdev
+
+import (
+	"opentoe/pmd/frame"
+	"opentoe/ports"
+	"opentoe/tcpoffload"
+	"opentoe/tcpoffload/wire"
+	"opentoe/toe"
+)
+
+// lane is one worker's way through one port: its queue, and the frames about to leave by it. What a
+// connection sends and receives stays on the lane of the port that has its local address.
+type lane struct {
+	id       int // the port's place in Config.Ports
+	port     *ports.Port
+	host     *ports.Host
+	queue    ports.Queue
+	mac      wire.MAC
+	mtu      uint16 // octets of IP packet
+	checksum bool   // the port finishes checksums
+
+	tx    frame.Burst // complete, about to be sent
+	blank frame.Burst // empty frames for sending, taken from the end
+	count PortCounters
+}
+
+func newLane(id, worker int, c *PortQueues) lane {
+	return lane{
+		id: id, port: c.Port, host: c.Port.Host(worker), queue: c.Queues[worker],
+		mac: c.Port.MAC(), mtu: uint16(c.Port.MTU()), checksum: c.TxChecksum,
+	}
+}
+
+// A next-hop index of the engine is the port's own index below the port's number.
+const (
+	hopMask  = 1<<ports.HopBits - 1
+	maxPorts = 1 << (32 - ports.HopBits)
+)
+
+// nextHop returns the engine's index of the neighbour that leads to remote; ok is false when the port
+// has no route.
+func (l *lane) nextHop(remote wire.Addr) (idx uint32, ok bool) {
+	hop, ok := l.host.NextHop(remote)
+	return uint32(l.id)<<ports.HopBits | hop, ok
+}
+
+// leaving returns the lane that s leaves by.
+func (w *worker) leaving(s *tcpoffload.TxSegment) *lane { return &w.lanes[s.NextHop>>ports.HopBits] }
+
+// blanks fills up the stock of empty frames and returns how many there are.
+func (l *lane) blanks() int {
+	if room := l.blank.Room(); room > frame.MaxBurst/2 {
+		l.queue.Alloc(&l.blank, room)
+	}
+	return l.blank.Len()
+}
+
+// makeRoom flushes when the burst to send has room for fewer than n frames.
+func (w *worker) makeRoom(l *lane, n int) {
+	if l.tx.Room() < n {
+		w.flush(l)
+	}
+}
+
+// flush shows the burst to the sniffers and sends it. What the port refuses it frees; TCP sends it
+// again.
+func (w *worker) flush(l *lane) {
+	n := l.tx.Len()
+	if n == 0 {
+		return
+	}
+	w.tap(l, toe.Transmit, &l.tx)
+	for i := range n {
+		l.count.TxOctets += uint64(len(l.tx.At(i).Data))
+	}
+	l.count.TxFrames += uint64(n)
+	l.count.TxRefused += uint64(n - l.queue.Transmit(&l.tx))
+}
+
+// flushAll sends what waits on every lane.
+func (w *worker) flushAll() {
+	for i := range w.lanes {
+		w.flush(&w.lanes[i])
+	}
+}
