@@ -15,7 +15,7 @@ import (
 // write does not return, and the client's region ends.
 
 const (
-	watchdogTick = 10 * time.Millisecond // a write that spans two ticks is stuck
+	watchdogTick = 10 * time.Millisecond // a write that spans two ticks is looked into
 	watchdogIdle = 100                   // ticks without a write after which the watchdog sleeps
 )
 
@@ -79,12 +79,19 @@ func (g *signaller) watch(stop <-chan struct{}) {
 	}
 }
 
+// writable reports whether a write to the eventfd would return: its counter is not full.
+func writable(fd int) bool {
+	fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}
+	n, err := unix.Poll(fds, 0)
+	return err == nil && n == 1 && fds[0].Revents&unix.POLLOUT != 0
+}
+
 // free ends the write under way by reading the eventfd, and the region of the client that did this.
 func (g *signaller) free() {
 	r, i := g.to.Load(), g.queue.Load()
 	fd := int(r.eqs[i].fd.Load())
-	if fd < 0 {
-		return
+	if fd < 0 || writable(fd) {
+		return // nobody holds the worker up: its thread is waiting for a processor
 	}
 	// The client may empty the counter before us, and our read would then wait: in a goroutine of
 	// its own it may.
