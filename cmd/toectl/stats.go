@@ -3,6 +3,8 @@ package main
 import (
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -29,10 +31,12 @@ func statsCommand(o *operator) *cobra.Command {
 }
 
 func printStats(w io.Writer, s ctl.Stats, all bool) {
-	printCounters(w, "port", s.Port, all)
+	for _, name := range slices.Sorted(maps.Keys(s.Ports)) {
+		printCounters(w, name, s.Ports[name], all)
+	}
 	printCounters(w, "tcp", s.TCP, all)
 	printCounters(w, "drop", s.Drops, all)
-	printCounters(w, "host", s.Host, all)
+	printCounters(w, "device", s.Device, all)
 	printCounters(w, "sockets", s.Sockets, all)
 	printCounters(w, "mirror", s.Mirror, all)
 	for i, wk := range s.Workers {

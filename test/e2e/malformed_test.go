@@ -70,7 +70,7 @@ func TestMalformed(t *testing.T) {
 		inject(synFrame(t, l, []byte{2, 77, 0, 0})) // an MSS option that says it has 77 octets
 		eventually(ctx, t, func() error {
 			after, err := d.Stats(ctx)
-			if err == nil && after.Port["BadOptions"] == before.Port["BadOptions"] {
+			if err == nil && after.Device["BadOptions"] == before.Device["BadOptions"] {
 				err = fmt.Errorf("bad options were not counted")
 			}
 			return err

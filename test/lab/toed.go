@@ -61,6 +61,7 @@ type Status struct {
 	Ports       []struct {
 		Name   string `json:"name"`
 		Driver string `json:"driver"`
+		LinkUp bool   `json:"link_up"`
 	} `json:"ports"`
 }
 
@@ -77,8 +78,10 @@ type Socket struct {
 type Stats struct {
 	TCP    map[string]uint64 `json:"tcp"`    // RFC 4022 names and more
 	Drops  map[string]uint64 `json:"drops"`  // by reason
-	Port   map[string]uint64 `json:"port"`   // frames and octets on the wire
+	Device map[string]uint64 `json:"device"` // the worker loops
 	Mirror map[string]uint64 `json:"mirror"` // frames copied and lost
+
+	Ports map[string]map[string]uint64 `json:"ports"` // frames and octets on each wire
 }
 
 // Status asks for toed's summary.

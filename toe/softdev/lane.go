@@ -19,9 +19,9 @@ type lane struct {
 	mtu      uint16 // octets of IP packet
 	checksum bool   // the port finishes checksums
 
+	count PortCounters
 	tx    frame.Burst // complete, about to be sent
 	blank frame.Burst // empty frames for sending, taken from the end
-	count PortCounters
 }
 
 func newLane(id, worker int, c *PortQueues) lane {

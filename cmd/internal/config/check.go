@@ -13,7 +13,8 @@ import (
 // Limits of values that other packages need to hold; configs/reference.yaml states them too.
 const (
 	MaxWorkers = 16    // TOE_MAX_WORKERS
-	MaxAddrs   = 16    // TOE_MAX_ADDRS
+	MaxAddrs   = 16    // TOE_MAX_ADDRS, all ports together
+	MaxPorts   = 4     // what a next-hop index and the register map tell apart
 	MinMTU     = 1280  // IPv6's minimum link MTU, RFC 8200 §5
 	MaxMTU     = 9000  // jumbo frames
 	maxIfName  = 15    // IFNAMSIZ - 1
@@ -93,7 +94,7 @@ func (c checker) workers(w *Workers) {
 		}
 	}
 	c.oneOf("workers.poll", w.Poll, "adaptive", "busy")
-	within(c, "workers.spin", w.Spin, 0, Duration(time.Second))
+	within(c, "workers.spin", w.Spin, Duration(time.Microsecond), Duration(time.Second))
 }
 
 func (c checker) tcp(t *TCP) {
@@ -128,12 +129,50 @@ func (c checker) ports(cfg *Config) {
 	if len(cfg.Ports) == 0 {
 		c.bad("ports", "no port", "add one with name, device and addresses")
 	}
-	if len(cfg.Ports) > 1 {
-		c.bad("ports", "%d ports", "this version drives one", len(cfg.Ports))
+	if len(cfg.Ports) > MaxPorts {
+		c.bad("ports", "%d ports", fmt.Sprintf("at most %d fit", MaxPorts), len(cfg.Ports))
 	}
+	addresses := 0
 	for i := range cfg.Ports {
-		c.port(fmt.Sprintf("ports[%d]", i), &cfg.Ports[i])
+		p := &cfg.Ports[i]
+		key := fmt.Sprintf("ports[%d]", i)
+		c.port(key, p)
+		c.distinct(key, p, cfg.Ports[:i])
+		if p.Device == Loopback && len(cfg.Ports) > 1 {
+			c.bad(key+".device", "a loopback is no wire", "leave it the only port")
+		}
+		if addresses += len(p.Addresses); addresses > MaxAddrs {
+			c.bad(key+".addresses", "%d addresses on all ports so far", fmt.Sprintf("at most %d fit", MaxAddrs), addresses)
+		}
 	}
+}
+
+// distinct demands that p shares nothing with the ports before it.
+func (c checker) distinct(key string, p *Port, before []Port) {
+	for i := range before {
+		other := &before[i]
+		if p.Name != "" && p.Name == other.Name {
+			c.bad(key+".name", "ports[%d] has it", "give every port a name of its own", i)
+		}
+		if p.Device != "" && deviceIdentity(p.Device) == deviceIdentity(other.Device) {
+			c.bad(key+".device", "ports[%d] drives it", "name another", i)
+		}
+		for j, a := range p.Addresses {
+			if slices.ContainsFunc(other.Addresses, func(b netip.Prefix) bool { return a.Addr() == b.Addr() }) {
+				c.bad(fmt.Sprintf("%s.addresses[%d]", key, j), "ports[%d] has it", "give an address to one port", i)
+			}
+		}
+	}
+}
+
+// deviceIdentity is the part of a device that must not stand twice: the interface, the PCI address, or
+// the name of a DPDK virtual device without its arguments.
+func deviceIdentity(device string) string {
+	if kind, iface, _ := strings.Cut(device, ":"); kind == "af_xdp" || kind == "af_packet" {
+		return iface
+	}
+	name, _, _ := strings.Cut(device, ",")
+	return name
 }
 
 func (c checker) port(key string, p *Port) {
@@ -145,9 +184,6 @@ func (c checker) port(key string, p *Port) {
 	c.oneOf(key+".kernel", p.Kernel, "none")
 	if len(p.Addresses) == 0 {
 		c.bad(key+".addresses", "no address", "give at least one with its prefix: 10.99.0.1/24")
-	}
-	if len(p.Addresses) > MaxAddrs {
-		c.bad(key+".addresses", "%d addresses", fmt.Sprintf("at most %d fit", MaxAddrs), len(p.Addresses))
 	}
 	for i, a := range p.Addresses {
 		c.unicast(fmt.Sprintf("%s.addresses[%d]", key, i), a.Addr())
@@ -169,7 +205,7 @@ func (c checker) device(key string, p *Port) {
 		c.bad(key, "no device", "name one: af_xdp:IFACE, af_packet:IFACE, a PCI address, or a DPDK vdev such as net_memif0,role=client")
 	case kind == "af_xdp" || kind == "af_packet":
 		c.interfaceName(key, rest, false)
-	case p.Device == "loopback", strings.HasPrefix(p.Device, "net_"), strings.Count(p.Device, ":") >= 1:
+	case p.Device == Loopback, strings.HasPrefix(p.Device, "net_"), strings.Count(p.Device, ":") >= 1:
 	default:
 		c.bad(key, "not a device", "name one: af_xdp:IFACE, af_packet:IFACE, a PCI address, or a DPDK vdev such as net_memif0,role=client")
 	}

@@ -42,6 +42,9 @@ type Port struct {
 	Offloads   Offloads       `mapstructure:"offloads"`
 }
 
+// Loopback is the device without a wire.
+const Loopback = "loopback"
+
 // Route sends packets for To through the gateway Via.
 type Route struct {
 	To  netip.Prefix `mapstructure:"to"`
@@ -122,7 +125,7 @@ func Default() Config {
 	return Config{
 		RuntimeDir: "/run/opentoe",
 		DPDK:       DPDK{HugePages: "auto", Memory: 256 * MiB, LogLevel: "warning"},
-		Workers:    Workers{Count: 1, Poll: "adaptive", Spin: Duration(50 * time.Microsecond)},
+		Workers:    Workers{Count: 1, Poll: "adaptive", Spin: Duration(20 * time.Microsecond)},
 		TCP:        tcpDefaults(),
 		Clients:    Clients{Max: 256, Memory: 256 * MiB, Slots: 16384, SocketMode: 0o666},
 		Mirror:     Mirror{SnapLen: 65535},

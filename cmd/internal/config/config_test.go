@@ -80,6 +80,11 @@ ports:
     addresses: [10.99.0.1/24]
 `
 
+// second is good with another port.
+func second(name, device, address string) string {
+	return good + fmt.Sprintf("  - {name: %s, device: '%s', addresses: [%s]}\n", name, device, address)
+}
+
 // TestBadInput demands file, line, key, cause and mend of every complaint.
 func TestBadInput(t *testing.T) {
 	cases := []struct{ name, text, want string }{
@@ -106,6 +111,11 @@ func TestBadInput(t *testing.T) {
 		{"device", strings.Replace(good, "af_xdp:toe0", "eth", 1), `x.yaml:4: ports[0].device: "eth": not a device: name one:`},
 		{"interface", strings.Replace(good, "af_xdp:toe0", "af_xdp:an interface", 1), `x.yaml:4: ports[0].device: "af_xdp:an interface": not an interface name`},
 		{"off link", good + "    routes: [{to: 0.0.0.0/0, via: 10.98.0.1}]", `x.yaml:6: ports[0].routes[0].via: "10.98.0.1": not on the link`},
+		{"name twice", second("toe0", "af_packet:toe1", "10.98.0.1/24"), `x.yaml:6: ports[1].name: "toe0": ports[0] has it`},
+		{"device twice", second("toe1", "af_packet:toe0", "10.98.0.1/24"), `x.yaml:6: ports[1].device: "af_packet:toe0": ports[0] drives it`},
+		{"address twice", second("toe1", "af_xdp:toe1", "10.99.0.1/16"), `x.yaml:6: ports[1].addresses[0]: "10.99.0.1/16": ports[0] has it`},
+		{"loopback beside", second("lo0", "loopback", "10.98.0.1/24"), `x.yaml:6: ports[1].device: "loopback": a loopback is no wire`},
+		{"too many ports", good + strings.Repeat("  - {}\n", 4), `x.yaml:2: ports: 5 ports: at most 4 fit`},
 		{"not YAML", "ports: [", `x.yaml: yaml: line 1:`},
 		{"relative runtime_dir", good + "runtime_dir: run", `x.yaml:6: runtime_dir: "run": not an absolute path`},
 	}

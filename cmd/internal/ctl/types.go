@@ -90,11 +90,14 @@ type TCPInfo struct {
 type Stats struct {
 	TCP     map[string]uint64 `json:"tcp"`     // the engine's, RFC 4022 names first
 	Drops   map[string]uint64 `json:"drops"`   // frames and segments discarded, by reason
-	Port    map[string]uint64 `json:"port"`    // the wire's
-	Host    map[string]uint64 `json:"host"`    // ARP, neighbour discovery, ICMP
+	Device  map[string]uint64 `json:"device"`  // the worker loops'
 	Sockets map[string]uint64 `json:"sockets"` // the shared-memory server's
 	Mirror  map[string]uint64 `json:"mirror"`  // the sniffers'
 	Workers []Worker          `json:"workers"`
+
+	// Ports are by name of the port: frames and octets, and what it did with ARP, neighbour discovery
+	// and ICMP.
+	Ports map[string]map[string]uint64 `json:"ports"`
 }
 
 // Worker says how a worker spends its time.

@@ -52,8 +52,12 @@ func Start(cfg *config.Config, log *slog.Logger) (*Daemon, error) {
 
 // Run serves programs until ctx ends.
 func (d *Daemon) Run(ctx context.Context) error {
-	for _, p := range d.cfg.Ports {
-		d.log.Info("ready", "port", p.Name, "device", d.hw.description, "addresses", p.Addresses, "socket", d.sockets.SocketPath())
+	for i, p := range d.cfg.Ports {
+		device := p.Device
+		if d.hw.soft != nil {
+			device = d.hw.nics[i].description()
+		}
+		d.log.Info("ready", "port", p.Name, "device", device, "addresses", p.Addresses, "socket", d.sockets.SocketPath())
 	}
 	return d.sockets.Serve(ctx)
 }

@@ -4,38 +4,35 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
-	"strings"
 	"time"
 
 	"opentoe/cmd/internal/config"
 	"opentoe/pmd"
-	"opentoe/ports"
-	"opentoe/tcpoffload/wire"
 	"opentoe/toe"
 	"opentoe/toe/loopdev"
 	"opentoe/toe/softdev"
 )
 
+// deviceName is that of the only TOE device of a toed.
+const deviceName = "toe0"
+
 // hardware is a TOE device with all that it stands on.
 type hardware struct {
-	device      toe.Device
-	description string // "net_af_xdp0,iface=toe0 (net_af_xdp)"
+	device toe.Device
 
 	// Nil when the device is a loopback:
 	soft *softdev.Device
 	eal  *pmd.EAL
-	nic  *pmd.Port
-	port *ports.Port
+	nics []*nic // in the order of the configuration
 
 	undo []func() error
 }
 
-// openHardware builds the device that the configuration's port names.
+// openHardware builds the device that the configuration's ports are of.
 func openHardware(cfg *config.Config, log *slog.Logger) (*hardware, error) {
 	h := &hardware{}
 	var err error
-	if cfg.Ports[0].Device == "loopback" {
+	if cfg.Ports[0].Device == config.Loopback {
 		err = h.openLoopback(cfg)
 	} else {
 		err = h.openSoftware(cfg, log)
@@ -59,26 +56,18 @@ func (h *hardware) close() error {
 func (h *hardware) onClose(f func() error) { h.undo = append(h.undo, f) }
 
 func (h *hardware) openLoopback(cfg *config.Config) (err error) {
-	p := &cfg.Ports[0]
-	h.description = p.Device
 	h.device, err = loopdev.New(loopdev.Config{
-		Name: p.Name, Prefixes: p.Addresses, RcvBuf: uint32(cfg.TCP.RcvBuf), MaxConns: cfg.TCP.MaxConnections,
+		Name: deviceName, Prefixes: cfg.Ports[0].Addresses, RcvBuf: uint32(cfg.TCP.RcvBuf), MaxConns: cfg.TCP.MaxConnections,
 	})
 	return err
 }
 
 func (h *hardware) openSoftware(cfg *config.Config, log *slog.Logger) error {
-	if err := h.openNIC(cfg, log); err != nil {
-		return err
-	}
-	p := &cfg.Ports[0]
-	h.description = fmt.Sprintf("%s (%s)", h.nic.Device(), h.nic.Driver())
-	var err error
-	if h.port, err = ports.New(portConfig(p, wire.MAC(h.nic.MAC()), cfg.Workers.Count)); err != nil {
+	if err := h.startDPDK(cfg); err != nil {
 		return err
 	}
 	soft := softdev.Config{
-		Name:             p.Name,
+		Name:             deviceName,
 		CPUs:             cfg.Workers.CPUs,
 		RegisterThread:   pmd.RegisterThread,
 		UnregisterThread: pmd.UnregisterThread,
@@ -90,19 +79,16 @@ func (h *hardware) openSoftware(cfg *config.Config, log *slog.Logger) error {
 	if cfg.Workers.Poll == "busy" {
 		soft.Poll = softdev.Busy
 	}
-	queues := softdev.PortQueues{Port: h.port, TxChecksum: h.nic.Enabled().TxChecksum}
-	for i := range h.nic.Queues() {
-		q := h.nic.Queue(i)
-		queues.Queues = append(queues.Queues, q)
-		queues.WaitFDs = append(queues.WaitFDs, q.WaitFDs())
+	for i := range cfg.Ports {
+		n, err := openNIC(h.eal, i, &cfg.Ports[i], cfg.Workers.Count, log)
+		if err != nil {
+			return err
+		}
+		h.onClose(n.dev.Close)
+		h.nics = append(h.nics, n)
+		soft.Ports = append(soft.Ports, n.queues())
 	}
-	if rss, ok := h.nic.RSS(); ok {
-		queues.RSS = &softdev.RSS{Key: rss.Key[:], Table: rss.Table}
-	} else if cfg.Workers.Count > 1 {
-		return fmt.Errorf("workers.count: %d: %s cannot tell which of its queues a connection uses: choose 1",
-			cfg.Workers.Count, h.description)
-	}
-	soft.Ports = append(soft.Ports, queues)
+	var err error
 	if h.soft, err = softdev.New(soft); err != nil {
 		return err
 	}
@@ -111,24 +97,8 @@ func (h *hardware) openSoftware(cfg *config.Config, log *slog.Logger) error {
 	return nil
 }
 
-func portConfig(p *config.Port, mac wire.MAC, workers int) ports.Config {
-	c := ports.Config{Name: p.Name, MAC: mac, MTU: p.MTU, Addresses: p.Addresses, Workers: workers}
-	for _, r := range p.Routes {
-		c.Routes = append(c.Routes, ports.Route{Dst: r.To, Via: r.Via})
-	}
-	for _, n := range p.Neighbours {
-		c.Neighbours = append(c.Neighbours, ports.Neighbour{Addr: n.Address, MAC: n.HardwareAddr()})
-	}
-	return c
-}
-
-// openNIC starts DPDK and opens the port through it.
-func (h *hardware) openNIC(cfg *config.Config, log *slog.Logger) error {
-	p := &cfg.Ports[0]
-	devices := vdevs(p.Device, cfg.Workers.Count)
-	if err := checkInterface(p); err != nil {
-		return err
-	}
+// startDPDK starts the environment for all ports, after a look at what they need of the system.
+func (h *hardware) startDPDK(cfg *config.Config) (err error) {
 	mode, _ := pmd.ParseHugePageMode(cfg.DPDK.HugePages) // checked with the configuration
 	ealConfig := pmd.EALConfig{
 		HugePages: mode,
@@ -136,67 +106,18 @@ func (h *hardware) openNIC(cfg *config.Config, log *slog.Logger) error {
 		LogLevel:  cfg.DPDK.LogLevel,
 		ExtraArgs: cfg.DPDK.ExtraArgs,
 	}
-	if isPCI(p.Device) {
-		ealConfig.PCI = []string{p.Device}
+	for i := range cfg.Ports {
+		p := &cfg.Ports[i]
+		if err := checkInterface(i, p); err != nil {
+			return err
+		}
+		if isPCI(p.Device) {
+			ealConfig.PCI = append(ealConfig.PCI, p.Device)
+		}
 	}
-	eal, err := pmd.Start(ealConfig)
-	if err != nil {
+	if h.eal, err = pmd.Start(ealConfig); err != nil {
 		return fmt.Errorf("dpdk: %w", err)
 	}
-	h.eal = eal
-	h.onClose(eal.Close)
-	var failed error
-	for i, device := range devices {
-		h.nic, err = eal.OpenPort(pmd.PortConfig{
-			Name: p.Name, Device: device, MTU: p.MTU,
-			RxQueues: cfg.Workers.Count, TxQueues: cfg.Workers.Count, RxDesc: p.RxDesc, TxDesc: p.TxDesc,
-			Offloads: pmd.Offloads(p.Offloads),
-		})
-		if err == nil {
-			h.onClose(h.nic.Close)
-			return nil
-		}
-		failed = errors.Join(failed, err)
-		if i+1 < len(devices) {
-			log.Warn("AF_XDP is not to be had, falling back to AF_PACKET", "port", p.Name, "cause", err)
-		}
-	}
-	return fmt.Errorf("ports[0].device: %s: %w", p.Device, failed)
-}
-
-// vdevs returns what to try, in order, for a device of the configuration, as DPDK wants it.
-func vdevs(device string, queues int) []string {
-	kind, iface, _ := strings.Cut(device, ":")
-	xdp := fmt.Sprintf("net_af_xdp0,iface=%s,start_queue=0,queue_count=%d,busy_budget=0", iface, queues)
-	packet := fmt.Sprintf("net_af_packet0,iface=%s,qpairs=%d,qdisc_bypass=1,blocksz=65536,framesz=2048,framecnt=2048", iface, queues)
-	switch kind {
-	case "af_xdp":
-		return []string{xdp, packet}
-	case "af_packet":
-		return []string{packet}
-	}
-	return []string{device}
-}
-
-func isPCI(device string) bool {
-	return strings.Count(device, ":") >= 1 && !strings.HasPrefix(device, "net_") && !strings.HasPrefix(device, "af_")
-}
-
-// checkInterface finds the usual mistakes with a Linux interface before DPDK does, in fewer words.
-func checkInterface(p *config.Port) error {
-	kind, name, _ := strings.Cut(p.Device, ":")
-	if kind != "af_xdp" && kind != "af_packet" {
-		return nil
-	}
-	ifc, err := net.InterfaceByName(name)
-	if err != nil {
-		return fmt.Errorf("ports[0].device: %s: no such network interface: create it, or name one that ip link shows", p.Device)
-	}
-	if ifc.Flags&net.FlagUp == 0 {
-		return fmt.Errorf("ports[0].device: %s: the interface is down: ip link set %s up", p.Device, name)
-	}
-	if ifc.MTU < p.MTU {
-		return fmt.Errorf("ports[0].mtu: %d: %s carries %d: lower it, or ip link set %s mtu %d", p.MTU, name, ifc.MTU, name, p.MTU)
-	}
+	h.onClose(h.eal.Close)
 	return nil
 }

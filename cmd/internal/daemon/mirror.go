@@ -14,9 +14,13 @@ import (
 // openMirror makes the mirror, and the sinks that the configuration names.
 func (d *Daemon) openMirror() error {
 	dev := d.hw.device
+	var names []string
+	for _, p := range d.cfg.Ports {
+		names = append(names, p.Name)
+	}
 	var err error
 	d.mirror, err = ports.NewMirror(ports.MirrorConfig{
-		Ports:   []string{dev.Name()},
+		Ports:   names,
 		Workers: dev.Info().Workers,
 		Install: func(on bool) {
 			d.sniffing.Store(on)
@@ -33,7 +37,7 @@ func (d *Daemon) openMirror() error {
 	d.onClose(func() error { d.mirror.Close(); return nil })
 	opt := ports.SinkOptions{SnapLen: d.cfg.Mirror.SnapLen}
 	if name := d.cfg.Mirror.Interface; name != "" {
-		if _, err := d.mirror.AddInterface(name, dev.Info().Ports[0].MTU, opt); err != nil {
+		if _, err := d.mirror.AddInterface(name, d.widest(), opt); err != nil {
 			return fmt.Errorf("mirror.interface: %w", err)
 		}
 	}
@@ -41,6 +45,14 @@ func (d *Daemon) openMirror() error {
 		return d.mirrorToFile(name, opt)
 	}
 	return nil
+}
+
+// widest returns the largest MTU of all ports.
+func (d *Daemon) widest() (mtu int) {
+	for _, p := range d.hw.device.Info().Ports {
+		mtu = max(mtu, p.MTU)
+	}
+	return mtu
 }
 
 func (d *Daemon) mirrorToFile(name string, opt ports.SinkOptions) error {

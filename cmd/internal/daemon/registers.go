@@ -9,7 +9,7 @@ import (
 )
 
 // bindRegisters connects the registers of the blocks that lie outside the device: the Ethernet
-// port, the mirror and the clients. The device binds its own.
+// ports, the mirror and the clients. The device binds its own.
 func (d *Daemon) bindRegisters() error {
 	if d.hw.soft != nil {
 		if err := d.hw.soft.BindRegisters(d.bank); err != nil {
@@ -31,8 +31,10 @@ func (d *Daemon) bindRegisters() error {
 		"SHM_VIOLATIONS":      d.violations,
 		"SHM_MEMORY":          d.clientMemory,
 	}
-	for name, get := range d.nicRegisters() {
-		bindings[name] = get
+	for i, n := range d.hw.nics {
+		for name, get := range n.registers() {
+			bindings[fmt.Sprintf("XGM%d_%s", i, name)] = get
+		}
 	}
 	for name, get := range bindings {
 		if err := d.bank.Bind(name, hwregs.Binding{Get: get}); err != nil {
@@ -42,26 +44,23 @@ func (d *Daemon) bindRegisters() error {
 	return nil
 }
 
-// nicRegisters is the XGM block of the first port; a loopback has none.
-func (d *Daemon) nicRegisters() map[string]func() uint64 {
-	nic := d.hw.nic
-	if nic == nil {
-		return nil
-	}
+// registers is the XGM block of the port, names without its number.
+func (n *nic) registers() map[string]func() uint64 {
+	nic := n.dev
 	return map[string]func() uint64{
-		"XGM0_PORT_CFG.LinkUp":     func() uint64 { return bit(nic.Link().Up) },
-		"XGM0_PORT_CFG.FullDuplex": func() uint64 { return bit(nic.Link().FullDuplex) },
-		"XGM0_PORT_SPEED":          func() uint64 { return uint64(nic.Link().SpeedMbps) },
-		"XGM0_RX_MAX_PKT_SIZE":     func() uint64 { return uint64(nic.MTU()) },
-		"XGM0_MAC":                 func() uint64 { return macNumber(nic.MAC()) },
-		"XGM0_STAT_RX_FRAMES":      func() uint64 { return nic.Stats().RxFrames },
-		"XGM0_STAT_RX_BYTES":       func() uint64 { return nic.Stats().RxBytes },
-		"XGM0_STAT_RX_MISSED":      func() uint64 { return nic.Stats().RxMissed },
-		"XGM0_STAT_RX_ERR":         func() uint64 { return nic.Stats().RxErrors },
-		"XGM0_STAT_RX_NOBUF":       func() uint64 { return nic.Stats().RxNoMbuf },
-		"XGM0_STAT_TX_FRAMES":      func() uint64 { return nic.Stats().TxFrames },
-		"XGM0_STAT_TX_BYTES":       func() uint64 { return nic.Stats().TxBytes },
-		"XGM0_STAT_TX_ERR":         func() uint64 { return nic.Stats().TxErrors },
+		"PORT_CFG.LinkUp":     func() uint64 { return bit(nic.Link().Up) },
+		"PORT_CFG.FullDuplex": func() uint64 { return bit(nic.Link().FullDuplex) },
+		"PORT_SPEED":          func() uint64 { return uint64(nic.Link().SpeedMbps) },
+		"RX_MAX_PKT_SIZE":     func() uint64 { return uint64(nic.MTU()) },
+		"MAC":                 func() uint64 { return macNumber(n.port.MAC()) },
+		"STAT_RX_FRAMES":      func() uint64 { return nic.Stats().RxFrames },
+		"STAT_RX_BYTES":       func() uint64 { return nic.Stats().RxBytes },
+		"STAT_RX_MISSED":      func() uint64 { return nic.Stats().RxMissed },
+		"STAT_RX_ERR":         func() uint64 { return nic.Stats().RxErrors },
+		"STAT_RX_NOBUF":       func() uint64 { return nic.Stats().RxNoMbuf },
+		"STAT_TX_FRAMES":      func() uint64 { return nic.Stats().TxFrames },
+		"STAT_TX_BYTES":       func() uint64 { return nic.Stats().TxBytes },
+		"STAT_TX_ERR":         func() uint64 { return nic.Stats().TxErrors },
 	}
 }
 
@@ -89,7 +88,7 @@ func (d *Daemon) violations() (n uint64) {
 	return n
 }
 
-func (d *Daemon) portsActive() uint64 { return bit(d.hw.nic != nil) }
+func (d *Daemon) portsActive() uint64 { return 1<<len(d.hw.nics) - 1 }
 
 // Registers returns the registers that the device has, or the one named. It implements [ctl.Daemon].
 func (d *Daemon) Registers(name string) ([]hwregs.Value, error) {

@@ -23,7 +23,7 @@ func (d *Daemon) Status() (ctl.Status, error) {
 		UptimeNS:    time.Since(d.started),
 		RuntimeDir:  d.cfg.RuntimeDir,
 		HugePages:   d.hw.eal != nil && d.hw.eal.HugePages(),
-		Ports:       []ctl.Port{d.port()},
+		Ports:       d.ports(),
 		Clients:     usage.Clients,
 		Listeners:   len(d.registry.Listeners()),
 		Offloaded:   counters.ActiveOpens + counters.PassiveOpens,
@@ -60,19 +60,25 @@ func refusals(c *server.Counters) map[string]uint64 {
 	return m
 }
 
-func (d *Daemon) port() ctl.Port {
-	p, info := &d.cfg.Ports[0], d.hw.device.Info().Ports[0]
-	port := ctl.Port{Name: p.Name, Device: p.Device, Driver: d.hw.device.Info().Type, MTU: info.MTU, LinkUp: true, MAC: info.MAC.String()}
-	for _, a := range info.Prefixes {
-		port.Addresses = append(port.Addresses, a.String())
-	}
-	if nic := d.hw.nic; nic != nil {
-		port.Device, port.Driver, port.LinkUp = nic.Device(), nic.Driver(), nic.Link().Up
-		if on := nic.Enabled().String(); on != "none" {
-			port.Offloads = strings.Fields(on)
+func (d *Daemon) ports() []ctl.Port {
+	info := d.hw.device.Info()
+	list := make([]ctl.Port, len(info.Ports))
+	for i, p := range info.Ports {
+		cfg := &d.cfg.Ports[i]
+		port := ctl.Port{Name: cfg.Name, Device: cfg.Device, Driver: info.Type, MTU: p.MTU, LinkUp: true, MAC: p.MAC.String()}
+		for _, a := range p.Prefixes {
+			port.Addresses = append(port.Addresses, a.String())
 		}
+		if d.hw.soft != nil {
+			nic := d.hw.nics[i].dev
+			port.Device, port.Driver, port.LinkUp = nic.Device(), nic.Driver(), nic.Link().Up
+			if on := nic.Enabled().String(); on != "none" {
+				port.Offloads = strings.Fields(on)
+			}
+		}
+		list[i] = port
 	}
-	return port
+	return list
 }
 
 // eachConn calls f, on the workers' threads, for every connection in the device's tables, and

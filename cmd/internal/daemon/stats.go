@@ -27,35 +27,55 @@ func (c counters) addFields(s any) {
 
 // Stats implements [ctl.Daemon].
 func (d *Daemon) Stats() (ctl.Stats, error) {
-	tcp, drops, port, host := counters{}, counters{}, counters{}, counters{}
-	s := ctl.Stats{TCP: tcp, Drops: drops, Port: port, Host: host, Sockets: d.socketCounters(), Mirror: d.mirrorCounters()}
+	s := ctl.Stats{
+		TCP: counters{}, Drops: counters{}, Device: counters{}, Ports: map[string]map[string]uint64{},
+		Sockets: d.socketCounters(), Mirror: d.mirrorCounters(),
+	}
 	if d.hw.soft == nil {
 		return s, nil
+	}
+	wires := make([]counters, len(d.hw.nics))
+	for i, n := range d.hw.nics {
+		wires[i] = counters{}
+		wires[i].addPort(n)
+		s.Ports[n.dev.Name()] = wires[i]
 	}
 	for i := range d.hw.device.Info().Workers {
 		snap, err := d.hw.soft.Snapshot(i)
 		if err != nil {
 			return s, err
 		}
-		tcp.addFields(snap.MIB)
-		port.addFields(snap.Counters)
-		for _, p := range snap.Ports {
-			port.addFields(p)
+		counters(s.TCP).addFields(snap.MIB)
+		counters(s.Device).addFields(snap.Counters)
+		counters(s.Drops).addDrops(&snap)
+		for i, p := range snap.Ports {
+			wires[i].addFields(p)
 		}
-		drops.addDrops(&snap)
 		s.Workers = append(s.Workers, ctl.Worker{
 			BusyNS: int64(snap.Busy), IdleNS: int64(snap.Idle), AsleepNS: int64(snap.Asleep),
 			Iterations: snap.Iterations, Sleeps: snap.Sleeps,
 		})
 	}
-	nic := d.hw.nic.Stats()
-	drops["rx-missed"] += nic.RxMissed
-	drops["rx-errors"] += nic.RxErrors
-	drops["rx-no-buffer"] += nic.RxNoMbuf
-	for c, v := range d.hw.port.Counters() {
-		host[ports.Counter(c).String()] = v
+	for _, w := range wires {
+		for _, lost := range []string{rxMissed, rxErrors, rxNoBuffer} {
+			s.Drops[lost] += w[lost]
+		}
 	}
 	return s, nil
+}
+
+// Names of what a port loses before a worker sees it.
+const rxMissed, rxErrors, rxNoBuffer = "rx-missed", "rx-errors", "rx-no-buffer"
+
+// addPort adds what the driver and the responder of a port count.
+func (c counters) addPort(n *nic) {
+	stats := n.dev.Stats()
+	c[rxMissed] += stats.RxMissed
+	c[rxErrors] += stats.RxErrors
+	c[rxNoBuffer] += stats.RxNoMbuf
+	for i, v := range n.port.Counters() {
+		c[ports.Counter(i).String()] += v
+	}
 }
 
 // addDrops adds what the parser, the device and the engine discarded, by reason.

@@ -1,0 +1,138 @@
+package daemon
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"strings"
+
+	"opentoe/cmd/internal/config"
+	"opentoe/pmd"
+	"opentoe/ports"
+	"opentoe/tcpoffload/wire"
+	"opentoe/toe/softdev"
+)
+
+// nic is one port: the device that DPDK has opened, and what it is on the network.
+type nic struct {
+	dev  *pmd.Port
+	port *ports.Port
+}
+
+// openNIC opens port number i of the configuration.
+func openNIC(eal *pmd.EAL, i int, p *config.Port, workers int, log *slog.Logger) (*nic, error) {
+	dev, err := openDevice(eal, i, p, workers, log)
+	if err != nil {
+		return nil, err
+	}
+	n := &nic{dev: dev}
+	if _, ok := dev.RSS(); workers > 1 && !ok {
+		err = fmt.Errorf("workers.count: %d: %s cannot tell which of its queues a connection uses: choose 1",
+			workers, n.description())
+	} else {
+		n.port, err = ports.New(portConfig(p, stationOf(dev), workers))
+	}
+	if err != nil {
+		return nil, errors.Join(err, dev.Close())
+	}
+	return n, nil
+}
+
+// openDevice tries what can drive the port, in order.
+func openDevice(eal *pmd.EAL, i int, p *config.Port, workers int, log *slog.Logger) (*pmd.Port, error) {
+	var failed error
+	for rest := vdevs(i, p.Device, workers); len(rest) > 0; rest = rest[1:] {
+		dev, err := eal.OpenPort(pmd.PortConfig{
+			Name: p.Name, Device: rest[0], MTU: p.MTU,
+			RxQueues: workers, TxQueues: workers, RxDesc: p.RxDesc, TxDesc: p.TxDesc,
+			Offloads: pmd.Offloads(p.Offloads),
+		})
+		if err == nil {
+			return dev, nil
+		}
+		failed = errors.Join(failed, err)
+		if len(rest) > 1 {
+			log.Warn("AF_XDP is not to be had, falling back to AF_PACKET", "port", p.Name, "cause", err)
+		}
+	}
+	return nil, fmt.Errorf("ports[%d].device: %s: %w", i, p.Device, failed)
+}
+
+// description is as DPDK knows the port: "net_af_xdp0,iface=toe0 (net_af_xdp)".
+func (n *nic) description() string { return fmt.Sprintf("%s (%s)", n.dev.Device(), n.dev.Driver()) }
+
+// queues hands the port to the device.
+func (n *nic) queues() softdev.PortQueues {
+	q := softdev.PortQueues{Port: n.port, TxChecksum: n.dev.Enabled().TxChecksum}
+	for i := range n.dev.Queues() {
+		queue := n.dev.Queue(i)
+		q.Queues = append(q.Queues, queue)
+		q.WaitFDs = append(q.WaitFDs, queue.WaitFDs())
+	}
+	if rss, ok := n.dev.RSS(); ok {
+		q.RSS = &softdev.RSS{Key: rss.Key[:], Table: rss.Table}
+	}
+	return q
+}
+
+// stationOf returns the Ethernet address of dev, or a random one of our own for a device that has
+// none, such as a ring.
+func stationOf(dev *pmd.Port) wire.MAC {
+	mac := wire.MAC(dev.MAC())
+	if mac == (wire.MAC{}) {
+		rand.Read(mac[:])
+		mac[0] = mac[0]&^1 | 2 // unicast, locally administered
+	}
+	return mac
+}
+
+func portConfig(p *config.Port, mac wire.MAC, workers int) ports.Config {
+	c := ports.Config{Name: p.Name, MAC: mac, MTU: p.MTU, Addresses: p.Addresses, Workers: workers}
+	for _, r := range p.Routes {
+		c.Routes = append(c.Routes, ports.Route{Dst: r.To, Via: r.Via})
+	}
+	for _, n := range p.Neighbours {
+		c.Neighbours = append(c.Neighbours, ports.Neighbour{Addr: n.Address, MAC: n.HardwareAddr()})
+	}
+	return c
+}
+
+// vdevs returns what to try, in order, for the device of port number i, as DPDK wants it.
+func vdevs(i int, device string, queues int) []string {
+	kind, iface, _ := strings.Cut(device, ":")
+	xdp := fmt.Sprintf("net_af_xdp%d,iface=%s,start_queue=0,queue_count=%d,busy_budget=0", i, iface, queues)
+	packet := fmt.Sprintf("net_af_packet%d,iface=%s,qpairs=%d,qdisc_bypass=1,blocksz=65536,framesz=2048,framecnt=2048", i, iface, queues)
+	switch kind {
+	case "af_xdp":
+		return []string{xdp, packet}
+	case "af_packet":
+		return []string{packet}
+	}
+	return []string{device}
+}
+
+func isPCI(device string) bool {
+	return strings.Count(device, ":") >= 1 && !strings.HasPrefix(device, "net_") && !strings.HasPrefix(device, "af_")
+}
+
+// checkInterface finds the usual mistakes with the Linux interface of port number i before DPDK
+// does, in fewer words.
+func checkInterface(i int, p *config.Port) error {
+	kind, name, _ := strings.Cut(p.Device, ":")
+	if kind != "af_xdp" && kind != "af_packet" {
+		return nil
+	}
+	ifc, err := net.InterfaceByName(name)
+	if err != nil {
+		return fmt.Errorf("ports[%d].device: %s: no such network interface: create it, or name one that ip link shows", i, p.Device)
+	}
+	if ifc.Flags&net.FlagUp == 0 {
+		return fmt.Errorf("ports[%d].device: %s: the interface is down: ip link set %s up", i, p.Device, name)
+	}
+	if ifc.MTU < p.MTU {
+		return fmt.Errorf("ports[%d].mtu: %d: %s carries %d: lower it, or ip link set %s mtu %d", i, p.MTU, name, ifc.MTU, name, p.MTU)
+	}
+	return nil
+}
