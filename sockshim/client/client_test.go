@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/net/nettest"
@@ -276,6 +277,7 @@ func TestKernelFallback(t *testing.T) {
 }
 
 func TestPolicyDeclines(t *testing.T) {
+	ctx, cancel := context.WithCancel(context.Background())
 	asked := make(chan server.Query, 1)
 	srv, cfg := serve(t, func(c *server.Config) {
 		c.Policy = func(q *server.Query) toe.Reason {
@@ -283,19 +285,16 @@ func TestPolicyDeclines(t *testing.T) {
 				return toe.Offloaded
 			}
 			asked <- *q
+			cancel() // before the kernel is asked: the address is nobody's, no packet may leave
 			return toe.ReasonPolicy
 		}
 	})
 	c := dial(t, cfg)
-	ctx, cancel := context.WithCancel(context.Background())
-	go func() {
-		q := <-asked
-		require.Equal(t, "test", q.Program)
-		cancel() // the kernel has no route to the address: do not wait for it
-	}()
 	_, err := c.DialContext(ctx, "tcp", toeAddr+":80")
-	require.Error(t, err)
-	require.EqualValues(t, 1, srv.Counters().Declined[toe.ReasonPolicy])
+	require.ErrorIs(t, err, context.Canceled)
+	require.Equal(t, "test", (<-asked).Program)
+	require.Eventually(t, func() bool { return srv.Counters().Declined[toe.ReasonPolicy] == 1 },
+		10*time.Second, time.Millisecond)
 }
 
 func TestDeadServer(t *testing.T) {
