@@ -157,6 +157,13 @@ static inline uint32_t shim_tid(void)
 /* shim_now returns CLOCK_MONOTONIC in nanoseconds. */
 uint64_t shim_now(void);
 #define SHIM_FOREVER UINT64_MAX
+/* shim_deadline returns the time that is t from now, however far that is. No t: SHIM_FOREVER; no time
+ * at all: 0. shim_time_ok reports whether the kernel would take t. */
+uint64_t shim_deadline(const struct timespec *t);
+static inline bool shim_time_ok(const struct timespec *t)
+{
+	return !t || (t->tv_sec >= 0 && t->tv_nsec >= 0 && t->tv_nsec < 1000000000);
+}
 
 /* shim_pages returns zeroed memory of its own, NULL if there is none. Never malloc: the program's
  * allocator may be calling us. */
@@ -165,9 +172,8 @@ void *shim_pages(size_t bytes);
 /* A slab hands out objects of one size. Memory once handed out stays mapped and keeps its type, so
  * that a reader who raced with a free sees an object of the same kind. */
 struct shim_mutex {
-	uint32_t word;	/* 0, 1 locked, 2 locked and contended */
-	uint32_t owner; /* thread id */
-	uint32_t depth;
+	uint32_t word;	/* 0 or the owner's thread id, the top bit set when somebody waits */
+	uint32_t depth; /* how often the owner has taken it besides */
 };
 struct shim_slab {
 	struct shim_mutex lock;
@@ -353,10 +359,11 @@ struct shim_sock *shim_sock_adopt(int fd);
 struct shim_sock *shim_sock_new(int domain, bool nonblock);
 /* shim_fd_bind makes fd stand for o; takes a descriptor's reference. */
 void shim_fd_bind(int fd, struct shim_obj *o);
-/* shim_fd_drop forgets fd before it is closed; with close posted for the last descriptor. */
+/* shim_fd_drop forgets fd before it is closed; with close posted for the last descriptor. When it is
+ * closed, shim_fd_forget has to follow. */
 void shim_fd_drop(int fd);
-void shim_fd_pass(int fd);   /* fd is the kernel's */
-void shim_fd_forget(int fd); /* fd is to be probed when it is next used */
+void shim_fd_pass(int fd);   /* fd is new, and the kernel's */
+void shim_fd_forget(int fd); /* the kernel's fd may be another: it is probed when it is next used */
 void shim_fd_dup(int from, int to);
 bool shim_fd_own(int fd); /* one of the shim's own descriptors */
 /* shim_fd_hide moves fd to a high number, close-on-exec, and remembers that the variable at where

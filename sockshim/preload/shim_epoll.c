@@ -1048,9 +1048,9 @@ static int wait_until(int epfd, struct epoll_event *events, int max, uint64_t de
 
 static uint64_t deadline_of(int timeout)
 {
-	if (timeout <= 0)
-		return timeout < 0 ? SHIM_FOREVER : 0;
-	return shim_now() + (uint64_t)timeout * 1000000u;
+	struct timespec t = {.tv_sec = timeout / 1000, .tv_nsec = timeout % 1000 * 1000000l};
+
+	return shim_deadline(timeout < 0 ? NULL : &t);
 }
 
 SHIM_API int epoll_wait(int epfd, struct epoll_event *events, int max, int timeout)
@@ -1067,12 +1067,7 @@ SHIM_API int epoll_pwait(int epfd, struct epoll_event *events, int max, int time
 SHIM_API int epoll_pwait2(int epfd, struct epoll_event *events, int max, const struct timespec *t,
 			  const sigset_t *mask)
 {
-	uint64_t deadline = SHIM_FOREVER;
-
-	if (t)
-		deadline = t->tv_sec == 0 && t->tv_nsec == 0
-				   ? 0
-				   : shim_now() + (uint64_t)t->tv_sec * 1000000000u +
-					     (uint64_t)t->tv_nsec;
-	return wait_until(epfd, events, max, deadline, mask);
+	if (!shim_time_ok(t))
+		return (int)shim_result(-EINVAL);
+	return wait_until(epfd, events, max, shim_deadline(t), mask);
 }

@@ -12,23 +12,29 @@
 
 SHIM_API int close(int fd)
 {
+	int rc;
+
 	if (unlikely(shim_fd_own(fd)))
 		return (int)shim_result(-EBADF);
 	shim_fd_drop(fd);
-	return shim_real()->close(fd);
+	rc = shim_real()->close(fd);
+	shim_fd_forget(fd);
+	return rc;
 }
 
 /* stdio closes its descriptor without passing here. */
 SHIM_API int fclose(FILE *f)
 {
-	int fd = fileno(f), saved = errno;
+	int fd = fileno(f), saved = errno, rc;
 
 	if (fd >= 0) {
 		fflush(f);
 		shim_fd_drop(fd);
 	}
 	errno = saved;
-	return shim_real()->fclose(f);
+	rc = shim_real()->fclose(f);
+	shim_fd_forget(fd);
+	return rc;
 }
 
 /* spared closes (or marks close-on-exec) first to last but for our own descriptors among them. */
@@ -48,6 +54,9 @@ static int spared(unsigned first, unsigned last, int flags)
 	}
 	if (from <= last && from >= first && shim_real()->close_range(from, last, flags) < 0)
 		rc = -1;
+	if (!(flags & CLOSE_RANGE_CLOEXEC))
+		for (unsigned fd = first; fd <= last && (int)fd <= shim_fd_highest(); fd++)
+			shim_fd_forget((int)fd);
 	return rc;
 }
 
@@ -87,6 +96,16 @@ static int clear_target(int from, int to)
 	return 0;
 }
 
+/* put_over notes how dup2 or dup3 went. */
+static int put_over(int from, int to, int rc)
+{
+	if (rc >= 0)
+		shim_fd_dup(from, to);
+	else
+		shim_fd_forget(to);
+	return rc;
+}
+
 SHIM_API int dup2(int from, int to)
 {
 	int rc;
@@ -96,10 +115,7 @@ SHIM_API int dup2(int from, int to)
 	rc = clear_target(from, to);
 	if (rc < 0)
 		return (int)shim_result(rc);
-	rc = shim_real()->dup2(from, to);
-	if (rc >= 0)
-		shim_fd_dup(from, to);
-	return rc;
+	return put_over(from, to, shim_real()->dup2(from, to));
 }
 
 SHIM_API int dup3(int from, int to, int flags)
@@ -111,10 +127,7 @@ SHIM_API int dup3(int from, int to, int flags)
 	rc = clear_target(from, to);
 	if (rc < 0)
 		return (int)shim_result(rc);
-	rc = shim_real()->dup3(from, to, flags);
-	if (rc >= 0)
-		shim_fd_dup(from, to);
-	return rc;
+	return put_over(from, to, shim_real()->dup3(from, to, flags));
 }
 
 static int control(int fd, int command, void *arg)

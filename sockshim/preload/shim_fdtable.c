@@ -147,7 +147,8 @@ static void probe(int fd, uintptr_t entry)
 	if (state < 0 && errno == EBADF)
 		goto out;
 	if (state != TCP_CLOSE && state != TCP_LISTEN) {
-		shim_fd_pass(fd);
+		__atomic_compare_exchange_n(&table[fd], &entry, FD_PASS, false, __ATOMIC_RELEASE,
+					    __ATOMIC_RELAXED);
 		goto out;
 	}
 	flags = shim_real()->fcntl64(fd, F_GETFL);
@@ -247,13 +248,23 @@ struct shim_sock *shim_sock_adopt(int fd)
 	return shim_sock_get(fd);
 }
 
+/* displace takes back the reference of an entry that was replaced. The descriptor was closed behind
+ * our back, as libc can do: what it stood for is gone. */
+static void displace(uintptr_t v)
+{
+	if (v < FD_OBJECTS)
+		return;
+	__atomic_sub_fetch(&((struct shim_obj *)v)->nfds, 1, __ATOMIC_ACQ_REL);
+	shim_obj_put((struct shim_obj *)v);
+}
+
 void shim_fd_bind(int fd, struct shim_obj *o)
 {
 	if (!in_table(fd))
 		return;
 	__atomic_fetch_add(&o->refs, 1, __ATOMIC_RELAXED);
 	__atomic_fetch_add(&o->nfds, 1, __ATOMIC_RELAXED);
-	store_release(&table[fd], (uintptr_t)o);
+	displace(__atomic_exchange_n(&table[fd], (uintptr_t)o, __ATOMIC_ACQ_REL));
 	raise_highest(fd);
 }
 
@@ -268,7 +279,9 @@ void shim_fd_drop(int fd)
 		return;
 	if (v >= FD_OBJECTS && shim_foreign())
 		return;
-	v = __atomic_exchange_n(&table[fd], FD_UNKNOWN, __ATOMIC_ACQ_REL);
+	/* Who uses the number until the kernel has closed it meets the placeholder, and does not ask
+	 * toed what it is. */
+	v = __atomic_exchange_n(&table[fd], FD_PASS, __ATOMIC_ACQ_REL);
 	if (v < FD_OBJECTS)
 		return;
 
@@ -291,14 +304,21 @@ void shim_fd_drop(int fd)
 
 void shim_fd_pass(int fd)
 {
-	if (in_table(fd) && load_relaxed(&table[fd]) < FD_OBJECTS)
+	if (!in_table(fd) || shim_fd_own(fd))
+		return;
+	if (load_relaxed(&table[fd]) < FD_OBJECTS)
 		store_release(&table[fd], FD_PASS);
+	else if (!shim_foreign())
+		displace(__atomic_exchange_n(&table[fd], FD_PASS, __ATOMIC_ACQ_REL));
 }
 
 void shim_fd_forget(int fd)
 {
-	if (in_table(fd) && load_relaxed(&table[fd]) == FD_PASS)
-		store_release(&table[fd], FD_UNKNOWN);
+	uintptr_t pass = FD_PASS;
+
+	if (in_table(fd))
+		__atomic_compare_exchange_n(&table[fd], &pass, FD_UNKNOWN, false, __ATOMIC_RELEASE,
+					    __ATOMIC_RELAXED);
 }
 
 void shim_fd_dup(int from, int to)
@@ -416,10 +436,13 @@ void shim_fds_each(void (*f)(int fd, struct shim_obj *o, void *arg), void *arg)
 static void recount(int fd, struct shim_obj *o, void *arg)
 {
 	(void)fd;
-	if (*(int *)arg == 0)
-		o->refs = 0;
-	else
+	if (*(int *)arg != 0) {
 		o->refs++;
+		return;
+	}
+	o->refs = 0;
+	if (o->kind == SHIM_SOCK)
+		((struct shim_sock *)o)->lock = (struct shim_mutex){0};
 }
 
 void shim_fds_after_fork(void)

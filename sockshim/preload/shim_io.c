@@ -5,9 +5,6 @@
 #include <limits.h>
 #include <string.h>
 
-/* A loan that is empty is filled within one turn of the worker; a writer asks again after this. */
-#define CREDIT_WAIT_NS 1000000ull
-
 bool shim_nonblock(struct shim_sock *s, int fd)
 {
 	int flags;
@@ -105,7 +102,7 @@ ssize_t shim_recv(struct shim_sock *s, int fd, shim_drain drain, void *arg, size
 			got += (size_t)rc;
 		if (got >= target || rc < 0 || (peek && got > 0))
 			break;
-		if ((shim_rx_ended(s) || load_relaxed(&slot->error)) &&
+		if ((shim_rx_ended(s) || (!peek && load_relaxed(&slot->error))) &&
 		    load_acquire(&slot->rx_prod) != slot->rx_cons)
 			continue; /* the end came together with octets */
 		rc = got ? !shim_rx_ended(s) : rx_outcome(s);
@@ -204,17 +201,15 @@ static bool chunk_comes(struct shim_sock *s)
 	return false;
 }
 
-/* tx_wait sleeps until it is worth writing on: a third of the limit is free, a chunk may have come,
- * or the stream is over. It does not spin: every acknowledgement moves event_seq, and toed wakes us
- * only when tx_nospace is due. */
+/* tx_wait sleeps until it is worth writing on: a third of the limit is free, toed has lent chunks
+ * to who starved, or the stream is over. It does not spin: every acknowledgement moves event_seq, and
+ * toed wakes us only when tx_nospace or the credit is due. */
 static int tx_wait(struct shim_sock *s, uint32_t seq, uint64_t deadline, bool starved)
 {
 	int rc;
 
-	if (starved && deadline == SHIM_FOREVER) {
-		rc = shim_wait_slot(s->region, s->slot, seq, shim_now() + CREDIT_WAIT_NS, false);
-		return rc == -ETIMEDOUT ? 0 : rc;
-	}
+	if (starved)
+		return timed_out(shim_wait_slot(s->region, s->slot, seq, deadline, false));
 	do {
 		rc = timed_out(shim_wait_slot(s->region, s->slot, seq, deadline, false));
 		seq = load_acquire(&s->slot->event_seq);
@@ -413,24 +408,30 @@ SHIM_API ssize_t recvmsg(int fd, struct msghdr *m, int flags)
 SHIM_API int recvmmsg(int fd, struct mmsghdr *v, unsigned n, int flags, struct timespec *timeout)
 {
 	struct shim_sock *s = shim_conn_get(fd);
-	uint64_t deadline = SHIM_FOREVER;
+	uint64_t deadline;
 	unsigned i;
+	int got;
 
-	if (!s)
-		return shim_real()->recvmmsg(fd, v, n, flags, timeout);
+	if (!s) {
+		got = shim_real()->recvmmsg(fd, v, n, flags, timeout);
+		for (int k = 0; k < got; k++)
+			if (v[k].msg_hdr.msg_control)
+				learn(&v[k].msg_hdr);
+		return got;
+	}
 	shim_obj_put(&s->obj);
-	if (timeout)
-		deadline = shim_now() + (uint64_t)timeout->tv_sec * 1000000000u +
-			   (uint64_t)timeout->tv_nsec;
+	if (!shim_time_ok(timeout))
+		return (int)shim_result(-EINVAL);
+	deadline = shim_deadline(timeout);
 	for (i = 0; i < n; i++) {
-		ssize_t got = recvmsg(fd, &v[i].msg_hdr, flags & ~MSG_WAITFORONE);
+		ssize_t part = recvmsg(fd, &v[i].msg_hdr, flags & ~MSG_WAITFORONE);
 
-		if (got < 0)
+		if (part < 0)
 			break;
-		v[i].msg_len = (unsigned)got;
+		v[i].msg_len = (unsigned)part;
 		if (flags & MSG_WAITFORONE)
 			flags |= MSG_DONTWAIT;
-		if (got == 0 || shim_now() >= deadline) {
+		if (part == 0 || shim_now() >= deadline) {
 			i++;
 			break;
 		}

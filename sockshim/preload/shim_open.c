@@ -142,10 +142,15 @@ static bool slot_take(struct shim_sock *s, int w)
 	return true;
 }
 
+/* slot_return gives back a slot whose open toed has declined, or has not answered in time: then it
+ * may open it yet. */
 static void slot_return(struct shim_sock *s)
 {
+	bool open = load_acquire(&s->slot->state) != TOE_SLOT_DECLINED;
+
 	s->held = false;
-	shim_post(s->region, s->slot->worker, TOE_OP_SLOT_RETURN, 0, s->slot_no, 0);
+	shim_post(s->region, s->slot->worker, open ? TOE_OP_ABORT_REQ : TOE_OP_SLOT_RETURN, 0,
+		  s->slot_no, 0);
 }
 
 static void slot_cookie(struct shim_sock *s, int fd)
@@ -245,7 +250,7 @@ SHIM_API int socket(int domain, int type, int protocol)
 
 SHIM_API int bind(int fd, const struct sockaddr *addr, socklen_t len)
 {
-	int rc = shim_real()->bind(fd, addr, len), one = 1;
+	int saved = errno, rc = shim_real()->bind(fd, addr, len), one = 1;
 	struct shim_sock *s;
 	struct endpoint e;
 
@@ -260,6 +265,8 @@ SHIM_API int bind(int fd, const struct sockaddr *addr, socklen_t len)
 			shim_real()->setsockopt(fd, IPPROTO_IPV6, IPV6_FREEBIND, &one, sizeof one);
 		shim_real()->setsockopt(fd, IPPROTO_IP, IP_FREEBIND, &one, sizeof one);
 		rc = shim_real()->bind(fd, addr, len);
+		if (rc == 0)
+			errno = saved;
 	}
 	shim_obj_put(&s->obj);
 	return rc;
@@ -486,7 +493,7 @@ SHIM_API int listen(int fd, int backlog)
 
 static bool waiting_on_toed(struct shim_sock *l)
 {
-	return shim_region_ok(l->region) &&
+	return shim_role(l) == SHIM_LISTENER && shim_region_ok(l->region) &&
 	       load_acquire(&l->slot->rx_prod) - load_relaxed(&l->slot->rx_cons) >=
 		       sizeof(struct toe_shm_accept);
 }
@@ -621,6 +628,8 @@ static int accept_any(struct shim_sock *l, int lfd, struct sockaddr *addr, sockl
 			rc = accept_toed(l, flags, addr, len);
 		if (rc != -EAGAIN || shim_nonblock(l, lfd))
 			return rc;
+		if (shim_role(l) != SHIM_LISTENER)
+			return -EINVAL; /* shut down meanwhile */
 		rc = shim_poll(&p, 1, deadline, NULL);
 		if (rc == 0)
 			return -EAGAIN;

@@ -192,6 +192,8 @@ static void collect(struct waiting *w)
 		if (o->kind == SHIM_EPOLL)
 			shim_epoll_watch(o);
 		role = o->kind == SHIM_SOCK ? shim_role((struct shim_sock *)o) : SHIM_KERNEL;
+		if (role == SHIM_LISTENER && !shim_region_ok(((struct shim_sock *)o)->region))
+			role = SHIM_KERNEL; /* toed's half is over */
 		if (role != SHIM_CONN && role != SHIM_LISTENER) {
 			shim_obj_put(o);
 			continue;
@@ -301,7 +303,8 @@ static int wait_armed(struct waiting *w, struct poller *p, uint64_t deadline, co
 	}
 }
 
-/* spin looks at the offloaded sockets for a moment before the costly way. */
+/* spin looks at the offloaded sockets for a moment before the costly way. Somebody else's
+ * descriptors would not profit: with those in the set the kernel is asked first. */
 static bool spin(struct waiting *w, uint64_t deadline)
 {
 	uint64_t end = shim_now() + shim_config.spin_ns;
@@ -321,6 +324,11 @@ static int wait_mixed(struct waiting *w, uint64_t deadline, const sigset_t *mask
 	struct poller *p;
 	int rc, saved;
 
+	if (w->in_kernel && look(w) == 0 && deadline != 0) {
+		rc = ask_kernel(w, NULL, 0, mask);
+		if (rc != 0)
+			return rc < 0 ? rc : look(w);
+	}
 	if (spin(w, deadline) || shim_now() >= deadline || !(p = poller())) {
 		if (w->in_kernel && ask_kernel(w, NULL, 0, mask) < 0)
 			return -1;
@@ -367,12 +375,6 @@ int shim_poll(struct pollfd *fds, nfds_t n, uint64_t deadline, const sigset_t *m
 	return rc;
 }
 
-static uint64_t deadline_of(const struct timespec *t)
-{
-	return t ? shim_now() + (uint64_t)t->tv_sec * 1000000000u + (uint64_t)t->tv_nsec
-		 : SHIM_FOREVER;
-}
-
 /* ours reports whether any of fds could be something of ours; nearly free when none is. */
 static bool ours(const struct pollfd *fds, nfds_t n)
 {
@@ -389,18 +391,18 @@ static bool ours(const struct pollfd *fds, nfds_t n)
 
 SHIM_API int poll(struct pollfd *fds, nfds_t n, int timeout)
 {
-	uint64_t deadline = timeout < 0 ? SHIM_FOREVER : shim_now() + (uint64_t)timeout * 1000000u;
+	struct timespec t = {.tv_sec = timeout / 1000, .tv_nsec = timeout % 1000 * 1000000l};
 
 	if (!ours(fds, n))
 		return shim_real()->poll(fds, n, timeout);
-	return shim_poll(fds, n, timeout == 0 ? 0 : deadline, NULL);
+	return shim_poll(fds, n, shim_deadline(timeout < 0 ? NULL : &t), NULL);
 }
 
 SHIM_API int ppoll(struct pollfd *fds, nfds_t n, const struct timespec *t, const sigset_t *mask)
 {
-	if (!ours(fds, n))
+	if (!shim_time_ok(t) || !ours(fds, n))
 		return shim_real()->ppoll(fds, n, t, mask);
-	return shim_poll(fds, n, deadline_of(t), mask);
+	return shim_poll(fds, n, shim_deadline(t), mask);
 }
 
 _Noreturn void __chk_fail(void);
@@ -506,21 +508,25 @@ static int select_poll(int n, fd_set *r, fd_set *w, fd_set *x, uint64_t deadline
 
 SHIM_API int select(int n, fd_set *r, fd_set *w, fd_set *x, struct timeval *t)
 {
-	uint64_t deadline = SHIM_FOREVER, now;
+	struct timespec limit, left;
+	uint64_t deadline = SHIM_FOREVER;
 	int rc;
 
-	if (n < 0 || n > SHIM_FD_MAX || !select_ours(n, r, w, x))
+	if (n < 0 || n > SHIM_FD_MAX || (t && (t->tv_sec < 0 || t->tv_usec < 0)) ||
+	    !select_ours(n, r, w, x))
 		return shim_real()->select(n, r, w, x, t);
-	if (t)
-		deadline = shim_now() + (uint64_t)t->tv_sec * 1000000000u +
-			   (uint64_t)t->tv_usec * 1000u;
-	rc = select_poll(n, r, w, x, deadline, NULL);
 	if (t) {
+		/* More than a second of microseconds is allowed here. */
+		limit.tv_sec = t->tv_sec + t->tv_usec / 1000000;
+		limit.tv_nsec = t->tv_usec % 1000000 * 1000;
+		deadline = shim_deadline(&limit);
+	}
+	rc = select_poll(n, r, w, x, deadline, NULL);
+	if (deadline != SHIM_FOREVER) {
 		/* Linux leaves the time that was not used. */
-		now = shim_now();
-		now = deadline > now ? deadline - now : 0;
-		t->tv_sec = (time_t)(now / 1000000000u);
-		t->tv_usec = (suseconds_t)(now % 1000000000u / 1000u);
+		left = until(deadline);
+		t->tv_sec = left.tv_sec;
+		t->tv_usec = left.tv_nsec / 1000;
 	}
 	return rc;
 }
@@ -528,7 +534,7 @@ SHIM_API int select(int n, fd_set *r, fd_set *w, fd_set *x, struct timeval *t)
 SHIM_API int pselect(int n, fd_set *r, fd_set *w, fd_set *x, const struct timespec *t,
 		     const sigset_t *mask)
 {
-	if (n < 0 || n > SHIM_FD_MAX || !select_ours(n, r, w, x))
+	if (n < 0 || n > SHIM_FD_MAX || !shim_time_ok(t) || !select_ours(n, r, w, x))
 		return shim_real()->pselect(n, r, w, x, t, mask);
-	return select_poll(n, r, w, x, deadline_of(t), mask);
+	return select_poll(n, r, w, x, shim_deadline(t), mask);
 }

@@ -9,6 +9,7 @@
 #include <sys/syscall.h>
 
 #define SLAB_GRAIN (64u << 10)
+#define CONTENDED 0x80000000u /* in a mutex' word: somebody waits */
 
 struct shim_config shim_config;
 pid_t shim_pid;
@@ -30,6 +31,17 @@ uint64_t shim_now(void)
 
 	clock_gettime(CLOCK_MONOTONIC, &t);
 	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+uint64_t shim_deadline(const struct timespec *t)
+{
+	const uint64_t second = 1000000000u, years = 100ull * 365 * 86400;
+
+	if (!t || (uint64_t)t->tv_sec > years)
+		return SHIM_FOREVER;
+	if (t->tv_sec == 0 && t->tv_nsec == 0)
+		return 0;
+	return shim_now() + (uint64_t)t->tv_sec * second + (uint64_t)t->tv_nsec;
 }
 
 void *shim_pages(size_t bytes)
@@ -75,28 +87,29 @@ void shim_slab_give(struct shim_slab *slab, void *object)
 
 void shim_mutex_lock(struct shim_mutex *m)
 {
-	uint32_t free = 0, tid = shim_tid();
+	uint32_t v = 0, mark = 0, tid = shim_tid();
 
-	if (load_relaxed(&m->owner) == tid) {
-		m->depth++;
-		return;
+	while (!__atomic_compare_exchange_n(&m->word, &v, tid | mark, false, __ATOMIC_ACQUIRE,
+					    __ATOMIC_RELAXED)) {
+		if ((v & ~CONTENDED) == tid) {
+			m->depth++;
+			return;
+		}
+		/* Who had to wait leaves the mark: others may be waiting still. */
+		mark = CONTENDED;
+		if ((v & CONTENDED) ||
+		    __atomic_compare_exchange_n(&m->word, &v, v | CONTENDED, false,
+						__ATOMIC_RELAXED, __ATOMIC_RELAXED))
+			shim_futex_wait(&m->word, v | CONTENDED, SHIM_FOREVER, false);
+		v = 0;
 	}
-	if (!__atomic_compare_exchange_n(&m->word, &free, 1, false, __ATOMIC_ACQUIRE,
-					 __ATOMIC_RELAXED)) {
-		while (__atomic_exchange_n(&m->word, 2, __ATOMIC_ACQUIRE) != 0)
-			shim_futex_wait(&m->word, 2, SHIM_FOREVER, false);
-	}
-	store_relaxed(&m->owner, tid);
 }
 
 void shim_mutex_unlock(struct shim_mutex *m)
 {
-	if (m->depth > 0) {
+	if (m->depth > 0)
 		m->depth--;
-		return;
-	}
-	store_relaxed(&m->owner, 0);
-	if (__atomic_exchange_n(&m->word, 0, __ATOMIC_RELEASE) == 2)
+	else if (__atomic_exchange_n(&m->word, 0, __ATOMIC_RELEASE) & CONTENDED)
 		shim_futex_wake(&m->word, 1, false);
 }
 

@@ -58,10 +58,12 @@ __attribute__((unused, format(printf, 1, 2))) static void say(const char *format
 	va_list args;
 
 	va_start(args, format);
+	flockfile(stdout); /* threads print whole lines */
 	vprintf(format, args);
-	va_end(args);
 	putchar('\n');
 	fflush(stdout);
+	funlockfile(stdout);
+	va_end(args);
 }
 
 /* tell prints how a call went: its result, or the name of its error. */

@@ -1,8 +1,6 @@
 /* shared: threads that share one epoll set. None may sleep through what is for it. */
 #include "programs.h"
 
-#include <sys/syscall.h>
-
 static int ep;
 static pid_t sleeper[2];
 static int took[2]; /* pipe: which event a thread got */
@@ -33,8 +31,8 @@ static void *take_one(void *arg)
 {
 	struct epoll_event e;
 
-	__atomic_store_n((pid_t *)arg, (pid_t)syscall(SYS_gettid), __ATOMIC_RELEASE);
-	if (epoll_wait(ep, &e, 1, 30000) != 1)
+	__atomic_store_n((pid_t *)arg, gettid(), __ATOMIC_RELEASE);
+	if (epoll_wait(ep, &e, 1, -1) != 1)
 		e.data.u32 = 99;
 	write_all(took[1], &e.data.u32, sizeof e.data.u32);
 	return NULL;
