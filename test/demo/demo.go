@@ -56,8 +56,8 @@ func newDemo() (*demo, error) {
 		return nil, err
 	}
 	l, err := lab.New(lab.Config{
-		Root: root, Dir: scratch(), Far: peerName, NearIf: nearIf, FarIf: farIf,
-		Address: peerAddr + "/24", Address6: "fd99::2/64",
+		Root: root, Dir: scratch(), Far: peerName,
+		Wire: lab.Wire{NearIf: nearIf, FarIf: farIf, Address: peerAddr + "/24", Address6: "fd99::2/64"},
 	})
 	if err != nil {
 		return nil, err

@@ -33,7 +33,7 @@ func wire(t *testing.T) *lab.Lab {
 	name := fmt.Sprintf("%s-%s", prefix(), strings.ToLower(strings.ReplaceAll(t.Name(), "/", "-")))
 	l, err := lab.New(lab.Config{
 		Root: root, Dir: filepath.Join(os.TempDir(), name), Near: name + "-near", Far: name + "-far",
-		NearIf: nearIf, FarIf: farIf, Address: peerAddr + "/24", Address6: peerAddr6 + "/64",
+		Wire: lab.Wire{NearIf: nearIf, FarIf: farIf, Address: peerAddr + "/24", Address6: peerAddr6 + "/64"},
 	})
 	require.NoError(t, err)
 	t.Cleanup(func() {

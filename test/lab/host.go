@@ -34,6 +34,9 @@ func (h Host) Run(name string, args ...string) error {
 	return err
 }
 
+// has reports whether the host has a network interface of that name.
+func (h Host) has(iface string) bool { return h.Run("ip", "link", "show", iface) == nil }
+
 func run(name string, args ...string) error { return Host{}.Run(name, args...) }
 
 // output runs cmd; its error holds the last line that the program wrote on standard error.

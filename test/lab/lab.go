@@ -13,10 +13,15 @@ type Config struct {
 	Root      string // the project's folder, where bin and build are
 	Dir       string // scratch folder of the lab; Close removes it
 	Near, Far string // namespaces; an empty Near is this machine itself
-	NearIf    string // toed's end of the wire
-	FarIf     string // the kernel's end
-	Address   string // of the far end, with prefix
-	Address6  string
+	Wire             // the first
+}
+
+// Wire joins the hosts. The zero Wire is none.
+type Wire struct {
+	NearIf   string // toed's end of the wire
+	FarIf    string // the kernel's end
+	Address  string // of the far end, with prefix
+	Address6 string
 }
 
 // Lab is a running set-up. It is used by one goroutine.
@@ -57,32 +62,40 @@ func (l *Lab) build() error {
 			return err
 		}
 	}
-	return l.wire()
+	if l.Wire == (Wire{}) {
+		return nil
+	}
+	return l.AddWire(l.Wire)
 }
 
-// wire joins the hosts by a veth pair whose frames are as those of a real wire: at most 1500
+// AddWire joins the hosts by a veth pair whose frames are as those of a real wire: at most 1500
 // octets, checksums complete.
-func (l *Lab) wire() error {
-	add := []string{"link", "add", l.NearIf}
+func (l *Lab) AddWire(w Wire) error {
+	add := []string{"link", "add", w.NearIf}
 	if l.Near != "" {
 		add = append(add, "netns", l.Near)
 	}
-	add = append(add, "type", "veth", "peer", "name", l.FarIf, "netns", l.Far)
+	add = append(add, "type", "veth", "peer", "name", w.FarIf, "netns", l.Far)
 	if err := run("ip", add...); err != nil {
 		return err
 	}
-	l.Cleanup(func() error { return l.NearHost.Run("ip", "link", "del", l.NearIf) })
+	l.Cleanup(func() error {
+		if !l.NearHost.has(w.NearIf) {
+			return nil // a test has cut the wire
+		}
+		return l.NearHost.Run("ip", "link", "del", w.NearIf)
+	})
 
 	near, far := l.NearHost, l.FarHost
 	return errors.Join(
 		// The near kernel must stay silent: the addresses behind this interface are toed's.
-		near.Run("sysctl", "-qw", "net.ipv6.conf."+l.NearIf+".disable_ipv6=1"),
-		near.Run("ethtool", "-K", l.NearIf, "tx", "off", "tso", "off", "gso", "off", "gro", "off"),
-		near.Run("ip", "link", "set", l.NearIf, "up"),
-		far.Run("ethtool", "-K", l.FarIf, "tx", "off", "tso", "off", "gso", "off", "gro", "off"),
-		far.Run("ip", "address", "add", l.Address, "dev", l.FarIf),
-		far.Run("ip", "address", "add", l.Address6, "dev", l.FarIf, "nodad"),
-		far.Run("ip", "link", "set", l.FarIf, "up"),
+		near.Run("sysctl", "-qw", "net.ipv6.conf."+w.NearIf+".disable_ipv6=1"),
+		near.Run("ethtool", "-K", w.NearIf, "tx", "off", "tso", "off", "gso", "off", "gro", "off"),
+		near.Run("ip", "link", "set", w.NearIf, "up"),
+		far.Run("ethtool", "-K", w.FarIf, "tx", "off", "tso", "off", "gso", "off", "gro", "off"),
+		far.Run("ip", "address", "add", w.Address, "dev", w.FarIf),
+		far.Run("ip", "address", "add", w.Address6, "dev", w.FarIf, "nodad"),
+		far.Run("ip", "link", "set", w.FarIf, "up"),
 	)
 }
 

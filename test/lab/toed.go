@@ -20,10 +20,15 @@ type Toed struct {
 // startTime is how long toed may take to answer, DPDK's set-up included.
 const startTime = 20 * time.Second
 
-// StartToed starts toed with the configuration file, whose runtime_dir is runDir, and waits until
-// it answers.
+// StartToed starts toed on the near host with the configuration file, whose runtime_dir is runDir, and
+// waits until it answers.
 func (l *Lab) StartToed(ctx context.Context, configFile, runDir string) (*Toed, error) {
-	p, err := l.Start(l.NearHost, l.Bin("toed"), "--config", configFile)
+	return l.StartToedOn(ctx, l.NearHost, configFile, runDir)
+}
+
+// StartToedOn is StartToed on host h.
+func (l *Lab) StartToedOn(ctx context.Context, h Host, configFile, runDir string) (*Toed, error) {
+	p, err := l.Start(h, l.Bin("toed"), "--config", configFile)
 	if err != nil {
 		return nil, err
 	}
@@ -37,7 +42,12 @@ func (l *Lab) StartToed(ctx context.Context, configFile, runDir string) (*Toed, 
 // WriteConfig writes a configuration for toed into the lab's folder and returns its name and
 // runtime directory. body follows the runtime_dir line.
 func (l *Lab) WriteConfig(body string) (file, runDir string, err error) {
-	file, runDir = l.Path("toed.yaml"), l.Path("run")
+	return l.WriteConfigAs("toed", body)
+}
+
+// WriteConfigAs is WriteConfig for one of several toeds.
+func (l *Lab) WriteConfigAs(name, body string) (file, runDir string, err error) {
+	file, runDir = l.Path(name+".yaml"), l.Path(name+"-run")
 	err = os.WriteFile(file, []byte("runtime_dir: "+runDir+"\n"+body), 0o644)
 	return file, runDir, err
 }
@@ -81,7 +91,12 @@ type Stats struct {
 	Device map[string]uint64 `json:"device"` // the worker loops
 	Mirror map[string]uint64 `json:"mirror"` // frames copied and lost
 
-	Ports map[string]map[string]uint64 `json:"ports"` // frames and octets on each wire
+	Ports   map[string]map[string]uint64 `json:"ports"` // frames and octets on each wire
+	Workers []struct {
+		BusyNS   int64 `json:"busy_ns"`
+		IdleNS   int64 `json:"idle_ns"`
+		AsleepNS int64 `json:"asleep_ns"`
+	} `json:"workers"`
 }
 
 // Status asks for toed's summary.
