@@ -1,14 +1,18 @@
 package server
 
 import (
+	"crypto/subtle"
 	"errors"
 	"fmt"
+	"io"
+	"math"
 	"net"
 	"os"
 	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -23,6 +27,7 @@ type client struct {
 	srv     *Server
 	conn    *net.UnixConn
 	cred    unix.Ucred
+	lowPort bool // it may take ports below Server.lowPorts
 	program string
 	l       *layer
 	own     *region
@@ -41,54 +46,60 @@ func (s *Server) serveClient(conn *net.UnixConn) {
 		s.cfg.Log.Warn("client without credentials", "error", err)
 		return
 	}
-	s.mu.Lock()
-	full := s.closed || len(s.clients) >= s.cfg.Clients
-	if !full {
-		s.clients[c] = struct{}{}
-	}
-	s.mu.Unlock()
-	if full {
+	if !s.admit(c) {
 		return // the client sees the end of the connection and stays on the kernel
 	}
 	defer s.clientGone(c)
+	_ = conn.SetReadDeadline(time.Now().Add(s.hello))
 	buf, oob := make([]byte, shm.SizeofMsg+1), make([]byte, unix.CmsgSpace(4*shm.MaxMsgFDs))
-	for {
-		n, nc, _, _, err := conn.ReadMsgUnix(buf, oob)
-		if err != nil || n == 0 {
-			return
-		}
-		fds := receivedFDs(oob[:nc])
-		var m shm.Msg
-		if err = m.Decode(buf[:n]); err == nil {
-			err = c.answer(&m, fds)
-		}
-		for _, fd := range fds {
-			unix.Close(fd)
-		}
-		if err != nil {
-			s.cfg.Log.Warn("client dropped", "program", c.program, "pid", c.cred.Pid, "error", err)
-			return
-		}
-		if c.bye.Load() {
+	for !c.bye.Load() {
+		if err := c.serveMessage(buf, oob); err != nil {
+			if !errors.Is(err, io.EOF) && !errors.Is(err, net.ErrClosed) {
+				s.cfg.Log.Warn("client dropped", "program", c.program, "pid", c.cred.Pid, "error", err)
+			}
 			return
 		}
 	}
 }
 
-func (c *client) readCred() error {
-	raw, err := c.conn.SyscallConn()
+// admit counts c in, if there is room for another client and for another one of its user.
+func (s *Server) admit(c *client) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	same := 0
+	for o := range s.clients {
+		if o.cred.Uid == c.cred.Uid {
+			same++
+		}
+	}
+	if s.closed || len(s.clients) >= s.cfg.Clients || c.cred.Uid != 0 && same >= s.cfg.UserClients {
+		s.stats.Turned++
+		return false
+	}
+	s.clients[c] = struct{}{}
+	return true
+}
+
+// serveMessage answers one message. Descriptors that came with it are closed whatever else becomes
+// of it, unless the answer keeps them. An error ends the client.
+func (c *client) serveMessage(buf, oob []byte) error {
+	n, nc, _, _, err := c.conn.ReadMsgUnix(buf, oob)
+	fds := receivedFDs(oob[:nc])
+	defer func() {
+		for _, fd := range fds {
+			if fd >= 0 {
+				unix.Close(fd)
+			}
+		}
+	}()
 	if err != nil {
 		return err
 	}
-	var cred *unix.Ucred
-	ctlErr := raw.Control(func(fd uintptr) {
-		cred, err = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
-	})
-	if err = errors.Join(ctlErr, err); err != nil {
+	var m shm.Msg
+	if err := m.Decode(buf[:n]); err != nil {
 		return err
 	}
-	c.cred = *cred
-	return nil
+	return c.answer(&m, fds)
 }
 
 // receivedFDs returns the descriptors that came with a message.
@@ -176,6 +187,7 @@ func (c *client) hello(m *shm.Msg) ([]int, unix.Errno) {
 		return nil, unix.ENOMEM
 	}
 	s.stats.Clients++
+	_ = c.conn.SetReadDeadline(time.Time{})
 	m.RegionId, m.Magic, m.Abi = id, shm.Magic, shm.ABI
 	if err := m.SetAddrs(addrList(l)); err != nil {
 		return nil, unix.EPROTO
@@ -253,7 +265,7 @@ func (c *client) attach(m *shm.Msg) unix.Errno {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, r := range s.regions {
-		if r.token == m.Token {
+		if subtle.ConstantTimeCompare(r.token[:], m.Token[:]) == 1 {
 			c.join(r)
 			m.RegionId = r.id
 			return 0
@@ -262,12 +274,11 @@ func (c *client) attach(m *shm.Msg) unix.Errno {
 	return unix.ENOENT
 }
 
-// region returns the attached region with the number, or nil. Precondition: Server.mu is held.
+// region returns the attached region with the number, or nil when there is none or it has gone with
+// its device. Precondition: Server.mu is held.
 func (c *client) region(id uint32) *region {
-	for _, r := range c.attached {
-		if r.id == id {
-			return r
-		}
+	if r := c.srv.regions[id]; r != nil && slices.Contains(c.attached, r) {
+		return r
 	}
 	return nil
 }
@@ -307,7 +318,7 @@ func (c *client) eqFree(m *shm.Msg) unix.Errno {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	r := c.region(m.RegionId)
-	if r == nil || m.Eq >= shm.MaxEQs || !r.freeEQ(c, int(m.Eq)) {
+	if r == nil || m.Eq >= shm.MaxEQs || r.freeEQs(c, 1<<m.Eq) == 0 {
 		return unix.ENOENT
 	}
 	return 0
@@ -337,13 +348,11 @@ func (s *Server) clientGone(c *client) {
 		}
 	}
 	for _, r := range c.attached {
-		for i := range r.eqs {
-			r.freeEQ(c, i)
-		}
 		delete(r.clients, c)
 		if s.regions[r.id] != r {
 			continue // its device has gone, and everything with it
 		}
+		r.freeEQs(c, math.MaxUint64)
 		s.endSockets(r, c, alive)
 		if len(r.clients) == 0 {
 			r.orphan.Store(true)
@@ -397,23 +406,4 @@ func (sh *share) endOrderly(n uint32, orderly bool) {
 	} else {
 		sh.abort(n)
 	}
-}
-
-// processAlive reports whether the process exists and is not on its way out: a control connection
-// that ends then ends because the process went on to another program.
-func processAlive(pid int32) bool {
-	b, err := os.ReadFile("/proc/" + strconv.Itoa(int(pid)) + "/stat")
-	if err != nil {
-		return false
-	}
-	// The command in parentheses may hold anything; fields count from behind it: state is the
-	// first, flags the seventh.
-	i := strings.LastIndexByte(string(b), ')')
-	f := strings.Fields(string(b[i+1:]))
-	if len(f) < 7 {
-		return false
-	}
-	flags, err := strconv.ParseUint(f[6], 10, 64)
-	const exiting = 0x4 // PF_EXITING of linux/sched.h
-	return err == nil && flags&exiting == 0
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"time"
 
 	"opentoe/sockshim/shm"
 	"opentoe/toe"
@@ -15,14 +16,15 @@ const ControlSocket = "toed.sock"
 
 // Config is what a Server is made from. Zero fields have the default that the comment names.
 type Config struct {
-	Dir        string        // runtime directory; required, must exist
-	SocketMode os.FileMode   // of the control socket; 0666
-	Registry   *toe.Registry // routes active opens and starts listeners; required
-	Slots      int           // sockets per client; 4096
-	Memory     int64         // octets of chunks per client; 256 MiB
-	Clients    int           // client processes at a time; 256
-	Policy     Policy        // nil: offload whatever the device takes
-	Log        *slog.Logger  // nil: slog.Default()
+	Dir         string        // runtime directory; required, must exist
+	SocketMode  os.FileMode   // of the control socket; 0666
+	Registry    *toe.Registry // routes active opens and starts listeners; required
+	Slots       int           // sockets per client; 4096
+	Memory      int64         // octets of chunks per client; 256 MiB
+	Clients     int           // client processes at a time; 256
+	UserClients int           // of them, those of one user other than root; three quarters
+	Policy      Policy        // nil: offload whatever the device takes
+	Log         *slog.Logger  // nil: slog.Default()
 }
 
 // Query describes a socket that a client wants offloaded.
@@ -42,7 +44,8 @@ type Policy func(q *Query) toe.Reason
 // Limits. What happens when one is hit stands beside it.
 const (
 	maxRegions     = 1<<16 - 1 // HELLO answers ENOMEM
-	minMemory      = 1 << 20   // New refuses less
+	maxSlots       = 1<<24 - 1 // New refuses more: a slot's number has 24 bits
+	minMemory      = 1 << 20   // New refuses less; a worker's share of a region is no less either
 	pollBudget     = 256       // commands a poll takes from one client; the rest waits for the next
 	maxWakes       = 256       // sockets whose waiters are woken at the end of a poll; earlier when more
 	lendChunks     = 64        // chunks in a client's loan, at most an eighth of its share
@@ -60,6 +63,12 @@ const (
 	sweepBatch     = 64        // quiet sockets looked at in one go
 )
 
+// Patience with clients and with the kernel.
+const (
+	helloWithin = 10 * time.Second       // a connection that says no HELLO for so long is closed
+	acceptPause = 100 * time.Millisecond // until the next accept when descriptors or memory are short
+)
+
 // ErrServed means that another toed serves the runtime directory.
 var ErrServed = errors.New("another toed serves the runtime directory")
 
@@ -74,6 +83,7 @@ func (c *Config) normalize() error {
 	}
 	def(&c.Slots, 4096)
 	def(&c.Clients, 256)
+	def(&c.UserClients, max(c.Clients*3/4, 1))
 	if c.Memory == 0 {
 		c.Memory = 256 << 20
 	}
@@ -84,12 +94,14 @@ func (c *Config) normalize() error {
 		c.Log = slog.Default()
 	}
 	switch {
-	case c.Slots < 2 || c.Slots > 1<<24:
-		return fmt.Errorf("server: %d slots per client, want 2 to %d: %w", c.Slots, 1<<24, toe.ErrInvalid)
+	case c.Slots < 2 || c.Slots > maxSlots:
+		return fmt.Errorf("server: %d slots per client, want 2 to %d: %w", c.Slots, maxSlots, toe.ErrInvalid)
 	case c.Memory < minMemory || c.Memory > 1<<40:
 		return fmt.Errorf("server: %d octets per client, want %d to %d: %w", c.Memory, minMemory, int64(1)<<40, toe.ErrInvalid)
 	case c.Clients < 1 || c.Clients > maxRegions:
 		return fmt.Errorf("server: %d clients, want 1 to %d: %w", c.Clients, maxRegions, toe.ErrInvalid)
+	case c.UserClients < 1 || c.UserClients > c.Clients:
+		return fmt.Errorf("server: %d clients of a user, want 1 to %d: %w", c.UserClients, c.Clients, toe.ErrInvalid)
 	}
 	return nil
 }
@@ -97,11 +109,10 @@ func (c *Config) normalize() error {
 // geometry returns the layout of a client's region for a device with n workers. Every worker gets
 // the same number of slots and chunks; number 0 is nobody's.
 func (c *Config) geometry(n int) shm.Geometry {
-	per := func(total int) int { return max(total/n, 2) }
 	return shm.Geometry{
 		Workers: n,
-		Slots:   1 + n*per(c.Slots),
-		Chunks:  1 + n*per(int(c.Memory>>shm.ChunkShift)),
+		Slots:   1 + n*max(c.Slots/n, 2),
+		Chunks:  1 + n*int(max(c.Memory/int64(n), minMemory)>>shm.ChunkShift),
 		EQs:     shm.MaxEQs,
 	}
 }

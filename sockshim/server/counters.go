@@ -26,11 +26,13 @@ type Counters struct {
 	OptionsRefused  uint64 // settings that the device does not take
 	Violations      [numViolations]uint64
 
-	Clients      uint64 // control connections that said HELLO
-	Died         uint64 // clients that ended without BYE
-	Probes       uint64 // sockets recognised in another process
-	Destroyed    uint64 // sockets ended because the kernel said that their last descriptor is gone
-	LostDestroys uint64 // times that the kernel's messages about that overflowed
+	Clients       uint64 // control connections that said HELLO
+	Turned        uint64 // control connections turned away: too many, of all or of one user
+	Died          uint64 // clients that ended without BYE
+	Probes        uint64 // sockets recognised in another process
+	ProbesRefused uint64 // sockets recognised in a process of another user, which was refused them
+	Destroyed     uint64 // sockets ended because the kernel said that their last descriptor is gone
+	LostDestroys  uint64 // times that the kernel's messages about that overflowed
 }
 
 // ViolationName returns the name of element i of Counters.Violations.
@@ -50,8 +52,10 @@ func (c *Counters) add(o *Counters) {
 	c.NoChunks += o.NoChunks
 	c.OptionsRefused += o.OptionsRefused
 	c.Clients += o.Clients
+	c.Turned += o.Turned
 	c.Died += o.Died
 	c.Probes += o.Probes
+	c.ProbesRefused += o.ProbesRefused
 	c.Destroyed += o.Destroyed
 	c.LostDestroys += o.LostDestroys
 	addAll(c.Declined[:], o.Declined[:])

@@ -153,13 +153,18 @@ func TestProbe(t *testing.T) {
 	require.Zero(t, r.srv.Counters().Violations)
 	require.True(t, r.dev.conns[r.dev.lastTID].fin)
 
-	// A claim of another user's client is not believed, unless that is root.
+	// Another user gets nothing, root included: neither could trust the other's memory.
 	stranger, _ := r.newClient()
-	stranger.cred.Uid = 4242
-	r.c.cred.Uid = 1000
-	_, _, errno = probe(stranger)
-	require.Equal(t, unix.ENOENT, errno)
-	r.c.cred.Uid = 0
+	for _, uid := range [][2]uint32{{1000, 4242}, {1000, 0}, {0, 1000}} {
+		r.c.cred.Uid, stranger.cred.Uid = uid[0], uid[1]
+		_, fds, errno = probe(stranger)
+		require.Equal(t, unix.EACCES, errno)
+		require.Empty(t, fds)
+		require.Nil(t, stranger.region(r.reg.id))
+	}
+	require.EqualValues(t, 3, r.srv.Counters().ProbesRefused)
+	// But who has the region by its token may be anybody: a worker that has given up being root.
+	require.Zero(t, stranger.attach(&shm.Msg{Token: r.mem.Header.Token}))
 	_, _, errno = probe(stranger)
 	require.Zero(t, errno)
 

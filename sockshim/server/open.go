@@ -83,8 +83,9 @@ func (sh *share) connect(n uint32, from *region) {
 		return
 	}
 	req := &w.creq
-	local, ok1 := reqAddr(p.ReqLocalAddr, p.ReqFamily)
-	remote, ok2 := reqAddr(p.ReqRemoteAddr, p.ReqFamily)
+	family := p.ReqFamily
+	local, ok1 := reqAddr(p.ReqLocalAddr, family)
+	remote, ok2 := reqAddr(p.ReqRemoteAddr, family)
 	*req = toe.ConnectRequest{
 		Flow: wire.Flow{
 			Local: local, Remote: remote, LocalPort: p.ReqLocalPort, RemotePort: p.ReqRemotePort,
@@ -95,6 +96,10 @@ func (sh *share) connect(n uint32, from *region) {
 	if !ok1 || !ok2 || f.LocalPort == 0 || f.RemotePort == 0 || remote.IsUnspecified() ||
 		!local.IsUnspecified() && local.Is4() != remote.Is4() {
 		sh.decline(n, toe.ReasonInvalid)
+		return
+	}
+	if !from.mayUse(f.LocalPort) {
+		sh.decline(n, toe.ReasonPolicy)
 		return
 	}
 	if reason := w.mayConnect(from); reason != toe.Offloaded {
@@ -169,14 +174,18 @@ func (sh *share) listen(n uint32, from *region, backlog uint32) {
 	if sh.sock(n).state != sockLent {
 		return
 	}
-	addr, ok := reqAddr(p.ReqLocalAddr, p.ReqFamily)
+	family := p.ReqFamily
+	addr, ok := reqAddr(p.ReqLocalAddr, family)
 	l := &toe.Listener{
-		Addr: addr, Port: p.ReqLocalPort, V6: p.ReqFamily == 6,
-		V6Only:  p.ReqFamily == 6 && p.ReqV6only != 0,
+		Addr: addr, Port: p.ReqLocalPort, V6: family == 6, V6Only: family == 6 && p.ReqV6only != 0,
 		Backlog: int(min(max(backlog, 1), backlogMax)), Opt: reqOptions(p),
 	}
 	if !ok || l.Port == 0 {
 		sh.decline(n, toe.ReasonInvalid)
+		return
+	}
+	if !from.mayUse(l.Port) {
+		sh.decline(n, toe.ReasonPolicy)
 		return
 	}
 	if policy := w.l.srv.cfg.Policy; policy != nil {

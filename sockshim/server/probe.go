@@ -11,10 +11,11 @@ import (
 	"opentoe/toe"
 )
 
-// probe answers whether the TCP socket in fds is offloaded. Holding the descriptor is the right to
-// the socket, and toed itself reads its cookie; but that a slot has this cookie is only its
-// client's claim. So the claim of a client of the same user is believed, or of root: nobody can
-// be led to a slot of somebody who could not control him anyway.
+// probe answers whether the TCP socket in fds is offloaded. toed itself reads its cookie; but that a
+// slot has this cookie is only its client's claim, and whoever is led to the slot gets the whole
+// region with it, to read and to write. So both have to be of one user: nobody is led to the memory
+// of somebody who means him harm, and nobody gets that of somebody who trusted him with one
+// connection. A socket of another user's client answers EACCES: it is offloaded, and out of reach.
 func (c *client) probe(m *shm.Msg, fds []int) ([]int, unix.Errno) {
 	if len(fds) != 1 {
 		return nil, unix.EINVAL
@@ -26,11 +27,16 @@ func (c *client) probe(m *shm.Msg, fds []int) ([]int, unix.Errno) {
 	s := c.srv
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	errno := unix.ENOENT
 	var few [4]uint64
 	for _, w := range c.l.workers {
 		for _, at := range w.cookies.get(few[:0], cookie) {
 			r := s.regions[uint32(at>>32)]
-			if r == nil || r.owner.cred.Uid != c.cred.Uid && r.owner.cred.Uid != 0 {
+			if r == nil {
+				continue
+			}
+			if r.owner.cred.Uid != c.cred.Uid && c.region(r.id) == nil {
+				errno = unix.EACCES
 				continue
 			}
 			if !c.probeAt(w, cookie, at, r, m) {
@@ -45,7 +51,10 @@ func (c *client) probe(m *shm.Msg, fds []int) ([]int, unix.Errno) {
 			return []int{r.fd}, 0
 		}
 	}
-	return nil, unix.ENOENT
+	if errno == unix.EACCES {
+		s.stats.ProbesRefused++
+	}
+	return nil, errno
 }
 
 // probeAt marks the socket at a place as shared and fills the answer, if the socket is there.
@@ -69,32 +78,31 @@ func (c *client) connInfo(m *shm.Msg) unix.Errno {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	r := c.region(m.RegionId)
-	if r == nil || m.Slot == 0 || int(m.Slot) >= r.mem.Geometry.Slots {
+	if r == nil {
 		return unix.ENOENT
 	}
-	for _, w := range r.l.workers {
-		var info toe.ConnInfo
-		found := false
-		_ = r.l.dev.Do(w.id, func(vtime.Time) {
-			sh := w.share(r)
-			if sh == nil || !sh.slots.Has(m.Slot) {
-				return
-			}
-			k := sh.sock(m.Slot)
-			switch {
-			case k.tid != 0:
-				found = w.dev.ConnInfo(k.tid, &info)
-			case k.state == sockListen:
-				info.State, found = "LISTEN", true
-			case k.state == sockEnded:
-				info.State, found = "CLOSED", true
-			}
-		})
-		if found {
-			return putInfo(m, &info)
-		}
+	sh := r.shareOf(m.Slot)
+	if sh == nil {
+		return unix.ENOENT
 	}
-	return unix.ENOENT
+	var info toe.ConnInfo
+	found := false
+	r.l.on(sh, func() {
+		k := sh.sock(m.Slot)
+		switch {
+		case m.Gen != 0 && m.Gen != k.gen: // the slot is another socket's by now
+		case k.tid != 0:
+			found = sh.w.dev.ConnInfo(k.tid, &info)
+		case k.state == sockListen:
+			info.State, found = "LISTEN", true
+		case k.state == sockEnded:
+			info.State, found = "CLOSED", true
+		}
+	})
+	if !found {
+		return unix.ENOENT
+	}
+	return putInfo(m, &info)
 }
 
 // putInfo puts a struct tcp_info into an answer. unix.TCPInfo is that structure, but has no field

@@ -29,10 +29,12 @@ type region struct {
 }
 
 // eventQueue is the server's side of one event queue. Control goroutines open and close it; workers
-// push while fd says that it is open.
+// push while it is open. The descriptor is valid from before it is open until no worker can be
+// writing it any more: a write that hangs is freed through it.
 type eventQueue struct {
 	w     shm.EQWriter
-	fd    atomic.Int32 // -1: not allocated
+	open  atomic.Bool
+	fd    atomic.Int32 // -1: none
 	owner *client      // under Server.mu; nil: not allocated
 }
 
@@ -60,13 +62,27 @@ func (s *Server) newRegion(l *layer, id uint32, owner *client) (*region, error) 
 	return r, nil
 }
 
+// mayUse reports whether the region's owner may have a local port. That the placeholder could be
+// bound to it is only the client's word.
+func (r *region) mayUse(port uint16) bool { return port >= r.srv.lowPorts || r.owner.lowPort }
+
+// shareOf returns the share that a slot belongs to, or nil.
+func (r *region) shareOf(slot uint32) *share {
+	for _, sh := range r.shares {
+		if sh.slots.Has(slot) { // constant, so any thread may ask
+			return sh
+		}
+	}
+	return nil
+}
+
 // query returns what a policy may know of the region's owner.
 func (r *region) query() Query {
 	return Query{Program: r.owner.program, UID: r.owner.cred.Uid, PID: r.owner.cred.Pid}
 }
 
 // remove takes the region from the workers and unmaps it. Precondition: no socket of it lives, or
-// the workers have ended. [control]
+// the workers have ended; Server.mu is held. [control]
 func (r *region) remove() {
 	for _, w := range r.l.workers {
 		if r.l.dev.Do(w.id, func(vtime.Time) { w.remove(r) }) != nil {
@@ -74,7 +90,9 @@ func (r *region) remove() {
 		}
 	}
 	for i := range r.eqs {
-		if fd := r.eqs[i].fd.Swap(-1); fd >= 0 {
+		q := &r.eqs[i]
+		q.open.Store(false)
+		if fd := q.fd.Swap(-1); fd >= 0 {
 			unix.Close(int(fd))
 		}
 	}
@@ -102,24 +120,32 @@ func (r *region) allocEQ(c *client, fd int) int {
 		}
 		q.w.Reset(&r.mem.EQs[i])
 		q.fd.Store(int32(fd))
+		q.open.Store(true)
 		return i
 	}
 	return -1
 }
 
-// freeEQ takes event queue i back from c. The descriptor is closed when no worker can be using it.
-// Precondition: Server.mu is held.
-func (r *region) freeEQ(c *client, i int) bool {
-	q := &r.eqs[i]
-	if q.owner != c {
-		return false
+// freeEQs takes c's event queues among those in mask back, and returns which they were. Their
+// descriptors are closed when no worker can be using them. Precondition: Server.mu is held.
+func (r *region) freeEQs(c *client, mask uint64) (freed uint64) {
+	for i := range r.eqs {
+		if q := &r.eqs[i]; q.owner == c && mask>>i&1 != 0 {
+			q.open.Store(false)
+			freed |= 1 << i
+		}
 	}
-	if fd := q.fd.Swap(-1); fd >= 0 {
-		r.l.barrier()
-		unix.Close(int(fd))
+	if freed == 0 {
+		return 0
 	}
-	q.owner = nil
-	return true
+	r.l.barrier()
+	for i := range r.eqs {
+		if q := &r.eqs[i]; freed>>i&1 != 0 {
+			unix.Close(int(q.fd.Swap(-1)))
+			q.owner = nil
+		}
+	}
+	return freed
 }
 
 // usedSlots yields the slots that were ever used.

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -26,9 +27,11 @@ const lockFile = "toed.lock"
 // Server serves clients on the control socket. It is a toe.SocketLayer: register it with the
 // registry, activate a device, and call Serve.
 type Server struct {
-	cfg  Config
-	lock *os.File
-	ln   *net.UnixListener
+	cfg      Config
+	lock     *os.File
+	ln       *net.UnixListener
+	lowPorts uint16        // ports below are for privileged clients
+	hello    time.Duration // a connection that says no HELLO for so long is closed
 
 	mu       sync.Mutex
 	layer    *layer // of the attached device, or nil
@@ -49,7 +52,10 @@ func New(cfg Config) (*Server, error) {
 	if err := cfg.normalize(); err != nil {
 		return nil, err
 	}
-	s := &Server{cfg: cfg, clients: map[*client]struct{}{}, regions: map[uint32]*region{}}
+	s := &Server{
+		cfg: cfg, lowPorts: firstOpenPort(), hello: helloWithin,
+		clients: map[*client]struct{}{}, regions: map[uint32]*region{},
+	}
 	if err := s.takeDir(); err != nil {
 		return nil, err
 	}
@@ -131,9 +137,9 @@ func (s *Server) Attach(dev toe.Device) (toe.UpperLayer, error) {
 // Detach ends the clients of a device whose workers have stopped.
 func (s *Server) Detach(dev toe.Device) {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	l := s.layer
 	if l == nil || l.dev != dev {
-		s.mu.Unlock()
 		return
 	}
 	s.layer = nil
@@ -145,14 +151,9 @@ func (s *Server) Detach(dev toe.Device) {
 	for c := range s.clients {
 		c.hangUp()
 	}
-	var regions []*region
 	for id, r := range s.regions {
 		delete(s.regions, id)
 		atomic.StoreUint32(&r.mem.Header.Detached, 1)
-		regions = append(regions, r)
-	}
-	s.mu.Unlock()
-	for _, r := range regions {
 		r.wakeAll()
 		r.remove()
 	}
@@ -178,10 +179,29 @@ func (s *Server) Serve(ctx context.Context) error {
 			if ended {
 				return nil
 			}
-			return fmt.Errorf("server: accept client: %w", err)
+			if !passing(err) {
+				return fmt.Errorf("server: accept client: %w", err)
+			}
+			s.cfg.Log.Warn("client has to wait", "error", err)
+			select {
+			case <-time.After(acceptPause):
+			case <-ctx.Done():
+			}
+			continue
 		}
 		s.wg.Go(func() { s.serveClient(conn) })
 	}
+}
+
+// passing reports whether accept failed for a reason that passes: a shortage, or a client that did not
+// wait.
+func passing(err error) bool {
+	for _, e := range []error{unix.EMFILE, unix.ENFILE, unix.ENOBUFS, unix.ENOMEM, unix.ECONNABORTED, unix.EINTR} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
 }
 
 // Close ends every client and gives up the runtime directory. The device should be deactivated

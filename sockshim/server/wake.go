@@ -46,8 +46,8 @@ func (sh *share) wakeSleepers(n uint32) {
 		if atomic.LoadUint64(&p.EqPending)&bit != 0 || atomic.OrUint64(&p.EqPending, bit)&bit != 0 {
 			continue
 		}
-		if fd := sh.reg.eqs[i].fd.Load(); fd >= 0 && sh.reg.eqs[i].w.Push(n) && !sh.reg.stuck.Load() {
-			sh.w.signal(sh.reg, i, int(fd))
+		if q := &sh.reg.eqs[i]; q.open.Load() && q.w.Push(n) && !sh.reg.stuck.Load() {
+			sh.w.signal(sh.reg, i, int(q.fd.Load()))
 		}
 	}
 }

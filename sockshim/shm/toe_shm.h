@@ -287,8 +287,8 @@ struct toe_shm_slot {
 #define TOE_MSG_ATTACH 2u    /* token of a region inherited by fork -> ok: this client may name its slots */
 #define TOE_MSG_EQ_ALLOC 3u  /* region_id; fd: eventfd -> eq */
 #define TOE_MSG_EQ_FREE 4u   /* region_id, eq */
-#define TOE_MSG_PROBE 5u     /* fd: a TCP socket -> region_id, slot, gen; fd: region, if the client has it not yet. ENOENT: not offloaded */
-#define TOE_MSG_INFO 6u      /* region_id, slot -> info = struct tcp_info as of linux/tcp.h, info_len */
+#define TOE_MSG_PROBE 5u     /* fd: a TCP socket -> region_id, slot, gen; fd: region, if the client has it not yet. ENOENT: not offloaded; EACCES: by a client of another user */
+#define TOE_MSG_INFO 6u      /* region_id, slot, gen (0: whatever it is) -> info = struct tcp_info as of linux/tcp.h, info_len */
 #define TOE_MSG_BYE 7u       /* the process ends in order; no answer */
 
 #define TOE_MSG_MAX_FDS (2u + TOE_MAX_WORKERS)

@@ -1,0 +1,85 @@
+package server
+
+import (
+	"errors"
+	"os"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Who a client is, the kernel says: at its connect, for the process that connected.
+
+// readCred fills in who c is and what its user may do.
+func (c *client) readCred() error {
+	raw, err := c.conn.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var cred *unix.Ucred
+	ctlErr := raw.Control(func(fd uintptr) {
+		cred, err = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
+	})
+	if err = errors.Join(ctlErr, err); err != nil {
+		return err
+	}
+	c.cred = *cred
+	c.lowPort = cred.Uid == 0 || mayBindLow(cred)
+	return nil
+}
+
+// mayBindLow reports whether a process has CAP_NET_BIND_SERVICE. Should its number have passed on to
+// another process, that one counts only if it is the same user's.
+func mayBindLow(cred *unix.Ucred) bool {
+	const bindService = 1 << 10 // CAP_NET_BIND_SERVICE of linux/capability.h
+	dir := "/proc/" + strconv.Itoa(int(cred.Pid))
+	var st unix.Stat_t
+	if unix.Stat(dir, &st) != nil || st.Uid != cred.Uid {
+		return false
+	}
+	b, err := os.ReadFile(dir + "/status")
+	if err != nil {
+		return false
+	}
+	for line := range strings.Lines(string(b)) {
+		if hex, ok := strings.CutPrefix(line, "CapEff:"); ok {
+			caps, err := strconv.ParseUint(strings.TrimSpace(hex), 16, 64)
+			return err == nil && caps&bindService != 0
+		}
+	}
+	return false
+}
+
+// firstOpenPort returns the lowest port that anybody may take, as the kernel has it.
+func firstOpenPort() uint16 {
+	const usual = 1024
+	b, err := os.ReadFile("/proc/sys/net/ipv4/ip_unprivileged_port_start")
+	if err != nil {
+		return usual
+	}
+	n, err := strconv.ParseUint(strings.TrimSpace(string(b)), 10, 16)
+	if err != nil {
+		return usual
+	}
+	return uint16(n)
+}
+
+// processAlive reports whether the process exists and is not on its way out: a control connection
+// that ends then ends because the process went on to another program.
+func processAlive(pid int32) bool {
+	b, err := os.ReadFile("/proc/" + strconv.Itoa(int(pid)) + "/stat")
+	if err != nil {
+		return false
+	}
+	// The command in parentheses may hold anything; fields count from behind it: state is the
+	// first, flags the seventh.
+	i := strings.LastIndexByte(string(b), ')')
+	f := strings.Fields(string(b[i+1:]))
+	if len(f) < 7 {
+		return false
+	}
+	flags, err := strconv.ParseUint(f[6], 10, 64)
+	const exiting = 0x4 // PF_EXITING of linux/sched.h
+	return err == nil && flags&exiting == 0
+}
