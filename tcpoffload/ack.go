@@ -99,7 +99,7 @@ func (e *Engine) growWindow(t *TCB, now vtime.Time, acked, prior uint32) {
 
 // wakeSend puts t on the transmit list if it may have something to send.
 func (e *Engine) wakeSend(t *TCB) {
-	if canTransmit.has(t.state) && (e.hasUnsent(t) || t.rec.highRxt.LT(t.rec.lost)) {
+	if canTransmit.has(t.state) && (e.hasUnsent(t) || t.rec.highRxt.LT(t.rec.lost) || t.flags&flagRxtLost != 0) {
 		e.txAdd(t, pendData)
 	}
 }

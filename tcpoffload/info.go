@@ -86,7 +86,7 @@ func (e *Engine) Info(h Handle, now vtime.Time, info *Info) bool {
 		MinRTT: t.rtt.min, CC: t.cc.Algorithm().String(), CAState: uint8(t.ca), Backoff: t.backoff,
 		SACK: t.flags&flagSACK != 0, Timestamps: t.flags&flagTS != 0,
 		Unacked: segs(t.flight()), Sacked: segs(t.snd.sacked),
-		TotalRetrans: t.rexmt.segs, BytesRetrans: t.rexmt.octets,
+		TotalRetrans: uint64(t.rxtSegs), BytesRetrans: t.rxtOctets,
 		SegsIn: t.segsIn, SegsOut: t.segsOut,
 	}
 	if !isOpening.has(t.state) {

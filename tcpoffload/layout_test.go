@@ -22,7 +22,7 @@ func TestTCBLayout(t *testing.T) {
 		{"cookie", "segsIn", 1, 2},
 		{"snd", "segsOut", 3, 2},
 		{"rtt", "rec", 5, 2},
-		{"prr", "rexmt", 7, 2},
+		{"prr", "rxtOctets", 7, 2},
 	} {
 		first, ok := typ.FieldByName(g.first)
 		require.True(t, ok, g.first)

@@ -318,3 +318,64 @@ func TestRetransmissionOfShutWindowIsNotGivenUp(t *testing.T) {
 	s.in(wire.ACK, 1, 0, 101)
 	require.Equal(t, uint64(100), s.action(ActAcked).Pos)
 }
+
+// The retransmission of the first hole is lost too. Three segments sent after it arrive: it is sent
+// once more, and once more when that is lost as well, without a timeout.
+func TestLostRetransmission(t *testing.T) {
+	s := lossScript(t, sackOptions, 20)
+	s.send(100 * mss)
+	next := uint32(20)
+	sacked := func(end uint32) (again int) {
+		s.sack(1, seqOf(0), seqOf(1), seqOf(end))
+		for _, g := range s.segs {
+			switch {
+			case g.Seq == s.iss.Add(seqOf(0)):
+				again++
+			default:
+				require.Equal(t, s.iss.Add(seqOf(next)), g.Seq)
+				next++
+			}
+		}
+		s.skip()
+		return again
+	}
+	end := uint32(2)
+	for ; end < 4; end++ {
+		require.Zero(t, sacked(end), "%d segments SACKed", end-1)
+	}
+	for range 3 { // the fast retransmission, and two that replace it
+		require.Equal(t, 1, sacked(end), "up to segment %d SACKed", end)
+		after := next // these were sent after it
+		for end++; end < after+3; end++ {
+			require.Zero(t, sacked(end), "up to segment %d SACKed", end)
+		}
+	}
+	m := s.e.MIB()
+	require.Equal(t, [4]uint64{3, 1, 2, 0}, [4]uint64{m.RetransSegs, m.FastRetrans, m.LostRetrans, m.Timeouts})
+}
+
+// Two holes are sent again; the first retransmission is lost, and only what fills later holes tells.
+func TestLostRetransmissionSeenByLaterHoles(t *testing.T) {
+	s := lossScript(t, sackOptions, 12)
+	// All but the last three are lost; after a timeout everything is sent again.
+	s.sack(1, seqOf(0), seqOf(10), seqOf(11))
+	s.skip() // the probe
+	s.wait(250 * ms)
+	for len(s.segs) > 1 {
+		s.segs = s.segs[1:]
+	}
+	s.expect(wire.ACK, seqOf(0), mss, 1)
+	s.in(wire.ACK, 1, 0, seqOf(1)) // segments 1 and 2 go; 1 is lost
+	s.expect(wire.ACK, seqOf(1), mss, 1)
+	s.expect(wire.ACK, seqOf(2), mss, 1)
+	for end := uint32(3); end <= 4; end++ {
+		s.sack(1, seqOf(1), seqOf(2), seqOf(end), seqOf(10), seqOf(11))
+		for _, g := range s.segs {
+			require.NotEqual(t, seqOf(1), uint32(g.Seq-s.iss))
+		}
+		require.NotZero(t, s.skip())
+	}
+	s.sack(1, seqOf(1), seqOf(2), seqOf(5), seqOf(10), seqOf(11))
+	s.expect(wire.ACK, seqOf(1), mss, 1)
+	require.Equal(t, uint64(1), s.e.MIB().Timeouts)
+}

@@ -54,7 +54,7 @@ type Root struct {
 }
 
 // memoryFormat changes with the layout of any table.
-const memoryFormat = 0x544f4501
+const memoryFormat = 0x544f4502
 
 // Listener is one passive open.
 type Listener struct {

@@ -26,6 +26,7 @@ type MIB struct {
 	SACKBlocksIn        uint64 // blocks that told something new
 	DSACKsIn, DSACKsOut uint64 // RFC 2883
 	FastRetrans         uint64 // recoveries entered on duplicate ACKs or SACK
+	LostRetrans         uint64 // retransmissions found lost without a timeout
 	Timeouts            uint64 // retransmission timeouts
 	LossProbes          uint64 // tail loss probes (RFC 8985 §7)
 	SpuriousRTOs        uint64 // timeouts found unnecessary

@@ -52,6 +52,9 @@ func (e *Engine) recoveryAck(t *TCB, now vtime.Time, seg *Segment, acked uint32,
 	if r.highRxt.LT(una) {
 		r.highRxt = una
 	}
+	if acked > 0 {
+		e.watchFirstHole(t, una)
+	}
 	if t.ca == caLoss && acked > 0 && t.spuriousTimeout(seg) {
 		e.undoTimeout(t)
 	}
@@ -69,6 +72,11 @@ func (e *Engine) recoveryAck(t *TCB, now vtime.Time, seg *Segment, acked uint32,
 	if t.flags&flagSACK != 0 {
 		r.lost = e.lossEdge(t)
 		e.probeSacked(t)
+	}
+	if (t.ca == caRecovery || t.ca == caLoss) && e.retransmissionLost(t) {
+		e.root.mib.LostRetrans++
+		e.watchFirstHole(t, r.highRxt)
+		t.flags |= flagRxtLost
 	}
 	switch t.ca {
 	case caOpen, caDisorder:
@@ -199,6 +207,7 @@ func (e *Engine) rexmtExpired(t *TCB, now vtime.Time, out *Output) {
 	}
 	r := &t.rec
 	r.point, r.lost, r.highRxt = t.snd.nxt, t.snd.nxt, t.snd.una
+	t.flags &^= flagRxtLost
 	t.rtt.timedAt = vtime.Never // Karn
 	e.updatePipe(t)
 	e.armRexmt(t, now)

@@ -46,13 +46,14 @@ type TCB struct {
 	wheelNext uint32
 	wheelPrev uint32
 	wheelSlot uint16
-	backoff   uint8 // timeouts or probes in a row
-	_         uint8
+	backoff   uint8 // exponent of timer back-off (RFC 6298 5.5)
+	retries   uint8 // timeouts since the peer last acknowledged something new
 	nextHop   uint32
 	rec       recoveryVars
 
 	// Lines 7 and 8: loss, handshake, settings, reports.
 	prr         prrVars
+	rxt         rxtVars
 	undo        undoVars
 	tlpEnd      seq.Num    // TLP.end_seq (RFC 8985 §7.1); valid with flagTLPSent
 	dsack       dsackRange // duplicate to report; valid with flagDSACK
@@ -64,13 +65,14 @@ type TCB struct {
 	maxSeg      uint16 // upper bound for MSS from SocketOptions, 0 none
 	keepCnt     uint8  // 0: the tunable
 	challenges  uint8  // challenge ACKs sent since challengeAt
+	rxtSegs     uint32 // segments sent again
 	challengeAt vtime.Time
 	keepIdle    millis // 0: the tunable
 	keepIntvl   millis // 0: the tunable
 	userTimeout millis // 0: none
 	linger2     millis // 0: the tunable
 	rcvTune     rcvTuneVars
-	rexmt       rexmtStats
+	rxtOctets   uint64 // octets sent again
 }
 
 // millis is a duration in milliseconds, up to 49 days.
@@ -113,6 +115,7 @@ const (
 	flagUndo                            // undo holds the window before a timeout
 	flagUndoTS                          // undo.tsVal is valid
 	flagProbeRxt                        // the loss probe in flight repeats octets sent before
+	flagRxtLost                         // the retransmission at SND.UNA was lost: send it once more
 )
 
 // pending are the jobs of Transmit for one connection.
@@ -214,9 +217,8 @@ type rcvRTTVars struct {
 // rcvTuneVars measure how fast the program reads, to size the receive limit.
 type rcvTuneVars struct {
 	at   vtime.Time // begin of the present round trip
-	read uint64     // stream position read at that time
+	read uint32     // stream position read at that time, low half
 	most uint32     // octets read in the best round trip so far
-	_    uint32
 }
 
 // undoVars restore the congestion window when a timeout turns out to be spurious. Valid with
@@ -225,6 +227,3 @@ type undoVars struct {
 	cwnd, ssthresh uint32
 	tsVal          uint32 // our timestamp on the first retransmission; valid with flagUndoTS
 }
-
-// rexmtStats are what Info reports of retransmissions.
-type rexmtStats struct{ segs, octets uint64 }

@@ -77,6 +77,13 @@ func (e *Engine) sendData(t *TCB, now vtime.Time, out *Output, limit int) (more 
 		t.rec.pipe = t.flight()
 	}
 	t.flags &^= flagCwndFull
+	if t.flags&flagRxtLost != 0 && t.rec.highRxt.GT(t.snd.una) {
+		// As a fast retransmission it does not wait for the window: segments left the network.
+		if len(out.Segs) >= limit {
+			return true
+		}
+		e.retransmit(t, now, t.snd.una, e.holeEnd(t), out)
+	}
 	for t.rec.highRxt.LT(t.rec.lost) {
 		left, right, ok := e.nextHole(t)
 		if !ok {
@@ -252,13 +259,16 @@ func (e *Engine) retransmit(t *TCB, now vtime.Time, left, right seq.Num, out *Ou
 	e.appendSegment(t, now, flags, left, data, out)
 	t.sentOctets(n)
 	t.rec.highRxt = seq.Max(t.rec.highRxt, end)
+	if left == s.una {
+		e.watchFirstHole(t, t.rec.highRxt)
+	}
 	t.rtt.timedAt = vtime.Never
 	if t.flags&(flagUndo|flagUndoTS) == flagUndo {
 		t.undo.tsVal = t.tsVal(now)
 		t.flags |= flagUndoTS
 	}
-	t.rexmt.segs++
-	t.rexmt.octets += uint64(data)
+	t.rxtSegs++
+	t.rxtOctets += uint64(data)
 	e.root.mib.RetransSegs++
 	e.root.mib.RetransOctets += uint64(data)
 	if t.deadline[TimerRexmt] == vtime.Never {

@@ -105,8 +105,9 @@ func (t *TCB) tuneReceive(now vtime.Time, most uint32) {
 	if rtt == 0 || now.Sub(v.at) < rtt {
 		return
 	}
-	copied := uint32(min(t.rcv.read-v.read, maxRcvBuf/4))
-	v.at, v.read = now, t.rcv.read
+	read := uint32(t.rcv.read)
+	copied := min(read-v.read, maxRcvBuf/4)
+	v.at, v.read = now, read
 	if copied > v.most {
 		v.most = copied
 		t.rcv.limit = max(t.rcv.limit, min(4*copied, most))
