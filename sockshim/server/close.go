@@ -129,6 +129,7 @@ func (sh *share) close(n uint32) {
 			return
 		}
 		s.held = false
+		sh.disclaim(n)
 		sh.freeRx(s, sh.slot(n), s.rxEnd)
 		sh.w.dev.Release(s.tid)
 		sh.w.stats.Closes++

@@ -1,18 +1,24 @@
 package server
 
-import "sync/atomic"
+import (
+	"hash/maphash"
+	"sync/atomic"
+)
 
 // cookies maps SO_COOKIE to slots: open addressing with linear probing, power-of-two size. One
 // worker writes; any goroutine may read: it retries when the version says that the table moved
 // under it. So the kernel's message that some socket of the machine is gone costs a worker nothing
 // unless the socket is ours.
 //
-// A cookie is what a client claims, so several slots may have the same: a false claim does not
-// take the place of a true one.
+// A cookie is what a client claims, so slots of several regions may have the same: a false claim does
+// not take the place of a true one. Of one region's claims the last counts. So however many slots a
+// client has, its claims lengthen nobody's search; and that it cannot choose cookies that stand
+// close together is what the random seed is for.
 type cookies struct {
 	version atomic.Uint64 // odd while the writer is inside
 	table   atomic.Pointer[[]cookieEntry]
 	n       int
+	seed    maphash.Seed
 }
 
 type cookieEntry struct{ key, place atomic.Uint64 } // key 0: empty
@@ -23,16 +29,19 @@ const cookiesInitial = 1024
 func place(region, slot uint32) uint64 { return uint64(region)<<32 | uint64(slot) }
 
 func newCookies() *cookies {
-	c := &cookies{}
+	c := &cookies{seed: maphash.MakeSeed()}
 	t := make([]cookieEntry, cookiesInitial)
 	c.table.Store(&t)
 	return c
 }
 
-// home returns where key would stand. Cookies count up, so the low bits spread them.
-func home(t []cookieEntry, key uint64) uint64 { return key & uint64(len(t)-1) }
+// home returns where key would stand.
+func (c *cookies) home(t []cookieEntry, key uint64) uint64 {
+	return maphash.Comparable(c.seed, key) & uint64(len(t)-1)
+}
 
-// put adds a slot of a cookie. Precondition: key is not 0. [worker]
+// put adds a slot of a cookie, in the place of another one of its region. Precondition: key is not 0.
+// [worker]
 func (c *cookies) put(key, place uint64) {
 	t := *c.table.Load()
 	c.version.Add(1)
@@ -44,9 +53,10 @@ func (c *cookies) put(key, place uint64) {
 }
 
 func (c *cookies) insert(t []cookieEntry, key, place uint64) {
-	i := home(t, key)
+	i := c.home(t, key)
 	for t[i].key.Load() != 0 {
-		if t[i].key.Load() == key && t[i].place.Load() == place {
+		if t[i].key.Load() == key && t[i].place.Load()>>32 == place>>32 {
+			t[i].place.Store(place)
 			return
 		}
 		i = (i + 1) & uint64(len(t)-1)
@@ -73,7 +83,7 @@ func (c *cookies) grow(old []cookieEntry) []cookieEntry {
 func (c *cookies) delete(key, place uint64) {
 	t := *c.table.Load()
 	mask := uint64(len(t) - 1)
-	i := home(t, key)
+	i := c.home(t, key)
 	for t[i].key.Load() != key || t[i].place.Load() != place {
 		if t[i].key.Load() == 0 {
 			return
@@ -83,7 +93,7 @@ func (c *cookies) delete(key, place uint64) {
 	c.version.Add(1)
 	c.n--
 	for j := (i + 1) & mask; t[j].key.Load() != 0; j = (j + 1) & mask {
-		h := home(t, t[j].key.Load())
+		h := c.home(t, t[j].key.Load())
 		if (j-h)&mask >= (j-i)&mask { // j may stand at i
 			t[i].key.Store(t[j].key.Load())
 			t[i].place.Store(t[j].place.Load())
@@ -102,7 +112,7 @@ func (c *cookies) get(dst []uint64, key uint64) []uint64 {
 			continue
 		}
 		found, t := dst, *c.table.Load()
-		i := home(t, key)
+		i := c.home(t, key)
 		for range t {
 			k := t[i].key.Load()
 			if k == 0 {

@@ -226,6 +226,36 @@ func TestCookies(t *testing.T) {
 	}
 }
 
+// TestCookiesCrowd: a client that claims one cookie with all its slots, or cookies of its choice, does
+// not lengthen the search for others'.
+func TestCookiesCrowd(t *testing.T) {
+	c := newCookies()
+	longest := func() (n int) {
+		run := 0
+		for i := range *c.table.Load() {
+			if run++; (*c.table.Load())[i].key.Load() == 0 {
+				run = 0
+			}
+			n = max(n, run)
+		}
+		return n
+	}
+	for slot := range uint32(4096) {
+		c.put(77, place(1, slot))
+	}
+	require.Equal(t, 1, longest())
+	require.Equal(t, []uint64{place(1, 4095)}, c.get(nil, 77), "the last claim counts")
+	c.delete(77, place(1, 5))
+	require.Len(t, c.get(nil, 77), 1, "one that was replaced is not there to be deleted")
+	for _, shift := range []uint{0, 10, 16, 32, 50} {
+		c = newCookies()
+		for i := range uint64(4096) {
+			c.put((i+1)<<shift, place(1, uint32(i)))
+		}
+		require.Less(t, longest(), 256, "cookies that differ from bit %d on", shift)
+	}
+}
+
 func TestManyWorkers(t *testing.T) {
 	r := newRig(t, 3, nil)
 	// An open on the wrong worker is sent to the right one.

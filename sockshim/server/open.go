@@ -29,15 +29,13 @@ func slotCookie(p *shm.Slot) uint64 {
 
 // engage makes a lent slot a socket of the client that has region from. [worker]
 func (sh *share) engage(n uint32, state sockState, from *region) bool {
-	s, p := sh.sock(n), sh.slot(n)
+	s := sh.sock(n)
 	if s.state != sockLent || !sh.slots.Move(n, shm.Lent, shm.InUse) {
 		return false
 	}
 	sh.busy++
-	s.state, s.held, s.owner, s.cookie = state, true, from, slotCookie(p)
-	if s.cookie != 0 {
-		sh.w.cookies.put(s.cookie, place(sh.reg.id, n))
-	}
+	s.state, s.held, s.owner = state, true, from
+	sh.claim(n)
 	return true
 }
 
@@ -51,13 +49,10 @@ func (sh *share) decline(n uint32, r toe.Reason) {
 
 // disengage undoes engage for an open that is declined after all.
 func (sh *share) disengage(n uint32) {
-	s := sh.sock(n)
-	if s.cookie != 0 {
-		sh.w.cookies.delete(s.cookie, place(sh.reg.id, n))
-	}
+	sh.disclaim(n)
 	sh.slots.Move(n, shm.InUse, shm.Lent)
 	sh.busy--
-	s.reset(sockLent)
+	sh.sock(n).reset(sockLent)
 }
 
 // reqAddr returns an address of the open's arguments in wire form, and whether it has the family.
@@ -325,10 +320,8 @@ func (sh *share) accepted(n uint32, from *region) {
 	if s.state < sockOpen || s.listener == nil || s.accepted {
 		return
 	}
-	s.accepted, s.owner, s.cookie = true, from, slotCookie(sh.slot(n))
-	if s.cookie != 0 {
-		sh.w.cookies.put(s.cookie, place(sh.reg.id, n))
-	}
+	s.accepted, s.owner = true, from
+	sh.claim(n)
 	s.listener.queued.Add(-1)
 	sh.w.dev.Accepted(sh.w.id, s.listener.id, 1)
 }

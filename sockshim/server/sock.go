@@ -122,9 +122,7 @@ func (sh *share) freeSlot(n uint32) {
 	atomic.StoreUint32(&p.State, shm.SlotFree)
 	sh.wake(n) // whoever still waits sees that it is gone
 	sh.freeStreams(s, p)
-	if s.cookie != 0 {
-		sh.w.cookies.delete(s.cookie, place(sh.reg.id, n))
-	}
+	sh.disclaim(n)
 	use := shm.InUse
 	if s.state == sockLent {
 		use = shm.Lent
@@ -139,6 +137,22 @@ func (sh *share) freeSlot(n uint32) {
 	sh.refill = true
 	if sh.busy == 0 && sh.reg.orphan.Load() {
 		go sh.reg.srv.reap(sh.reg)
+	}
+}
+
+// claim notes that slot n is the socket whose cookie its client has written there.
+func (sh *share) claim(n uint32) {
+	s := sh.sock(n)
+	if s.cookie = slotCookie(sh.slot(n)); s.cookie != 0 {
+		sh.w.cookies.put(s.cookie, place(sh.reg.id, n))
+	}
+}
+
+// disclaim undoes claim.
+func (sh *share) disclaim(n uint32) {
+	if s := sh.sock(n); s.cookie != 0 {
+		sh.w.cookies.delete(s.cookie, place(sh.reg.id, n))
+		s.cookie = 0
 	}
 }
 
