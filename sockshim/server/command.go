@@ -61,12 +61,13 @@ func (sh *share) target(c shm.Command) *share {
 }
 
 // command carries out c, which came from the client that has region from. A command for a slot
-// that is not in the state for it is a straggler of threads that raced, and does nothing.
+// that is not in the state for it, or that nobody holds any more, is a straggler of threads that raced,
+// and does nothing.
 func (sh *share) command(from *region, c shm.Command) {
-	if sh.dead {
+	s, p := sh.sock(c.Slot), sh.slot(c.Slot)
+	if sh.dead || s.state >= sockListening && !s.held {
 		return
 	}
-	s, p := sh.sock(c.Slot), sh.slot(c.Slot)
 	switch c.Op {
 	case shm.OpActOpenReq:
 		sh.connect(c.Slot, from)
@@ -76,12 +77,11 @@ func (sh *share) command(from *region, c shm.Command) {
 		sh.accepted(c.Slot, from)
 	case shm.OpTxData:
 		atomic.AndUint32(&p.CmdPending, ^uint32(1<<shm.OpTxData))
+		sh.rxData(c.Slot) // who writes has often read just before, and need not say so
 		sh.txData(c.Slot, c.Flags&shm.TxMore != 0)
 	case shm.OpRxDataAck:
 		atomic.AndUint32(&p.CmdPending, ^uint32(1<<shm.OpRxDataAck))
-		if s.state >= sockListen && sh.rxAck(c.Slot) {
-			sh.received(s)
-		}
+		sh.rxData(c.Slot)
 	case shm.OpShutdown:
 		sh.shutdown(c.Slot, c.Arg)
 	case shm.OpCloseConReq:
@@ -104,10 +104,17 @@ func (sh *share) command(from *region, c shm.Command) {
 	}
 }
 
+// rxData tells the device of what was read.
+func (sh *share) rxData(n uint32) {
+	if s := sh.sock(n); s.state >= sockListen && sh.rxAck(n) {
+		sh.received(s)
+	}
+}
+
 // txData tells the device of what was written.
 func (sh *share) txData(n uint32, more bool) {
 	s := sh.sock(n)
-	if s.state != sockOpen || s.txShut {
+	if s.state != sockOpen || s.txShut || sh.dead {
 		return
 	}
 	grown := sh.txAdvance(n)

@@ -158,8 +158,8 @@ func TestStarvedWriter(t *testing.T) {
 	r.deliver(c, 60000)
 	fill(slot2, c2)
 	for sh.chunks.Avail() > 0 {
-		require.True(t, r.deliver(c, 30000) || sh.chunks.Avail() <= sh.rxFloor+6)
-		if sh.chunks.Avail() <= sh.rxFloor+6 {
+		require.True(t, r.deliver(c, 30000) || sh.chunks.Avail() <= sh.rxFloor+rxDirectories+2)
+		if sh.chunks.Avail() <= sh.rxFloor+rxDirectories+2 {
 			break
 		}
 	}

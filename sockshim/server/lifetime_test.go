@@ -319,3 +319,75 @@ func TestManyWorkers(t *testing.T) {
 	}, waitFor, tick)
 	r.check()
 }
+
+// free reports whether nothing of worker 0's share is held but what is lent.
+func (r *rig) free() bool {
+	sh := r.l.workers[0].active[0]
+	lent, ok := sh.chunkLoan.Len()
+	require.True(r.t, ok)
+	return sh.busy == 0 && sh.chunks.Len() == sh.chunks.Avail()+int(lent)
+}
+
+// TestUnannouncedIsFreed: a connection ends while its client has written what toed has not heard of.
+func TestUnannouncedIsFreed(t *testing.T) {
+	for name, end := range map[string]func(r *rig, slot uint32, tid toe.TID){
+		"reset by the peer": func(r *rig, slot uint32, tid toe.TID) {
+			r.dev.finish(tid, toe.EndReset)
+			r.post(0, shm.OpCloseConReq, slot, 0)
+		},
+		"aborted": func(r *rig, slot uint32, _ toe.TID) { r.post(0, shm.OpAbortReq, slot, 0) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, 1, nil)
+			for range 8 {
+				slot, _, tid := r.connect(0)
+				r.write(slot, 5*shm.ChunkBytes+1, 1)
+				end(r, slot, tid)
+				r.dev.iterate()
+				require.True(t, r.free())
+			}
+			require.Zero(t, r.srv.Counters().Violations)
+			r.check()
+		})
+	}
+}
+
+// TestStragglers: commands that come after the close of their socket do nothing, whatever they are.
+func TestStragglers(t *testing.T) {
+	r := newRig(t, 1, nil)
+	slot, c, tid := r.connect(0)
+	// Something out of order has come: what was placed ends beyond what can be read.
+	r.deliver(c, 100)
+	require.True(t, r.dev.up.Reserve(c.sock, 50))
+	r.dev.up.Place(c.sock, 200, r.buf[:50])
+	r.mem.Slots[slot].RxCons = 100
+	r.write(slot, 10, 1)
+	r.post(0, shm.OpCloseConReq, slot, 0)
+	for op := uint8(1); op < numOps; op++ {
+		if op != shm.OpSetTCBField {
+			r.post(0, op, slot, 3)
+		}
+	}
+	r.dev.iterate()
+	require.Zero(t, r.srv.Counters().Violations)
+	require.True(t, r.live(c), "an abort after the close comes too late")
+	require.True(t, c.fin && c.released)
+	require.EqualValues(t, 10, c.end)
+	r.dev.finish(tid, toe.EndClosed)
+	r.dev.iterate()
+	require.True(t, r.free())
+}
+
+// TestWriterHasRead: TX_DATA takes over what was read as well.
+func TestWriterHasRead(t *testing.T) {
+	r := newRig(t, 1, nil)
+	slot, c, _ := r.connect(0)
+	r.deliver(c, 5000)
+	atomic.StoreUint64(&r.mem.Slots[slot].RxCons, 5000)
+	r.write(slot, 10, 1)
+	r.post(0, shm.OpTxData, slot, 0)
+	r.dev.iterate()
+	require.EqualValues(t, 5000, c.read)
+	require.EqualValues(t, 10, c.end)
+	require.Zero(t, r.mem.Slots[slot].RxEntry[0], "the chunk is given back")
+}

@@ -17,9 +17,12 @@ func (l *layer) Reserve(id toe.SockID, n uint32) bool {
 	return sh != nil && sh.room(n)
 }
 
+// rxDirectories is how many directories a segment can take: three from level 0 to 2, and its octets may
+// begin in a sub of their own and end in another.
+const rxDirectories = 5
+
 func (sh *share) room(n uint32) bool {
-	const directories = 4 // level 0 to 2 takes a top and two subs; a fresh sub later takes one
-	ok := sh.chunks.Avail() >= int(n>>shm.ChunkShift)+2+directories+sh.rxFloor
+	ok := sh.chunks.Avail() >= int(n>>shm.ChunkShift)+2+rxDirectories+sh.rxFloor
 	if !ok {
 		sh.w.stats.NoChunks++
 	}

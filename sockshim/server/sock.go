@@ -121,7 +121,7 @@ func (sh *share) freeSlot(n uint32) {
 	s, p := sh.sock(n), sh.slot(n)
 	atomic.StoreUint32(&p.State, shm.SlotFree)
 	sh.wake(n) // whoever still waits sees that it is gone
-	sh.freeStreams(s, p)
+	sh.freeStreams(n)
 	sh.disclaim(n)
 	use := shm.InUse
 	if s.state == sockLent {

@@ -254,9 +254,14 @@ func (sh *share) serveCredit() {
 	sh.credit = sh.credit[:0]
 }
 
-// freeStreams gives back every chunk of a socket that is over.
-func (sh *share) freeStreams(s *sock, p *shm.Slot) {
+// freeStreams gives back every chunk of a socket that is over, also of what was written and never
+// announced because the connection ended first.
+func (sh *share) freeStreams(n uint32) {
+	s, p := sh.sock(n), sh.slot(n)
 	sh.freeRx(s, p, s.rxEnd)
+	if s.state >= sockOpen && !sh.dead {
+		sh.txAdvance(n)
+	}
 	sh.freeTx(s, p, s.txProd)
 	// The chunk that the stream ends in, and one that was put in place but not announced.
 	for i := s.txProd >> shm.ChunkShift; i <= s.txProd>>shm.ChunkShift+1; i++ {
