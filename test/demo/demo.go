@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"time"
@@ -20,7 +21,7 @@ const (
 	mirrorIf   = "toemon0"
 	toeAddr    = "10.99.0.1"
 	peerAddr   = "10.99.0.2"
-	toePort    = 8080 // nginx on the TOE
+	firstPort  = 8080 // nginx on the TOE gets this port or the next that is free
 	peerPort   = 8081 // nginx on the kernel
 	fileBytes  = 1 << 30
 	smallFiles = 200
@@ -33,6 +34,7 @@ func scratch() string { return filepath.Join(os.TempDir(), "opentoe-demo") }
 
 type demo struct {
 	lab    *lab.Lab
+	port   int // of nginx on the TOE
 	toed   *lab.Toed
 	nginx  *lab.Process
 	tcp    *lab.Process // tcpdump on the mirror interface
@@ -62,7 +64,19 @@ func newDemo() (*demo, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &demo{lab: l, sums: map[string]string{}}, nil
+	return &demo{lab: l, port: freePort(), sums: map[string]string{}}, nil
+}
+
+// freePort returns a port on which nobody on this machine listens: the placeholders of nginx on the
+// TOE take it in the kernel, too.
+func freePort() int {
+	for port := firstPort; ; port++ {
+		l, err := net.Listen("tcp", fmt.Sprintf(":%d", port))
+		if err == nil {
+			l.Close()
+			return port
+		}
+	}
 }
 
 func (d *demo) steps() []step {
@@ -118,7 +132,7 @@ func (d *demo) startToed(ctx context.Context) (err error) {
 }
 
 func (d *demo) startNginx(ctx context.Context) error {
-	words, err := lab.Nginx{Name: "nginx-toe", Port: toePort, Workers: 2, Docs: d.lab.Path("docs")}.Words(d.lab)
+	words, err := lab.Nginx{Name: "nginx-toe", Port: d.port, Workers: 2, Docs: d.lab.Path("docs")}.Words(d.lab)
 	if err != nil {
 		return err
 	}
@@ -128,5 +142,5 @@ func (d *demo) startNginx(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	return d.nginx.WaitFor(ctx, func() error { return d.toed.Listening(ctx, toePort) })
+	return d.nginx.WaitFor(ctx, func() error { return d.toed.Listening(ctx, d.port) })
 }

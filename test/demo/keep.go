@@ -53,7 +53,7 @@ func (d *demo) leaveRunning() error {
    bin/toerun curl -o /dev/null http://%[4]s:%[5]d/big & bin/toectl ss -i
    tcpdump -n -i %[6]s
    and end it with: make demo-stop
-`, peerName, toeAddr, toePort, peerAddr, peerPort, mirrorIf)
+`, peerName, toeAddr, d.port, peerAddr, peerPort, mirrorIf)
 	return nil
 }
 

@@ -36,13 +36,13 @@ func (d *demo) handshakes(ctx context.Context) error {
 	// The streams are buffered on their way: wait until the last connection's end has come.
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	fromInterface := func() error { return bothDirections(d.tcp.Text()) }
+	fromInterface := func() error { return d.bothDirections(d.tcp.Text()) }
 	if err := d.tcp.WaitFor(ctx, fromInterface); err != nil {
 		return fmt.Errorf("interface %s: %w", mirrorIf, err)
 	}
 	if err := d.pcapng.WaitFor(ctx, func() error {
 		out, err := d.lab.NearHost.Output(ctx, "tcpdump", "-n", "-r", d.capture())
-		return errors.Join(err, bothDirections(out))
+		return errors.Join(err, d.bothDirections(out))
 	}); err != nil {
 		return fmt.Errorf("pcapng file: %w", err)
 	}
@@ -55,8 +55,8 @@ func (d *demo) handshakes(ctx context.Context) error {
 }
 
 // bothDirections looks for SYN and SYN-ACK of an active and of a passive open.
-func bothDirections(dump string) error {
-	toe, peer := fmt.Sprintf("%s.%d", toeAddr, toePort), fmt.Sprintf("%s.%d", peerAddr, peerPort)
+func (d *demo) bothDirections(dump string) error {
+	toe, peer := fmt.Sprintf("%s.%d", toeAddr, d.port), fmt.Sprintf("%s.%d", peerAddr, peerPort)
 	for _, want := range []struct{ what, arrow, flags string }{
 		{"SYN of a passive open", "> " + toe + ":", "Flags [S],"},
 		{"SYN-ACK of a passive open", "IP " + toe + " >", "Flags [S.],"},

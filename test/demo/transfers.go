@@ -51,7 +51,7 @@ func gbps(octets int64, seconds float64) float64 { return float64(octets) * 8 / 
 func (d *demo) download(ctx context.Context) error {
 	file := d.lab.Path("down", "big")
 	defer os.Remove(file)
-	n, s, err := d.curl(ctx, d.lab.FarHost, nil, "-o", file, fmt.Sprintf("http://%s:%d/big", toeAddr, toePort))
+	n, s, err := d.curl(ctx, d.lab.FarHost, nil, "-o", file, fmt.Sprintf("http://%s:%d/big", toeAddr, d.port))
 	if err != nil {
 		return err
 	}
@@ -66,7 +66,7 @@ func (d *demo) upload(ctx context.Context) error {
 	file := d.lab.Path("nginx-toe", "up", "big")
 	defer os.Remove(file)
 	n, s, err := d.curl(ctx, d.lab.FarHost, nil, "-o", os.DevNull, "-T", d.lab.Path("docs", "big"),
-		fmt.Sprintf("http://%s:%d/up/big", toeAddr, toePort))
+		fmt.Sprintf("http://%s:%d/up/big", toeAddr, d.port))
 	if err != nil {
 		return err
 	}
@@ -80,7 +80,7 @@ func (d *demo) upload(ctx context.Context) error {
 func (d *demo) small(ctx context.Context) error {
 	start := time.Now()
 	n, _, err := d.curl(ctx, d.lab.FarHost, nil, "--parallel", "--parallel-immediate", "--parallel-max", strconv.Itoa(parallel),
-		"-o", d.lab.Path("down", "small#1"), fmt.Sprintf("http://%s:%d/small[1-%d]", toeAddr, toePort, smallFiles))
+		"-o", d.lab.Path("down", "small#1"), fmt.Sprintf("http://%s:%d/small[1-%d]", toeAddr, d.port, smallFiles))
 	if err != nil {
 		return err
 	}
