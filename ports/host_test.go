@@ -492,6 +492,21 @@ func TestRoutes(t *testing.T) {
 	_, ok = b.port.SourceFor(addr("8.8.8.8"))
 	require.False(t, ok)
 	require.EqualValues(t, 1, b.count(ports.CountNoRoute))
+
+	// The longest prefix counts, and a default route of one family is none for the other.
+	b = newBench(t, func(c *ports.Config) {
+		c.Routes = []ports.Route{{Dst: netip.MustParsePrefix("::/0"), Via: netip.MustParseAddr("fd99::fe")},
+			{Dst: netip.MustParsePrefix("192.0.2.0/24"), Via: netip.MustParseAddr("10.99.0.254")}}
+	})
+	for remote, want := range map[string]int{"2001:db8::1": 0, "fd99::42": 64, "10.99.0.7": 96 + 24, "192.0.2.1": 96 + 24, "8.8.8.8": -1} {
+		bits, ok := b.port.Route(addr(remote))
+		if !ok {
+			bits = -1
+		}
+		require.Equal(t, want, bits, remote)
+	}
+	_, ok = b.port.Route(our4)
+	require.False(t, ok)
 }
 
 func TestSendDoesNotAllocate(t *testing.T) {

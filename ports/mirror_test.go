@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -108,6 +109,38 @@ func TestMirrorStreamIsReadByGopacket(t *testing.T) {
 	require.Equal(t, ports.MirrorStats{Seen: 3}, m.Stats())
 	require.EqualValues(t, 3, iface.Statistics.PacketsReceived)
 	require.EqualValues(t, 0, iface.Statistics.PacketsDropped)
+}
+
+// Frames of several ports stand under an interface each, with statistics of its own.
+func TestMirrorTellsPortsApart(t *testing.T) {
+	m := newMirror(t, ports.MirrorConfig{Ports: []string{"toe0", "toe1"}, Workers: 2, Epoch: epoch})
+	var out bytes.Buffer
+	s, err := m.AddSink(&out, ports.SinkOptions{})
+	require.NoError(t, err)
+	m.Tap(0, 0, toe.Receive, 1, frames(tcpFrame(t, 80, nil)))
+	m.Tap(0, 1, toe.Receive, 2, frames(tcpFrame(t, 81, nil), tcpFrame(t, 81, nil)))
+	m.Tap(1, 1, toe.Transmit, 3, frames(tcpFrame(t, 82, make([]byte, 1400))))
+	require.NoError(t, s.Close())
+
+	r, err := pcapgo.NewNgReader(&out, pcapgo.NgReaderOptions{})
+	require.NoError(t, err)
+	for _, want := range []int{0, 1, 1, 1} {
+		_, info, err := r.ReadPacketData()
+		require.NoError(t, err)
+		require.Equal(t, want, info.InterfaceIndex)
+	}
+	_, _, err = r.ReadPacketData()
+	require.ErrorIs(t, err, io.EOF)
+	for i, want := range []uint64{1, 3} {
+		iface, err := r.Interface(i)
+		require.NoError(t, err)
+		require.Equal(t, fmt.Sprintf("toe%d", i), iface.Name)
+		require.Equal(t, want, iface.Statistics.PacketsReceived)
+	}
+	require.Equal(t, ports.MirrorStats{Seen: 4}, m.Stats())
+	require.Equal(t, ports.SinkStats{Seen: 4, Accepted: 4, Written: 4}, s.Stats())
+	_, err = ports.NewMirror(ports.MirrorConfig{Workers: 1})
+	require.ErrorIs(t, err, ports.ErrInvalid)
 }
 
 func TestMirrorFileIsReadByTcpdump(t *testing.T) {
