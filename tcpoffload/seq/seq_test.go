@@ -41,5 +41,5 @@ func TestInWindow(t *testing.T) {
 	require.False(t, lo.InWindow(lo, 0))
 	require.True(t, lo.Add(31).InWindow(lo, 32))
 	require.False(t, lo.Add(32).InWindow(lo, 32))
-	require.False(t, (lo - 1).InWindow(lo, 32))
+	require.False(t, (lo-1).InWindow(lo, 32))
 }
