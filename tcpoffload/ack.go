@@ -65,24 +65,33 @@ func (e *Engine) advanceUna(t *TCB, now vtime.Time, seg *Segment, out *Output) {
 	acked := uint32(seg.Ack - s.una)
 	s.una = seg.Ack
 	s.una64 += uint64(acked)
-	switch r := &t.rtt; {
-	case r.timedAt != vtime.Never:
-		if seg.Ack.GEQ(r.timedSeq) {
-			r.sample(now.Sub(r.timedAt), e.tun.RTOMin, e.tun.RTOMax)
-			r.timedAt = vtime.Never
-		}
-	case t.flags&flagTS != 0 && seg.Opt.Set&wire.OptTimestamps != 0 && seg.Opt.TSEcr != 0:
-		// Karn's rule left nothing to time; the echoed timestamp is unambiguous (RFC 7323 §4.1).
-		if ticks := t.tsVal(now) - seg.Opt.TSEcr; ticks < 1<<20 {
-			r.sample(vtime.Duration(ticks)*tsTick+tsTick/2, e.tun.RTOMin, e.tun.RTOMax)
-		}
-	}
-	t.backoff = 0
+	e.measure(t, now, seg)
+	t.retries = 0
 	t.deadline[TimerRexmt] = vtime.Never
 	if s.una != s.nxt {
 		e.armRexmt(t, now)
 	}
 	e.act(out, t, Action{Kind: ActAcked, Pos: min(s.una64-1, s.end)})
+}
+
+// measure takes a round-trip sample from an ACK for new data, if it gives one. Without a sample the
+// timeout stays backed off: it may be shorter than the round trip (Karn's rule, RFC 6298 §3, (5.5)).
+func (e *Engine) measure(t *TCB, now vtime.Time, seg *Segment) {
+	switch r := &t.rtt; {
+	case r.timedAt != vtime.Never:
+		if seg.Ack.LT(r.timedSeq) {
+			return
+		}
+		r.sample(now.Sub(r.timedAt), e.tun.RTOMin, e.tun.RTOMax)
+		r.timedAt = vtime.Never
+		t.backoff = 0
+	case t.flags&flagTS != 0 && seg.Opt.Set&wire.OptTimestamps != 0 && seg.Opt.TSEcr != 0:
+		// Nothing is being timed; the echoed timestamp is unambiguous (RFC 7323 §4.1).
+		if ticks := t.tsVal(now) - seg.Opt.TSEcr; ticks < 1<<20 {
+			r.sample(vtime.Duration(ticks)*tsTick+tsTick/2, e.tun.RTOMin, e.tun.RTOMax)
+			t.backoff = 0
+		}
+	}
 }
 
 // growWindow lets the congestion window grow by an ACK outside recovery, if the window was what

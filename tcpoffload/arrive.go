@@ -154,9 +154,12 @@ func (e *Engine) arriveSynSent(t *TCB, now vtime.Time, seg *Segment, out *Output
 
 // established ends the handshake of t: seg acknowledges our SYN.
 func (e *Engine) established(t *TCB, now vtime.Time, seg *Segment, out *Output) {
-	if t.rtt.timedAt != vtime.Never {
-		t.rtt.sample(now.Sub(t.rtt.timedAt), e.tun.RTOMin, e.tun.RTOMax)
-		t.rtt.timedAt = vtime.Never
+	e.measure(t, now, seg)
+	if t.rtt.srtt == 0 && t.backoff > 0 {
+		t.rtt.rto = min(max(t.rtt.rto, rtoAfterSynLoss), e.tun.RTOMax) // RFC 6298 (5.7)
+	}
+	if t.retries > 1 {
+		t.cc.Init(e.tun.CC, 1, t.effMSS()) // RFC 5681 §3.1, RFC 6928 §2
 	}
 	t.snd.una = t.snd.iss.Add(1)
 	t.snd.una64 = 1
@@ -168,7 +171,7 @@ func (e *Engine) established(t *TCB, now vtime.Time, seg *Segment, out *Output) 
 	}
 	t.snd.wndMax = max(t.snd.wndMax, t.snd.wnd)
 	t.snd.wl1, t.snd.wl2 = seg.Seq, seg.Ack
-	t.backoff = 0
+	t.backoff, t.retries = 0, 0
 	t.deadline[TimerRexmt] = vtime.Never
 	t.pend &^= pendSyn
 	t.rcvTune.at = now
@@ -211,7 +214,7 @@ func (e *Engine) arriveSynchronized(t *TCB, now vtime.Time, seg *Segment, out *O
 	}
 	t.rcv.last = now
 	t.probes0()
-	t.updateTSRecent(now, seg, a.seq)
+	t.updateTSRecent(now, seg)
 	if d := e.checkAck(t, &a, out); d != DropNone || t.state == StateClosed {
 		return d
 	}

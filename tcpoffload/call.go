@@ -3,6 +3,7 @@ package tcpoffload
 // User calls (RFC 9293 §3.9.1, §3.10.1 to §3.10.6).
 
 import (
+	"opentoe/tcpoffload/seq"
 	"opentoe/tcpoffload/vtime"
 )
 
@@ -65,11 +66,14 @@ func (e *Engine) open(now vtime.Time, c *Call) CallResult {
 		f.Local.Is4() != f.Remote.Is4() || !validOptions(&c.Opt) {
 		return CallInvalid
 	}
-	if i := e.lookup(f); i != 0 {
+	var end seq.Num // of the old incarnation
+	i := e.lookup(f)
+	if i != 0 {
 		if e.conns[i].state != StateTimeWait {
 			return CallInUse
 		}
-		// The initial sequence number and the timestamps lie beyond those of the old incarnation.
+		// Sequence numbers and timestamps go on beyond those of the old incarnation (RFC 6191).
+		end = e.conns[i].snd.nxt
 		e.free(&e.conns[i])
 	}
 	t := e.allocConn(f)
@@ -78,6 +82,9 @@ func (e *Engine) open(now vtime.Time, c *Call) CallResult {
 	}
 	t.cookie = c.Cookie
 	e.initConn(t, now, c.NextHop, c.MTU, &c.Opt)
+	if i != 0 {
+		t.beginBeyond(end)
+	}
 	e.setState(t, StateSynSent)
 	e.root.mib.ActiveOpens++
 	e.txAdd(t, pendSyn)
@@ -249,7 +256,7 @@ func (e *Engine) setOption(t *TCB, now vtime.Time, c *Call) CallResult {
 		if v > maxRcvBuf {
 			return CallInvalid
 		}
-		t.rcv.limit = max(uint32(v), minRcvBuf)
+		t.rcv.limit = max(uint32(v), t.smallestLimit())
 		t.flags |= flagFixedRcv
 	case OptionQuickAck:
 		if v != 0 {

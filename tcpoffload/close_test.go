@@ -193,6 +193,32 @@ func TestTimeWaitIsReopenedByASyn(t *testing.T) {
 	}
 }
 
+// A connection that sent faster than the clock of initial sequence numbers runs is followed by one whose
+// numbers lie beyond its own, whichever side opens it.
+func TestReusedTimeWaitGoesOnBeyond(t *testing.T) {
+	for _, active := range []bool{false, true} {
+		s := newScript(t, nil)
+		s.passive(wire.OptMSS, SocketOptions{})
+		s.send(1 << 20)
+		for end := uint32(1); end < 1<<20; {
+			end += uint32(s.skip()) * mss
+			s.in(wire.ACK, 1, 0, min(end, 1+1<<20))
+		}
+		s.close()
+		s.in(wire.FIN|wire.ACK, 1, 0, 2+1<<20)
+		s.state(StateTimeWait)
+		s.skip()
+		if active {
+			s.ok(s.call(Call{Kind: CallOpen, Flow: s.flow}))
+		} else {
+			syn := s.seg(wire.SYN, 100, 0, 0)
+			require.Equal(t, DropNone, s.inject(syn))
+		}
+		require.Len(t, s.segs, 1)
+		require.Greater(t, uint32(s.segs[0].Seq-s.iss), uint32(2+1<<20), "active %v", active)
+	}
+}
+
 func TestTimeWaitGivesWayWhenTheTableIsFull(t *testing.T) {
 	s := newScript(t, func(c *Config) { c.Memory = NewMemory(1, 1) })
 	s.passive(wire.OptMSS, SocketOptions{})
@@ -265,4 +291,23 @@ func TestUserTimeout(t *testing.T) {
 	s.noAction(ActFinished)
 	s.wait(10 * sec)
 	require.Equal(t, ReasonTimedOut, s.action(ActFinished).Reason)
+}
+
+// The user timeout does not count the silence before something was asked of the peer.
+func TestUserTimeoutAfterSilence(t *testing.T) {
+	for _, shut := range []bool{false, true} {
+		s := newScript(t, nil)
+		s.passive(wire.OptMSS, SocketOptions{})
+		s.option(OptionUserTimeout, int64(5*sec))
+		if shut {
+			s.wnd = 0
+			s.in(wire.ACK, 1, 0, 1)
+		}
+		s.wait(60 * sec)
+		s.send(100)
+		s.wait(3 * sec)
+		s.state(StateEstablished)
+		s.wait(8 * sec)
+		require.Equal(t, ReasonTimedOut, s.action(ActFinished).Reason)
+	}
 }

@@ -424,3 +424,43 @@ func TestWindowScaleIsApplied(t *testing.T) {
 	g := s.expect(wire.ACK, 1, 0, 1001)
 	require.InDelta(t, float64(s.e.Tunables().DefaultRcvBuf-1000), float64(int(g.Wnd)<<s.info().RcvWscale), 200)
 }
+
+// A small receive buffer under a large window scale keeps a window that the peer can see.
+func TestSmallBufferUnderLargeScale(t *testing.T) {
+	for _, option := range []bool{false, true} {
+		s := newScript(t, func(c *Config) { c.Tunables.MaxRcvBuf = maxRcvBuf })
+		var opt SocketOptions
+		if !option {
+			opt.RcvBuf = minRcvBuf
+		}
+		s.passive(allOptions, opt)
+		if option {
+			s.option(OptionRcvBuf, minRcvBuf)
+		}
+		var pos uint32
+		for range 200 {
+			require.Equal(t, DropNone, s.in(wire.ACK, 1+pos, 1000, 1))
+			pos += 1000
+			s.read(uint64(pos))
+		}
+		require.NotZero(t, s.segs[len(s.segs)-1].Wnd)
+	}
+}
+
+// A peer whose segments are small has its ACKs after two of them, not after two of the usual size.
+func TestAcksOfSmallSegments(t *testing.T) {
+	s := newScript(t, nil)
+	s.listen(8, SocketOptions{})
+	syn := s.seg(wire.SYN, 0, 0, 0)
+	syn.Opt = wire.Options{Set: wire.OptMSS, MSS: 100}
+	s.inject(syn)
+	s.iss = s.segs[0].Seq
+	s.skip()
+	s.in(wire.ACK, 1, 0, 1)
+	s.h = s.action(ActPassEstablished).Handle
+	s.option(OptionQuickAck, 0)
+	s.in(wire.ACK, 1, 100, 1)
+	s.quiet()
+	s.in(wire.ACK, 101, 100, 1)
+	s.expect(wire.ACK, 1, 0, 201)
+}

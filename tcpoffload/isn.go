@@ -20,6 +20,20 @@ func (e *Engine) isn(now vtime.Time, f *wire.Flow) seq.Num {
 	return seq.Num(m + uint32(e.keyedHash(f, true)))
 }
 
+// issGap is how far the numbers of a new incarnation lie beyond those of the old one.
+const issGap = 1 << 16
+
+// beginAt sets SND.* of an opening connection to its initial sequence number.
+func (t *TCB) beginAt(iss seq.Num) {
+	t.snd.iss, t.snd.una, t.snd.nxt, t.snd.small = iss, iss, iss, iss
+	t.rec.lost, t.rec.highRxt, t.rec.point = iss, iss, iss
+}
+
+// beginBeyond moves the initial sequence number of t, which has sent nothing, beyond end, where the old
+// incarnation of the connection ended: one that sent faster than 250 kB/s has overtaken the clock of
+// initial sequence numbers.
+func (t *TCB) beginBeyond(end seq.Num) { t.beginAt(seq.Max(t.snd.iss, end.Add(issGap))) }
+
 // tsOffset returns the offset of our timestamp clock towards f.Remote. It does not depend on the
 // ports, so that timestamps rise from one incarnation to the next (RFC 7323 §7.1, RFC 6191).
 func (e *Engine) tsOffset(f *wire.Flow) uint32 { return uint32(e.keyedHash(f, false) >> 32) }

@@ -29,10 +29,11 @@ const (
 	// maxScoreRanges is how many SACKed islands one connection remembers. More: the highest
 	// are forgotten, which costs retransmissions, not correctness.
 	maxScoreRanges = 255
-	// rangesPerConn sizes the pool that all connections share; at least minRanges. Empty: as if
-	// the connection's own limit were reached, MIB.ReasmPoolEmpty.
-	rangesPerConn = 2
-	minRanges     = 2 * (maxReasmRanges + maxScoreRanges)
+	// rangesPerConn sizes the pool of ranges: two are kept for each connection, one for each of its
+	// lists, the others and at least minShared are for whoever needs more. A list that holds half as
+	// many as are left of those is at its limit; an empty pool counts MIB.ReasmPoolEmpty.
+	rangesPerConn = 4
+	minShared     = 4 * (maxReasmRanges + maxScoreRanges)
 
 	// txQuantum is how many segments a connection sends before the next one has its turn.
 	txQuantum = 16
@@ -41,6 +42,12 @@ const (
 	quickAcks = 16
 	// dupThresh is DupThresh of RFC 6675: segments or islands above a hole that make it a loss.
 	dupThresh = 3
+
+	// orphanRetries and orphanProbes bound the timeouts in a row and the probes of a shut window,
+	// answered or not, of a connection that no program holds: a peer must not keep it for ever.
+	// More: it is given up, after about two and five minutes with the default timers.
+	orphanRetries = 8
+	orphanProbes  = 12
 
 	// minRcvBuf and maxRcvBuf bound the receive-stream limit, octets. maxRcvBuf is the largest
 	// window (RFC 7323 §2.3).

@@ -56,11 +56,112 @@ func TestKarn(t *testing.T) {
 	before := s.info().SRTT
 	s.in(wire.ACK, 1, 0, 101)
 	require.Equal(t, before, s.info().SRTT, "an ambiguous ACK gives no sample")
-	require.Zero(t, s.info().Backoff)
+	require.Equal(t, uint8(1), s.info().Backoff, "the timeout may be shorter than the round trip")
 	s.send(200)
 	s.now = s.now.Add(90 * ms)
 	s.in(wire.ACK, 1, 0, 201)
 	require.Equal(t, (7*before+90*ms)/8, s.info().SRTT)
+	require.Zero(t, s.info().Backoff)
+}
+
+// A round trip that has become longer than the timeout is found although every segment is sent again:
+// the backed-off timeout lets one be answered in time.
+func TestKarnFindsALongerRoundTrip(t *testing.T) {
+	s := newScript(t, nil)
+	s.passive(wire.OptMSS, SocketOptions{})
+	const rtt = 350 * ms
+	for n := uint32(1); n <= 2; n++ {
+		s.send(uint64(100 * n))
+		s.wait(rtt)
+		s.skip()
+		s.in(wire.ACK, 1, 0, 1+100*n)
+	}
+	require.Equal(t, uint64(1), s.e.MIB().Timeouts)
+	require.Greater(t, s.info().RTO, rtt)
+}
+
+// A connection that no program holds is given up sooner than others.
+func TestOrphanIsGivenUp(t *testing.T) {
+	s := newScript(t, nil)
+	s.passive(wire.OptMSS, SocketOptions{})
+	s.send(100)
+	s.close()
+	s.ok(s.call(Call{Kind: CallDetach}))
+	s.wait(200 * sec)
+	require.Equal(t, ReasonTimedOut, s.action(ActFinished).Reason)
+	require.Equal(t, uint64(orphanRetries), s.e.MIB().Timeouts)
+}
+
+// A peer that keeps its window shut and answers every probe holds a connection only as long as a
+// program does.
+func TestShutWindowDoesNotHoldAnOrphan(t *testing.T) {
+	for _, detached := range []bool{false, true} {
+		s := newScript(t, nil)
+		s.passive(wire.OptMSS, SocketOptions{})
+		s.wnd = 0
+		s.in(wire.ACK, 1, 0, 1)
+		s.send(100)
+		if detached {
+			s.close()
+			s.ok(s.call(Call{Kind: CallDetach}))
+		}
+		for end := s.now.Add(20 * vtime.Minute); s.now < end && s.e.Conns() > 0; {
+			s.wait(sec)
+			if s.skip() > 0 {
+				s.in(wire.ACK, 1, 0, 1)
+			}
+		}
+		if detached {
+			require.Equal(t, ReasonTimedOut, s.action(ActFinished).Reason)
+		} else {
+			s.state(StateEstablished)
+		}
+	}
+}
+
+// After a handshake that had to be repeated and gave no measurement the timeout is cautious, and so is
+// the first flight (RFC 6298 (5.7), RFC 5681 §3.1).
+func TestLostSynMakesCautious(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		lost   int
+		opt    wire.OptionSet
+		rto    vtime.Duration
+		flight int
+	}{
+		{"none", 0, wire.OptMSS, 200 * ms, 10},
+		{"one", 1, wire.OptMSS, 3 * sec, 10},
+		{"two", 2, wire.OptMSS, 3 * sec, 1},
+		{"one, with timestamps", 1, wire.OptMSS | wire.OptTimestamps, 200 * ms, 10},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := newScript(t, nil)
+			s.listen(8, SocketOptions{})
+			s.ts = c.opt&wire.OptTimestamps != 0
+			syn := s.seg(wire.SYN, 0, 0, 0)
+			syn.Opt = synOptions(c.opt)
+			s.inject(syn)
+			s.iss = s.segs[0].Seq
+			for range c.lost {
+				s.skip()
+				s.wait(s.e.NextDeadline().Sub(s.now))
+				for len(s.segs) == 0 {
+					s.wait(ms)
+				}
+			}
+			echo := s.segs[0].Opt.TSVal
+			s.skip()
+			s.now = s.now.Add(10 * ms)
+			ack := s.seg(wire.ACK, 1, 0, 1)
+			ack.Opt.TSEcr = echo
+			s.inject(ack)
+			s.h = s.action(ActPassEstablished).Handle
+			require.Equal(t, c.rto, s.info().RTO)
+			require.Zero(t, s.info().Backoff)
+			s.send(20 * mss)
+			require.Equal(t, c.flight, s.skip())
+		})
+	}
 }
 
 func TestTimestampsMeasureRetransmissions(t *testing.T) {

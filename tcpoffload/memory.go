@@ -35,6 +35,7 @@ type Root struct {
 	freshConn   uint32
 	freeRange   uint32
 	freshRange  uint32
+	freedRanges uint32 // in the free list
 	freeListen  uint32 // and of Listeners
 	freshListen uint32
 	highConn    uint32 // entries in use are below
@@ -54,7 +55,7 @@ type Root struct {
 }
 
 // memoryFormat changes with the layout of any table.
-const memoryFormat = 0x544f4502
+const memoryFormat = 0x544f4503
 
 // Listener is one passive open.
 type Listener struct {
@@ -91,7 +92,7 @@ func NewMemory(conns, listeners int) *Memory {
 		Listeners: make([]Listener, listeners+1),
 		Buckets:   make([]uint32, 1<<bits.Len(uint(2*conns-1))),
 		Ports:     make([]uint32, portBuckets),
-		Ranges:    make([]Range, 1+max(conns*rangesPerConn, minRanges)),
+		Ranges:    make([]Range, 1+max((conns+1)*rangesPerConn, (conns+1)*2+minShared)),
 		Wheel:     make([]uint32, wheelLevels*wheelSlots),
 	}
 }

@@ -70,6 +70,7 @@ func (e *Engine) initConn(t *TCB, now vtime.Time, nextHop uint32, mtu uint16, o 
 		t.flags |= flagFixedRcv
 	}
 	t.rcv.wscale = scaleFor(max(top, e.tun.MaxRcvBuf))
+	t.rcv.limit = max(t.rcv.limit, t.smallestLimit())
 	t.rcv.mss = defaultMSS4
 	t.rcv.maxSeg = e.announcedMSS(t, mtu)
 	t.rcv.last = now
@@ -86,10 +87,7 @@ func (e *Engine) initConn(t *TCB, now vtime.Time, nextHop uint32, mtu uint16, o 
 		t.flags |= flagNoTS
 	}
 	t.ts.offset = e.tsOffset(&t.flow)
-	t.snd.iss = e.isn(now, &t.flow)
-	t.snd.una, t.snd.nxt = t.snd.iss, t.snd.iss
-	t.snd.small = t.snd.iss
-	t.rec.lost, t.rec.highRxt, t.rec.point = t.snd.iss, t.snd.iss, t.snd.iss
+	t.beginAt(e.isn(now, &t.flow))
 	t.rtt.rto = min(max(e.tun.RTOInit, e.tun.RTOMin), e.tun.RTOMax)
 	t.quick = quickAcks
 }
@@ -105,6 +103,7 @@ func (e *Engine) synArrived(t *TCB, now vtime.Time, seg *Segment) {
 		mss = max(uint32(o.MSS), minMSS)
 	}
 	t.snd.mss = min(mss, uint32(t.rcv.maxSeg))
+	t.rcv.mss = min(t.rcv.mss, t.snd.mss) // a guess: what the peer takes is what it sends
 
 	if o.Set&wire.OptTimestamps != 0 && t.flags&flagNoTS == 0 {
 		t.flags |= flagTS

@@ -145,21 +145,47 @@ func requireSame(t *testing.T, e *Engine, head uint32, n int, base seq.Num, mode
 	require.Equal(t, runs, n)
 }
 
-func TestRangePoolEmpty(t *testing.T) {
-	m := NewMemory(1, 1)
-	m.Ranges = m.Ranges[:3]
+// TestRangePoolIsShared lets the lists of many connections grow without need: one that comes last has
+// its first range all the same, and more as soon as others give back.
+func TestRangePoolIsShared(t *testing.T) {
+	const conns = 100
+	m := NewMemory(conns, 1)
 	e, err := New(Config{Memory: m, Tunables: DefaultTunables()})
 	require.NoError(t, err)
-	var head uint32
-	var n uint8
-	for i := range seq.Num(3) {
-		_, ok := e.insertRange(&head, &n, 255, 10*i, 10*i+5, 0)
-		require.Equal(t, i < 2, ok)
+	var head [2 * conns]uint32
+	var n [2 * conns]uint8
+	grow := func(i int) bool {
+		l := seq.Num(10 * (uint32(n[i]) + 1))
+		_, ok := e.insertRange(&head[i], &n[i], 255, l, l+5, 0)
+		return ok
+	}
+	for i := range n {
+		for grow(i) {
+		}
+		require.NotZero(t, n[i], "list %d", i)
+	}
+	require.Equal(t, uint8(255), n[0], "a list alone may be long")
+	require.Zero(t, e.MIB().ReasmPoolEmpty)
+	_, ok := e.insertRange(&head[0], &n[0], 255, 0, 1<<20, 0)
+	require.True(t, ok, "joining needs no entry")
+	require.Equal(t, uint8(1), n[0])
+	for range 10 {
+		require.True(t, grow(len(n)-1))
+	}
+}
+
+func TestRangePoolEmpty(t *testing.T) {
+	m := NewMemory(1, 1)
+	m.Ranges = m.Ranges[:2]
+	e, err := New(Config{Memory: m, Tunables: DefaultTunables()})
+	require.NoError(t, err)
+	var head [2]uint32
+	var n [2]uint8
+	for i := range head {
+		_, ok := e.insertRange(&head[i], &n[i], 255, 10, 15, 0)
+		require.Equal(t, i == 0, ok)
 	}
 	require.Equal(t, uint64(1), e.MIB().ReasmPoolEmpty)
-	_, ok := e.insertRange(&head, &n, 255, 0, 30, 0)
-	require.True(t, ok, "joining needs no entry")
-	require.Equal(t, uint8(1), n)
 }
 
 func TestRTO(t *testing.T) {

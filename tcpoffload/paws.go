@@ -3,7 +3,6 @@ package tcpoffload
 // Timestamps: protection against wrapped sequence numbers (RFC 7323 §4.3, §5).
 
 import (
-	"opentoe/tcpoffload/seq"
 	"opentoe/tcpoffload/vtime"
 	"opentoe/tcpoffload/wire"
 )
@@ -20,9 +19,9 @@ func (t *TCB) pawsRejects(now vtime.Time, seg *Segment) bool {
 }
 
 // updateTSRecent is §4.3 step 2: an acceptable segment at or before Last.ACK.sent gives TS.Recent.
-func (t *TCB) updateTSRecent(now vtime.Time, seg *Segment, sq seq.Num) {
+func (t *TCB) updateTSRecent(now vtime.Time, seg *Segment) {
 	if t.flags&flagTS != 0 && seg.Opt.Set&wire.OptTimestamps != 0 &&
-		sq.LEQ(t.ts.lastAckSent) && int32(seg.Opt.TSVal-t.ts.recent) >= 0 {
+		seg.Seq.LEQ(t.ts.lastAckSent) && int32(seg.Opt.TSVal-t.ts.recent) >= 0 {
 		t.ts.recent, t.ts.recentAt = seg.Opt.TSVal, now
 	}
 }

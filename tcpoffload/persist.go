@@ -9,6 +9,7 @@ import "opentoe/tcpoffload/vtime"
 // either the window is shut or a partial segment is held back.
 func (e *Engine) armPersist(t *TCB, now vtime.Time) {
 	if t.deadline[TimerPersist] == vtime.Never {
+		t.backoff = 0
 		e.setTimer(t, TimerPersist, now.Add(e.persistInterval(t)))
 	}
 }
@@ -27,8 +28,9 @@ func (e *Engine) persistExpired(t *TCB, now vtime.Time, out *Output) {
 		e.txAdd(t, pendData)
 		return
 	}
-	// The connection stays as long as the peer answers probes (§3.8.6.1).
-	if t.rcv.probes >= e.tun.Retries2 || e.userTimedOut(t, now, t.rcv.last) {
+	// The connection stays as long as the peer answers probes (§3.8.6.1) and a program holds it.
+	orphan := t.flags&flagDetached != 0 && t.backoff >= orphanProbes
+	if t.rcv.probes >= e.tun.Retries2 || orphan || e.userTimedOut(t, now, max(t.rtt.rto, e.tun.PersMin), e.tun.PersMax) {
 		e.root.mib.TimeoutDrops++
 		e.appendReset(t, out)
 		e.finish(t, ReasonTimedOut, out)
@@ -41,7 +43,17 @@ func (e *Engine) persistExpired(t *TCB, now vtime.Time, out *Output) {
 	e.setTimer(t, TimerPersist, now.Add(e.persistInterval(t)))
 }
 
-// userTimedOut reports whether the user timeout (RFC 5482) has passed since the given instant.
-func (e *Engine) userTimedOut(t *TCB, now, since vtime.Time) bool {
-	return t.userTimeout != 0 && now.Sub(since) >= t.userTimeout.duration()
+// userTimedOut reports whether the user timeout (RFC 5482) has passed since the peer was last heard, and
+// since the timer that has just expired was first started: before that nothing was asked of the peer.
+// first and most are the timer's first and longest interval.
+func (e *Engine) userTimedOut(t *TCB, now vtime.Time, first, most vtime.Duration) bool {
+	limit := t.userTimeout.duration()
+	if limit == 0 || now.Sub(t.rcv.last) < limit {
+		return false
+	}
+	var running vtime.Duration
+	for n := range t.backoff + 1 {
+		running += backedOff(min(first, most), n, most)
+	}
+	return running >= limit || t.backoff == maxBackoff
 }

@@ -38,7 +38,7 @@ func (e *Engine) predict(t *TCB, now vtime.Time, seg *Segment, out *Output) bool
 	}
 	t.rcv.last = now
 	t.probes0()
-	t.updateTSRecent(now, seg, seg.Seq)
+	t.updateTSRecent(now, seg)
 	wnd := t.snd.wnd
 	t.updateSendWindow(seg)
 	if acked != 0 {

@@ -6,8 +6,8 @@ package tcpoffload
 import "opentoe/tcpoffload/seq"
 
 // insertRange adds [left, right) to the list at head, whose length is *n, joining it with what it
-// touches. It returns how many octets are new, and ok false if the list has limit ranges or the
-// pool is empty, in which case nothing changed. Precondition: left is before right.
+// touches. It returns how many octets are new, and ok false if the list has limit ranges or its
+// share of the pool, in which case nothing changed. Precondition: left is before right.
 func (e *Engine) insertRange(head *uint32, n *uint8, limit uint8, left, right seq.Num, stamp uint32) (added uint32, ok bool) {
 	p := head
 	for *p != 0 && e.ranges[*p].right.LT(left) {
@@ -15,7 +15,7 @@ func (e *Engine) insertRange(head *uint32, n *uint8, limit uint8, left, right se
 	}
 	i := *p
 	if i == 0 || right.LT(e.ranges[i].left) { // touches none
-		if *n >= limit {
+		if *n >= limit || *n > 0 && uint32(*n) >= e.sharedRanges()/2 {
 			return 0, false
 		}
 		i = e.allocRange()
@@ -83,12 +83,22 @@ func (e *Engine) clearRanges(head *uint32, n *uint8) {
 	*n = 0
 }
 
+// sharedRanges returns how many entries of the pool are free beside those kept for lists that are empty:
+// two a connection. A list may grow to half of that, so lists that grow without need leave something to
+// others, and whatever they do a list has its first range.
+func (e *Engine) sharedRanges() uint32 {
+	r := e.root
+	free := uint32(len(e.ranges)) - r.freshRange + r.freedRanges
+	return free - min(free, 2*uint32(len(e.conns)))
+}
+
 func (e *Engine) allocRange() uint32 {
 	r := e.root
 	i := r.freeRange
 	switch {
 	case i != 0:
 		r.freeRange = e.ranges[i].next
+		r.freedRanges--
 	case r.freshRange < uint32(len(e.ranges)):
 		i = r.freshRange
 		r.freshRange++
@@ -101,4 +111,5 @@ func (e *Engine) allocRange() uint32 {
 func (e *Engine) freeRange(i uint32) {
 	e.ranges[i].next = e.root.freeRange
 	e.root.freeRange = i
+	e.root.freedRanges++
 }

@@ -188,17 +188,18 @@ func (e *Engine) rexmtExpired(t *TCB, now vtime.Time, out *Output) {
 		return
 	}
 	// A peer that shut the window on what is in flight but still answers is not dead.
-	answers := t.snd.wnd == 0 && now.Sub(t.rcv.last) < e.tun.RTOMax
-	if t.backoff >= e.tun.Retries2 && !answers || e.userTimedOut(t, now, t.rcv.last) {
+	answers := t.snd.wnd == 0 && t.flags&flagDetached == 0 && now.Sub(t.rcv.last) < e.tun.RTOMax
+	if t.retries >= e.retryLimit(t) && !answers || e.userTimedOut(t, now, t.rtt.rto, e.tun.RTOMax) {
 		e.root.mib.TimeoutDrops++
 		e.finish(t, ReasonTimedOut, out)
 		return
 	}
 	e.root.mib.Timeouts++
-	again := t.ca == caLoss && t.backoff > 0
+	again := t.ca == caLoss && t.retries > 0
 	t.saveUndo()
 	t.cc.OnRTO(t.flight(), t.effMSS(), again)
-	t.backoff = min(t.backoff+1, 255)
+	t.backoff = min(t.backoff+1, maxBackoff)
+	t.retries = min(t.retries+1, 255)
 	t.ca = caLoss
 	if again || t.flags&flagSACK == 0 {
 		// RFC 2018 §8: the peer may have reneged.
@@ -214,17 +215,26 @@ func (e *Engine) rexmtExpired(t *TCB, now vtime.Time, out *Output) {
 	e.txAdd(t, pendData)
 }
 
+// retryLimit returns how many timeouts in a row end t: fewer when no program waits for it any more.
+func (e *Engine) retryLimit(t *TCB) uint8 {
+	if t.flags&flagDetached != 0 {
+		return min(e.tun.Retries2, orphanRetries)
+	}
+	return e.tun.Retries2
+}
+
 // synExpired sends the SYN or SYN-ACK again, or gives up.
 func (e *Engine) synExpired(t *TCB, now vtime.Time, out *Output) {
 	limit := e.tun.SynRetries
 	if t.flags&flagPassive != 0 {
 		limit = e.tun.SynAckRetries
 	}
-	if t.backoff >= limit || e.userTimedOut(t, now, t.rcv.last) {
+	if t.retries >= limit || e.userTimedOut(t, now, t.rtt.rto, e.tun.RTOMax) {
 		e.finish(t, ReasonTimedOut, out)
 		return
 	}
-	t.backoff++
+	t.backoff = min(t.backoff+1, maxBackoff)
+	t.retries++
 	t.rtt.timedAt = vtime.Never
 	e.txAdd(t, pendSyn)
 	e.armRexmt(t, now)

@@ -7,6 +7,10 @@ import "opentoe/tcpoffload/vtime"
 // clockGranularity is G of RFC 6298: a wheel tick, rounded up.
 const clockGranularity = 100 * vtime.Microsecond
 
+// rtoAfterSynLoss is the timeout of first data when the handshake had to be repeated and gave no
+// measurement: the round trip may be long (RFC 6298 (5.7)).
+const rtoAfterSynLoss = 3 * vtime.Second
+
 // sample takes a measurement: (2.2) for the first, (2.3) for the others.
 func (r *rttVars) sample(m, rtoMin, rtoMax vtime.Duration) {
 	m = max(m, 1)

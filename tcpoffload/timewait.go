@@ -29,8 +29,13 @@ func (e *Engine) arriveTimeWait(t *TCB, now vtime.Time, seg *Segment, out *Outpu
 	if seg.Flags&(wire.SYN|wire.ACK) == wire.SYN && t.reopens(seg) {
 		if i := e.findListener(seg.Flow.Local, seg.Flow.LocalPort); i != 0 {
 			e.root.mib.TimeWaitReused++
+			end := t.snd.nxt
 			e.free(t)
-			return e.arriveListen(i, now, seg, out)
+			d := e.arriveListen(i, now, seg, out)
+			if n := e.lookup(&seg.Flow); n != 0 {
+				e.conns[n].beginBeyond(end)
+			}
+			return d
 		}
 	}
 	if seg.Flags.Has(wire.FIN) {

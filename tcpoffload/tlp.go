@@ -17,7 +17,7 @@ const minProbeTimeout = 2 * vtime.Millisecond
 // one probe for a tail.
 func (t *TCB) probeTimeout() (d vtime.Duration, ok bool) {
 	if t.flags&(flagSACK|flagTLPSent) != flagSACK || t.ca != caOpen || t.snd.sacked != 0 ||
-		t.backoff != 0 || t.rtt.srtt == 0 || isOpening.has(t.state) || t.flight() <= t.effMSS() {
+		t.retries != 0 || t.rtt.srtt == 0 || isOpening.has(t.state) || t.flight() <= t.effMSS() {
 		return 0, false
 	}
 	d = max(2*t.rtt.srtt, minProbeTimeout)

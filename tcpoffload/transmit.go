@@ -214,7 +214,6 @@ func (e *Engine) sendNew(t *TCB, now vtime.Time, n uint32, fin bool, out *Output
 		t.quick = 0 // a dialogue: our data carries the ACKs
 	}
 	if t.deadline[TimerRexmt] == vtime.Never {
-		t.backoff = 0
 		e.armRexmt(t, now)
 	} else {
 		e.armProbe(t, now) // RFC 8985 §7.2: the probe waits for the last segment

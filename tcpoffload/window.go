@@ -30,6 +30,10 @@ func edgeFor(nxt seq.Num, free uint32, wscale uint8) seq.Num {
 	return nxt.Add(w)
 }
 
+// smallestLimit returns the least receive limit that the window field can still express: a smaller one
+// would round down to a window that is always shut.
+func (t *TCB) smallestLimit() uint32 { return max(minRcvBuf, uint32(2)<<t.rcv.wscale) }
+
 // swsStep returns by how much the right edge has to advance to be worth telling.
 func swsStep(limit, mss uint32) uint32 { return min(limit/2, mss) }
 
