@@ -8,6 +8,7 @@ import (
 	"os"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -199,12 +200,31 @@ func (l *Listener) accept(slot uint32) (net.Conn, error) {
 	return newConn(s), nil
 }
 
-// Close stops listening. Connections that were not accepted are reset.
+// Close stops listening. Connections that were not accepted are reset; when it returns, new ones are
+// refused.
 func (l *Listener) Close() error {
 	if err := l.s.close(); err != nil {
 		return &net.OpError{Op: "close", Net: "tcp", Addr: l.addr, Err: err}
 	}
 	return nil
+}
+
+// closePatience is how long Close waits for toed to stop a listener. It goes on without us.
+const closePatience = time.Second
+
+// stopped waits until toed has stopped a listener, whose slot is free then or another socket's.
+func (s *sock) stopped() {
+	patience := time.NewTimer(closePatience)
+	defer patience.Stop()
+	for atomic.LoadUint32(&s.p.State) == shm.SlotListen && atomic.LoadUint32(&s.p.Gen) == s.gen {
+		select {
+		case <-s.readable:
+		case <-s.c.gone:
+			return
+		case <-patience.C:
+			return
+		}
+	}
 }
 
 // Addr returns where the listener listens.

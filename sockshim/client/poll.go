@@ -73,12 +73,13 @@ func (c *Client) adopt(s *sock) bool {
 	return true
 }
 
-// forget undoes adopt, before the slot goes back to toed.
+// forget undoes adopt, before the slot goes back to toed. When another socket has the slot already, it
+// does nothing.
 func (c *Client) forget(s *sock) {
-	atomic.AndUint64(&s.p.EqMask, ^c.eqBit)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.socks[s.slot] == s {
+		atomic.AndUint64(&s.p.EqMask, ^c.eqBit)
 		delete(c.socks, s.slot)
 	}
 }

@@ -219,12 +219,16 @@ func (s *sock) end(op uint8) error {
 		// Who is inside sees closed and leaves; then the slot is toed's.
 		s.readMu.Lock()
 		s.writeMu.Lock()
-		s.c.forget(s)
-		s.post(op, 0)
-		unix.Close(s.placeholder)
-		if s.beneath != nil {
+		if s.beneath == nil {
+			s.c.forget(s)
+			s.post(op, 0)
+		} else { // a listener
+			s.post(op, 0)
+			s.stopped()
+			s.c.forget(s)
 			_ = s.beneath.Close()
 		}
+		unix.Close(s.placeholder)
 		s.writeMu.Unlock()
 		s.readMu.Unlock()
 	})

@@ -384,7 +384,7 @@ func (s *Server) endSockets(r *region, c *client, alive bool) {
 			for i := range sh.seen.Load() {
 				n := sh.slotBase + i
 				k := sh.sock(n)
-				if k.state < sockListening || !k.held || len(r.clients) > 0 && k.owner != c.own {
+				if k.state < sockListening || !k.held || k.unaccepted() || len(r.clients) > 0 && k.owner != c.own {
 					continue
 				}
 				k.orderly = k.orderly || orderly

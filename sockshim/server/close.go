@@ -4,7 +4,6 @@ import (
 	"sync/atomic"
 
 	"opentoe/sockshim/shm"
-	"opentoe/tcpoffload/vtime"
 	"opentoe/toe"
 )
 
@@ -105,7 +104,7 @@ func (sh *share) close(n uint32) {
 	s := sh.sock(n)
 	switch s.state {
 	case sockListening:
-		s.stopping = true
+		s.stopping, s.held = true, false
 	case sockListen:
 		sh.closeListener(n)
 	case sockOpening:
@@ -155,29 +154,30 @@ func (sh *share) abort(n uint32) {
 
 // dropFromBacklog corrects the backlog for a connection that ends unaccepted.
 func (sh *share) dropFromBacklog(s *sock) {
-	if s.listener != nil && !s.accepted {
+	if s.unaccepted() {
 		s.accepted = true
 		s.listener.queued.Add(-1)
 		sh.w.dev.Accepted(sh.w.id, s.listener.id, 1)
 	}
 }
 
-// closeListener stops a listener and resets the connections that wait for accept.
+// closeListener stops a listener. Its slot is free when every worker has heard of it, so that who
+// closes can wait until nobody is let in any more.
 func (sh *share) closeListener(n uint32) {
-	s, w := sh.sock(n), sh.w
-	ls := s.listener
-	w.l.unlisten(ls)
-	s.held, s.listener, s.state = false, nil, sockEnded
-	sh.freeSlot(n)
-	sh.abortUnaccepted(ls)
-	for _, o := range w.l.workers {
-		if o != w {
-			_ = w.dev.Post(o.id, func(vtime.Time) {
-				if sh := o.share(ls.reg); sh != nil {
-					sh.abortUnaccepted(ls)
-				}
-			})
-		}
+	if s := sh.sock(n); !s.stopping {
+		s.stopping, s.held = true, false
+		sh.disclaim(n)
+		sh.w.l.unlisten(s.listener)
+	}
+}
+
+// forget ends listener ls on this worker: what it has established and nobody has accepted is reset.
+// What was accepted before is not: the reply may lie in any client's queue.
+func (w *worker) forget(ls *listener) {
+	delete(w.listeners, ls.id)
+	w.drainAll()
+	if sh := w.share(ls.reg); sh != nil {
+		sh.abortUnaccepted(ls)
 	}
 }
 
@@ -185,7 +185,7 @@ func (sh *share) closeListener(n uint32) {
 func (sh *share) abortUnaccepted(ls *listener) {
 	for i := range sh.seen.Load() {
 		n := sh.slotBase + i
-		if s := sh.sock(n); s.listener == ls && !s.accepted && s.state >= sockOpen {
+		if s := sh.sock(n); s.listener == ls && s.unaccepted() {
 			sh.abort(n)
 		}
 	}

@@ -35,6 +35,13 @@ func (sh *share) drainCommands(budget int) int {
 	return n
 }
 
+// drainAll handles all that any client posted before.
+func (w *worker) drainAll() {
+	for _, sh := range w.active {
+		sh.drainCommands(shm.CmdEntries)
+	}
+}
+
 // numOps is one more than the last command.
 const numOps = shm.OpSlotReturn + 1
 

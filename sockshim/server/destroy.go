@@ -8,7 +8,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"opentoe/sockshim/shm"
 	"opentoe/tcpoffload/vtime"
 )
 
@@ -123,9 +122,7 @@ func (w *worker) bySocket(cookie, at uint64) (*share, uint32) {
 
 // socketGone ends the cookie's socket, if what its client posted before has not done so.
 func (w *worker) socketGone(cookie, at uint64, alive bool) {
-	for _, sh := range w.active {
-		sh.drainCommands(shm.CmdEntries) // all that was posted before
-	}
+	w.drainAll()
 	sh, n := w.bySocket(cookie, at)
 	if sh == nil || sh.dead {
 		return

@@ -391,3 +391,128 @@ func TestWriterHasRead(t *testing.T) {
 	require.EqualValues(t, 10, c.end)
 	require.Zero(t, r.mem.Slots[slot].RxEntry[0], "the chunk is given back")
 }
+
+// listen opens a listener on worker w.
+func (r *rig) listen(w int, port uint16) (slot uint32, id toe.ListenID) {
+	slot = r.mem.SlotLoans[w].Take()
+	p := &r.mem.Slots[slot]
+	p.ReqFamily, p.ReqLocalPort = 4, port
+	r.post(w, shm.OpPassOpenReq, slot, 10)
+	require.Eventually(r.t, func() bool {
+		r.dev.iterate()
+		return atomic.LoadUint32(&p.State) == shm.SlotListen
+	}, waitFor, tick)
+	r.dev.mu.Lock()
+	defer r.dev.mu.Unlock()
+	for i, l := range r.dev.listens {
+		if l.Port == port {
+			id = i
+		}
+	}
+	return slot, id
+}
+
+// incoming has worker w offer a connection of listener id.
+func (r *rig) incoming(w int, id toe.ListenID) (slot uint32, c *fakeConn, ok bool) {
+	r.dev.mu.Lock()
+	defer r.dev.mu.Unlock()
+	flow := wire.Flow{Local: wire.AddrFrom(fakePrefix.Addr()), LocalPort: 8080,
+		Remote: wire.AddrFrom4([4]byte{10, 7, 0, 9}), RemotePort: uint16(r.dev.lastTID + 1)}
+	tid, c := r.dev.add(flow)
+	c.est = true
+	if c.sock, ok = r.dev.up.PassEstablish(w, id, tid, &flow); !ok {
+		delete(r.dev.conns, tid)
+	}
+	return uint32(c.sock) & (1<<idSlotBits - 1), c, ok
+}
+
+// settle lets the workers and errands come to an end.
+func (r *rig) settle(done func() bool) {
+	require.Eventually(r.t, func() bool {
+		r.dev.iterate()
+		r.dev.mu.Lock()
+		defer r.dev.mu.Unlock()
+		return done()
+	}, waitFor, tick)
+}
+
+// TestCloseAfterAccept: a program accepts on one worker and closes the listener, which another worker
+// has. What it has accepted lives, though the order of the two commands shows nowhere.
+func TestCloseAfterAccept(t *testing.T) {
+	r := newRig(t, 2, nil)
+	lslot, id := r.listen(0, 8080)
+	var accepted, waiting *fakeConn
+	slot, accepted, _ := r.incoming(1, id)
+	_, waiting, _ = r.incoming(1, id)
+	r.dev.iterate()
+	r.mem.Slots[lslot].RxCons = shm.SizeofAccept
+	r.post(1, shm.OpPassAcceptRpl, slot, lslot)
+	r.post(0, shm.OpCloseConReq, lslot, 0)
+	// Only worker 0 has looked at its queue when the device stops listening.
+	r.dev.mu.Lock()
+	r.dev.up.Poll(0, 0)
+	r.dev.mu.Unlock()
+	require.Eventually(t, func() bool { return !r.live(waiting) }, waitFor, tick)
+	require.True(t, r.live(accepted))
+	r.settle(func() bool { return r.l.workers[0].share(r.reg).busy == 0 && r.l.workers[1].share(r.reg).busy == 1 })
+	r.check()
+}
+
+// TestEstablishedWhileClosing: connections that are established on other workers while their listener
+// closes, or for which its queue has no room, are reset and leave nothing behind.
+func TestEstablishedWhileClosing(t *testing.T) {
+	r := newRig(t, 2, nil)
+	lslot, id := r.listen(0, 8080)
+	// The listener's record cannot be stored.
+	sh := r.l.workers[0].share(r.reg)
+	var taken []uint32
+	for c := sh.chunks.Take(shm.Receive); c != 0; c = sh.chunks.Take(shm.Receive) {
+		taken = append(taken, c)
+	}
+	_, c, ok := r.incoming(1, id)
+	require.True(t, ok)
+	r.settle(func() bool { return len(r.dev.conns) == 0 && r.l.workers[1].share(r.reg).busy == 0 })
+	require.False(t, r.live(c))
+	for _, c := range taken {
+		sh.chunks.Give(c, shm.Receive)
+	}
+	// It closes, and worker 1 has not heard of it.
+	r.dev.mu.Lock() // the errand cannot go on
+	r.mem.CmdQs[0].Post(shm.Command{Op: shm.OpCloseConReq, Region: uint16(r.reg.id), Slot: lslot}, nil)
+	r.dev.up.Poll(0, 0)
+	require.EqualValues(t, shm.SlotListen, atomic.LoadUint32(&r.mem.Slots[lslot].State), "not free yet")
+	r.dev.mu.Unlock()
+	_, _, _ = r.incoming(1, id)
+	_, _, ok = r.incoming(0, id)
+	r.settle(func() bool {
+		return len(r.dev.conns) == 0 && r.l.workers[0].share(r.reg).busy == 0 && r.l.workers[1].share(r.reg).busy == 0
+	})
+	require.False(t, ok)
+	require.NotEqualValues(t, shm.SlotListen, atomic.LoadUint32(&r.mem.Slots[lslot].State))
+	r.check()
+}
+
+// TestAcceptQueueOutlivesItsOwner: the process that opened a listener ends, and the one that has
+// inherited it has not yet made itself known: what waits for accept goes on waiting.
+func TestAcceptQueueOutlivesItsOwner(t *testing.T) {
+	r := newRig(t, 1, nil)
+	watch, err := r.srv.watchDestroys()
+	require.NoError(t, err)
+	defer watch.Close()
+	fd, cookie := placeholder(t)
+	lslot := r.mem.SlotLoans[0].Take()
+	p := &r.mem.Slots[lslot]
+	p.CookieLo, p.CookieHi, p.ReqFamily, p.ReqLocalPort = uint32(cookie), uint32(cookie>>32), 4, 8080
+	r.post(0, shm.OpPassOpenReq, lslot, 10)
+	r.settle(func() bool { return atomic.LoadUint32(&p.State) == shm.SlotListen })
+	atomic.StoreUint32(&p.Shared, 1)
+	_, c, ok := r.incoming(0, 1)
+	require.True(t, ok)
+	r.c.bye.Store(true)
+	r.srv.clientGone(r.c)
+	require.True(t, r.live(c))
+	require.False(t, c.released)
+	require.NoError(t, unix.Close(fd))
+	r.settle(func() bool { return len(r.dev.conns) == 0 })
+	require.Eventually(t, func() bool { return r.srv.Usage().Regions == 0 }, waitFor, tick)
+}

@@ -217,7 +217,6 @@ func (sh *share) listening(n, gen uint32, l *toe.Listener, ls *listener, reason 
 	}
 	switch {
 	case reason != toe.Offloaded && s.stopping:
-		s.held = false
 		sh.freeSlot(n)
 	case reason != toe.Offloaded:
 		sh.disengage(n)
@@ -228,7 +227,8 @@ func (sh *share) listening(n, gen uint32, l *toe.Listener, ls *listener, reason 
 		sh.setState(n, shm.SlotListen)
 		sh.w.stats.Listens++
 		if s.stopping {
-			sh.close(n)
+			s.stopping = false
+			sh.closeListener(n)
 		}
 	}
 }
@@ -240,13 +240,19 @@ func (l *layer) register(ls *listener) {
 	}
 }
 
-// unlisten stops a listener on every worker. [any thread, does not wait]
+// unlisten stops a listener on every worker and then frees its slot. [any thread, does not wait]
 func (l *layer) unlisten(ls *listener) {
 	l.errands.add(func() {
 		l.srv.cfg.Registry.ListenStop(ls.id)
 		for _, w := range l.workers {
-			_ = l.dev.Do(w.id, func(vtime.Time) { delete(w.listeners, ls.id) })
+			_ = l.dev.Do(w.id, func(vtime.Time) { w.forget(ls) })
 		}
+		w := l.workers[ls.worker]
+		_ = l.dev.Do(w.id, func(vtime.Time) {
+			if sh := w.share(ls.reg); sh != nil && sh.sock(ls.slot).listener == ls {
+				sh.freeSlot(ls.slot)
+			}
+		})
 	})
 }
 
@@ -255,10 +261,10 @@ func (l *layer) unlisten(ls *listener) {
 func (l *layer) PassEstablish(wi int, id toe.ListenID, tid toe.TID, flow *wire.Flow) (toe.SockID, bool) {
 	w := l.workers[wi]
 	ls := w.listeners[id]
-	if ls == nil || int(ls.reg.id) >= len(w.shares) {
+	if ls == nil {
 		return 0, false
 	}
-	sh := w.shares[ls.reg.id]
+	sh := w.share(ls.reg)
 	if sh == nil || sh.dead || ls.queued.Load() > ls.backlog+acceptSlack {
 		w.stats.AcceptOverflows++
 		return 0, false
@@ -282,8 +288,8 @@ func (l *layer) PassEstablish(wi int, id toe.ListenID, tid toe.TID, flow *wire.F
 	} else {
 		gen := s.gen
 		err := w.dev.Post(ls.worker, func(vtime.Time) {
-			if owner := l.workers[ls.worker].shares[ls.reg.id]; owner != nil {
-				owner.enqueue(ls, n, gen)
+			if o := l.workers[ls.worker].share(ls.reg); o == nil || !o.enqueue(ls, n, gen) {
+				_ = w.dev.Post(w.id, func(vtime.Time) { w.refuse(ls, n, gen) })
 			}
 		})
 		if err != nil {
@@ -295,11 +301,19 @@ func (l *layer) PassEstablish(wi int, id toe.ListenID, tid toe.TID, flow *wire.F
 	return sh.id(n), true
 }
 
+// refuse resets a connection that found no place in its listener's accept queue.
+func (w *worker) refuse(ls *listener, n, gen uint32) {
+	if sh := w.share(ls.reg); sh != nil && sh.sock(n).gen == gen && sh.sock(n).unaccepted() {
+		w.stats.AcceptOverflows++
+		sh.abort(n)
+	}
+}
+
 // enqueue appends a record to the listener's receive stream. It runs on the worker of the
 // listener's slot.
 func (sh *share) enqueue(ls *listener, n, gen uint32) bool {
 	s, p := sh.sock(ls.slot), sh.slot(ls.slot)
-	if s.state != sockListen || s.listener != ls || !sh.room(shm.SizeofAccept) {
+	if s.state != sockListen || s.listener != ls || s.stopping || !sh.room(shm.SizeofAccept) {
 		return false
 	}
 	rec := shm.Accept{Slot: n, Gen: gen}.Bytes()
@@ -317,7 +331,7 @@ func (sh *share) enqueue(ls *listener, n, gen uint32) bool {
 // accepted carries out PASS_ACCEPT_RPL.
 func (sh *share) accepted(n uint32, from *region) {
 	s := sh.sock(n)
-	if s.state < sockOpen || s.listener == nil || s.accepted {
+	if !s.unaccepted() {
 		return
 	}
 	s.accepted, s.owner = true, from

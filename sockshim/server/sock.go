@@ -53,6 +53,9 @@ type sock struct {
 	cookie   uint64  // SO_COOKIE of the placeholder; 0 not known
 }
 
+// unaccepted reports whether s waits in an accept queue: it lives and dies with its listener.
+func (s *sock) unaccepted() bool { return s.listener != nil && !s.accepted && s.state >= sockOpen }
+
 // reset makes s a fresh socket in the given state and keeps its generation.
 func (s *sock) reset(state sockState) { *s = sock{gen: s.gen, state: state} }
 
