@@ -157,8 +157,8 @@ static inline uint32_t shim_tid(void)
 /* shim_now returns CLOCK_MONOTONIC in nanoseconds. */
 uint64_t shim_now(void);
 #define SHIM_FOREVER UINT64_MAX
-/* shim_deadline returns the time that is t from now, however far that is. No t: SHIM_FOREVER; no time
- * at all: 0. shim_time_ok reports whether the kernel would take t. */
+/* shim_deadline returns the time that is t from now, however far that is. No t: SHIM_FOREVER; no
+ * time at all: 0. shim_time_ok reports whether the kernel would take t. */
 uint64_t shim_deadline(const struct timespec *t);
 static inline bool shim_time_ok(const struct timespec *t)
 {
@@ -359,8 +359,8 @@ struct shim_sock *shim_sock_adopt(int fd);
 struct shim_sock *shim_sock_new(int domain, bool nonblock);
 /* shim_fd_bind makes fd stand for o; takes a descriptor's reference. */
 void shim_fd_bind(int fd, struct shim_obj *o);
-/* shim_fd_drop forgets fd before it is closed; with close posted for the last descriptor. When it is
- * closed, shim_fd_forget has to follow. */
+/* shim_fd_drop forgets fd before it is closed; with close posted for the last descriptor. When it
+ * is closed, shim_fd_forget has to follow. */
 void shim_fd_drop(int fd);
 void shim_fd_pass(int fd);   /* fd is new, and the kernel's */
 void shim_fd_forget(int fd); /* the kernel's fd may be another: it is probed when it is next used */

@@ -10,9 +10,9 @@
 
 /* How long an answer may take: toed answers from a thread of its own, in microseconds. */
 #define ANSWER_SECONDS 5
-/* After toed was there and turned us down, how long before we ask again: this, or as long as it took
- * to answer. That nobody serves the path costs next to nothing to find out, and is asked each time:
- * a toed that has come back is used at once. */
+/* After toed was there and turned us down, how long before we ask again: this, or as long as it
+ * took to answer. That nobody serves the path costs next to nothing to find out, and is asked each
+ * time: a toed that has come back is used at once. */
 #define RETRY_NS 100000000ull
 
 struct shim_session shim_session = {

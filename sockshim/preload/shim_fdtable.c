@@ -279,8 +279,8 @@ void shim_fd_drop(int fd)
 		return;
 	if (v >= FD_OBJECTS && shim_foreign())
 		return;
-	/* Who uses the number until the kernel has closed it meets the placeholder, and does not ask
-	 * toed what it is. */
+	/* Who uses the number until the kernel has closed it meets the placeholder, and does not
+	 * ask toed what it is. */
 	v = __atomic_exchange_n(&table[fd], FD_PASS, __ATOMIC_ACQ_REL);
 	if (v < FD_OBJECTS)
 		return;

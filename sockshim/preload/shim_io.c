@@ -202,8 +202,8 @@ static bool chunk_comes(struct shim_sock *s)
 }
 
 /* tx_wait sleeps until it is worth writing on: a third of the limit is free, toed has lent chunks
- * to who starved, or the stream is over. It does not spin: every acknowledgement moves event_seq, and
- * toed wakes us only when tx_nospace or the credit is due. */
+ * to who starved, or the stream is over. It does not spin: every acknowledgement moves event_seq,
+ * and toed wakes us only when tx_nospace or the credit is due. */
 static int tx_wait(struct shim_sock *s, uint32_t seq, uint64_t deadline, bool starved)
 {
 	int rc;

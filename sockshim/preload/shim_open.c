@@ -10,6 +10,8 @@
 #define SLOT_PATIENCE_NS 5000000ull
 /* An open is decided by toed within its control loop's turn. */
 #define DECISION_PATIENCE_NS 2000000000ull
+/* How many ports that the device has in use are passed over before connect gives up. */
+#define PORT_TRIES 64
 /* A listener with connections from toed looks at the kernel's queue every so many accepts. */
 #define KERNEL_TURN 16
 
@@ -301,51 +303,87 @@ static bool local_port(struct shim_sock *s, int fd, struct endpoint *local)
 	return local_name(fd, local) && local->port != 0;
 }
 
-/* offer_connect asks toed to carry the connection. True: s is in role SHIM_CONN. */
-static bool offer_connect(struct shim_sock *s, int fd, const struct endpoint *remote)
+/* other_port gives a placeholder another port instead of one that the kernel chose. The kernel lets
+ * go of such a port when the socket leaves LISTEN, and of no other. */
+static bool other_port(struct shim_sock *s, int fd, struct endpoint *local)
 {
-	struct endpoint local;
-	int worker = -1, saved = errno;
-	bool taken = false;
+	struct sockaddr none = {.sa_family = AF_UNSPEC};
 
-	if (!offloadable(s, remote) || shim_attach_live() < 0 || !local_port(s, fd, &local) ||
-	    is_loopback(local.addr)) {
-		errno = saved;
-		return false;
-	}
+	return shim_real()->listen(fd, 0) == 0 &&
+	       shim_real()->connect(fd, &none, sizeof none) == 0 && local_name(fd, local) &&
+	       local->port == 0 && local_port(s, fd, local);
+}
+
+/* ask_connect asks one worker after the other to carry the connection: 0 if one does,
+ * -EADDRNOTAVAIL if the device has such a connection already, -EAGAIN if it is for the kernel. */
+static int ask_connect(struct shim_sock *s, int fd, const struct endpoint *local,
+		       const struct endpoint *remote)
+{
+	int worker = -1;
+
 	for (int tries = 0; tries < 3 && slot_take(s, worker); tries++) {
 		struct toe_shm_slot *slot = s->slot;
 		uint32_t state;
+		uint8_t reason;
 
 		memcpy(slot->req_remote_addr, remote->addr, 16);
 		slot->req_remote_port = remote->port;
 		memset(slot->req_local_addr, 0, 16);
-		if (!is_any(local.addr))
-			memcpy(slot->req_local_addr, local.addr, 16);
-		slot->req_local_port = local.port;
+		if (!is_any(local->addr))
+			memcpy(slot->req_local_addr, local->addr, 16);
+		slot->req_local_port = local->port;
 		slot->req_family = is_v4(remote->addr) ? 4 : 6;
 		shim_options_request(s);
 		slot_cookie(s, fd);
 		store_relaxed(&slot->tx_nospace, 1); /* being connected is being writable */
 		state = slot_ask(s, TOE_OP_ACT_OPEN_REQ, 0);
 		if (state != TOE_SLOT_DECLINED && state != TOE_SLOT_OPENING &&
-		    shim_region_ok(s->region)) {
-			shim_log(1, "fd %d: offloaded to slot %u", fd, s->slot_no);
-			s->connecting = 1;
-			store_release(&s->role, SHIM_CONN);
-			shim_epoll_rebind(s);
-			shim_options_send(s);
-			taken = true;
-			break;
-		}
-		worker = slot->reason == TOE_REASON_STEER ? slot->steer : -1;
-		shim_log(1, "fd %d: left to the kernel, reason %u", fd, slot->reason);
+		    shim_region_ok(s->region))
+			return 0;
+		reason = slot->reason;
+		worker = slot->steer;
 		slot_return(s);
-		if (worker < 0 || (uint32_t)worker >= shim_session.nworkers)
-			break;
+		if (state != TOE_SLOT_DECLINED)
+			return -EAGAIN;
+		if (reason == TOE_REASON_IN_USE)
+			return -EADDRNOTAVAIL;
+		if (reason != TOE_REASON_STEER || (uint32_t)worker >= shim_session.nworkers) {
+			shim_log(1, "fd %d: left to the kernel, reason %u", fd, reason);
+			return -EAGAIN;
+		}
 	}
+	return -EAGAIN;
+}
+
+/* offer_connect offers toed the connection. 0: s is in role SHIM_CONN; -EAGAIN: it is for the
+ * kernel; -EADDRNOTAVAIL as in Linux. The kernel does not know which ports the device still has in
+ * use towards remote, and may well choose one of those: then another is tried. */
+static int offer_connect(struct shim_sock *s, int fd, const struct endpoint *remote)
+{
+	struct endpoint local, chosen;
+	int rc = -EAGAIN, saved = errno;
+	bool ours;
+
+	if (!offloadable(s, remote) || shim_attach_live() < 0 || !local_name(fd, &chosen) ||
+	    !local_port(s, fd, &local) || is_loopback(local.addr))
+		goto out;
+	ours = chosen.port == 0;
+	rc = ask_connect(s, fd, &local, remote);
+	for (int i = 0; i < PORT_TRIES && rc == -EADDRNOTAVAIL && ours; i++) {
+		if (!other_port(s, fd, &local))
+			break;
+		rc = ask_connect(s, fd, &local, remote);
+	}
+	if (rc == 0) {
+		shim_log(1, "fd %d: offloaded to slot %u", fd, s->slot_no);
+		s->connecting = 1;
+		store_release(&s->role, SHIM_CONN);
+		shim_epoll_rebind(s);
+		shim_options_send(s);
+	}
+out:
 	errno = saved;
-	return taken;
+	return rc;
 }
 
 /* connect_result says how an offloaded connect stands: 0 established, -EALREADY, or its error. */
@@ -402,27 +440,26 @@ SHIM_API int connect(int fd, const struct sockaddr *addr, socklen_t len)
 {
 	struct shim_sock *s = shim_sock_adopt(fd);
 	struct endpoint remote;
-	int rc;
+	int rc = -EAGAIN, pending = -EALREADY;
 
 	if (!s)
 		return shim_real()->connect(fd, addr, len);
 	shim_mutex_lock(&s->lock);
-	if (shim_role(s) == SHIM_UNDECIDED && endpoint_get(&remote, addr, len) &&
-	    offer_connect(s, fd, &remote)) {
+	if (shim_role(s) == SHIM_UNDECIDED && endpoint_get(&remote, addr, len)) {
+		rc = offer_connect(s, fd, &remote);
+		pending = -EINPROGRESS;
+	}
+	if (shim_role(s) == SHIM_CONN) {
 		shim_mutex_unlock(&s->lock);
-		rc = connect_wait(s, fd, -EINPROGRESS);
-	} else if (shim_role(s) == SHIM_CONN) {
-		shim_mutex_unlock(&s->lock);
-		rc = connect_wait(s, fd, -EALREADY);
+		rc = connect_wait(s, fd, pending);
 	} else {
-		if (shim_role(s) == SHIM_UNDECIDED) {
+		if (rc == -EAGAIN && shim_role(s) == SHIM_UNDECIDED) {
 			store_release(&s->role, SHIM_KERNEL);
 			shim_epoll_rebind(s);
 		}
 		shim_mutex_unlock(&s->lock);
-		rc = shim_real()->connect(fd, addr, len);
-		shim_obj_put(&s->obj);
-		return rc;
+		if (rc == -EAGAIN)
+			rc = shim_real()->connect(fd, addr, len) < 0 ? -errno : 0;
 	}
 	shim_obj_put(&s->obj);
 	return (int)shim_result(rc);

@@ -103,6 +103,7 @@ const (
 	SlotClosed      = C.TOE_SLOT_CLOSED
 
 	ReasonSteer = C.TOE_REASON_STEER
+	ReasonInUse = C.TOE_REASON_IN_USE
 
 	RxEOF    = C.TOE_RX_EOF
 	RxReset  = C.TOE_RX_RESET

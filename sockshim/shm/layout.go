@@ -225,6 +225,7 @@ const (
 	SlotClosed      = 0x7
 
 	ReasonSteer = 0xff
+	ReasonInUse = 0x6
 
 	RxEOF    = 0x1
 	RxReset  = 0x2

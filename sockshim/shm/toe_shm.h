@@ -182,6 +182,10 @@ struct toe_shm_loan {
 
 /* slot.reason: replies to this connection reach another worker; take a slot of that worker and ask it */
 #define TOE_REASON_STEER 255u
+/* slot.reason: toe.ReasonInUse. The connection's addresses and ports are taken on the device, as by
+ * one in TIME-WAIT: it would be taken for that one everywhere, so it is no connection for the kernel.
+ * Another local port may do. */
+#define TOE_REASON_IN_USE 6u
 
 /* slot.rx_flags, writer T */
 #define TOE_RX_EOF 1u   /* the stream ends at rx_prod (FIN) */

@@ -78,7 +78,8 @@ static void test(void)
 	tell("over the kernel", read(q[1], &c, 1));
 	/* Asking in vain must not keep the library from asking again. */
 	a = make_address(0);
-	tell("bind without toed", bind(MUST(socket(AF_INET, SOCK_STREAM, 0)), (struct sockaddr *)&a, sizeof a));
+	tell("bind without toed",
+	     bind(MUST(socket(AF_INET, SOCK_STREAM, 0)), (struct sockaddr *)&a, sizeof a));
 	/* The second time nobody is waiting when toed ends, so that it is noticed only now. */
 	for (int i = 0; i < 2; i++) {
 		say("waiting");
