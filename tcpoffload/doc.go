@@ -31,7 +31,8 @@
 //     idle. RFC 6928: initial window. RFC 9438: CUBIC. RFC 6937: proportional rate reduction.
 //   - RFC 2018, 2883, 6675: SACK and DSACK sent; scoreboard and pipe at the sender.
 //   - RFC 8985 §6.2 in part: a lost retransmission of the first hole is found without a timeout.
-//   - RFC 6298: retransmission timer, with Karn's rule. RFC 8985 §7: tail loss probe.
+//   - RFC 6298: retransmission timer, with Karn's rule. RFC 8985 §7: tail loss probe,
+//     also in recovery (as RFC 9002 §6.2), and in place of the reordering timer of §6.3.
 //   - RFC 4015 §3.2 by timestamps: a spurious timeout is undone.
 //   - RFC 7323: window scale, timestamps, PAWS. RFC 6191, 1337: TIME-WAIT.
 //   - RFC 5961: blind reset, SYN and data attacks; challenge ACKs are limited per connection.

@@ -279,8 +279,9 @@ func TestTimeoutRetransmitsInSlowStart(t *testing.T) {
 func TestTimeoutKeepsTheScoreboardOnce(t *testing.T) {
 	s := lossScript(t, sackOptions, 8)
 	s.sack(1, seqOf(0), seqOf(1), seqOf(2), seqOf(5), seqOf(6))
-	s.wait(300 * ms)
-	s.expect(wire.ACK|wire.PSH, seqOf(7), mss, 1) // the probe of the tail
+	s.wait(400 * ms)
+	require.Equal(t, uint8(caLoss), s.info().CAState)
+	s.segs = s.segs[len(s.segs)-1:] // what came before was recovery without a timeout
 	s.expect(wire.ACK, seqOf(0), mss, 1)
 	s.in(wire.ACK, 1, 0, seqOf(2))
 	for _, n := range []uint32{2, 3, 4} {
@@ -292,7 +293,8 @@ func TestTimeoutKeepsTheScoreboardOnce(t *testing.T) {
 
 	r := lossScript(t, sackOptions, 3)
 	r.sack(1, seqOf(0), seqOf(1), seqOf(3))
-	r.wait(300 * ms)
+	r.wait(400 * ms)
+	require.Equal(t, uint64(1), r.e.MIB().Timeouts)
 	require.Equal(t, uint32(2), r.info().Sacked)
 	r.wait(500 * ms)
 	require.Zero(t, r.info().Sacked, "a second timeout: the peer may have reneged")
@@ -479,4 +481,42 @@ func TestLostRetransmissionSeenByLaterHoles(t *testing.T) {
 	s.sack(1, seqOf(1), seqOf(2), seqOf(5), seqOf(10), seqOf(11))
 	s.expect(wire.ACK, seqOf(1), mss, 1)
 	require.Equal(t, uint64(1), s.e.MIB().Timeouts)
+}
+
+// Two SACKed segments are too few to call what lies before them lost at once, but after two round trips
+// it is: no timeout is needed.
+func TestFewSACKsEndTheWait(t *testing.T) {
+	s := lossScript(t, sackOptions, 3)
+	s.sack(1, seqOf(0), seqOf(1), seqOf(3))
+	s.quiet()
+	s.wait(25 * ms)
+	s.expect(wire.ACK, seqOf(0), mss, 1)
+	s.quiet()
+	require.Equal(t, uint8(caRecovery), s.info().CAState)
+	require.Less(t, s.info().Ssthresh, uint32(20*mss), "it was a loss")
+	s.in(wire.ACK, 1, 0, seqOf(3))
+	require.Equal(t, uint8(caOpen), s.info().CAState)
+	require.Zero(t, s.e.MIB().Timeouts)
+}
+
+// The one ACK that answers a recovery is lost: a probe asks for it again.
+func TestProbeInRecovery(t *testing.T) {
+	s := lossScript(t, sackOptions, 10)
+	s.sack(1, seqOf(0), seqOf(1), seqOf(4))
+	s.expect(wire.ACK, seqOf(0), mss, 1)
+	reduced := s.info().Ssthresh
+	s.quiet()
+	s.wait(50 * ms)
+	s.expect(wire.ACK, seqOf(0), mss, 1)
+	s.wait(100 * ms)
+	s.quiet()
+	s.sack(1, seqOf(10), seqOf(0), seqOf(1)) // it was a duplicate
+	require.Equal(t, uint8(caOpen), s.info().CAState)
+	require.Equal(t, reduced, s.info().Cwnd, "reduced once")
+	m := s.e.MIB()
+	require.Equal(t, [3]uint64{1, 0, 2}, [3]uint64{m.LossProbes, m.Timeouts, m.RetransSegs})
+	s.send(11 * mss)
+	require.Equal(t, 1, s.skip())
+	s.in(wire.ACK, 1, 0, seqOf(11))
+	require.Greater(t, m.FastPathAcks, uint64(0), "the episode is over")
 }

@@ -128,7 +128,7 @@ func (e *Engine) enterRecovery(t *TCB, now vtime.Time, flight uint32) {
 	t.rtt.timedAt = vtime.Never
 	t.cc.OnLoss(flight, t.effMSS())
 	t.prr = prrVars{flight: max(flight, 1)}
-	e.armRexmt(t, now) // RFC 6675 §5.1; a loss probe is not due any more
+	e.armRexmt(t, now) // RFC 6675 §5.1
 }
 
 // updatePipe is SetPipe of RFC 6675 §4, in octets: in flight, less what is SACKed, less what is
