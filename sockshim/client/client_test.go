@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -295,6 +296,31 @@ func TestPolicyDeclines(t *testing.T) {
 	require.Equal(t, "test", (<-asked).Program)
 	require.Eventually(t, func() bool { return srv.Counters().Declined[toe.ReasonPolicy] == 1 },
 		10*time.Second, time.Millisecond)
+}
+
+// TestPortInUse: the TOE has ports in use that the kernel takes for free; a dial passes over them, and
+// does not go to the kernel.
+func TestPortInUse(t *testing.T) {
+	var refuse atomic.Int32
+	_, cfg := serve(t, func(c *server.Config) {
+		c.Policy = func(q *server.Query) toe.Reason {
+			if !q.Listen && refuse.Add(-1) >= 0 {
+				return toe.ReasonInUse
+			}
+			return toe.Offloaded
+		}
+	})
+	c := dial(t, cfg)
+	ln, err := c.Listen("tcp", toeAddr+":0")
+	require.NoError(t, err)
+	defer ln.Close()
+	refuse.Store(5)
+	a, b := pair(t, ln, c)
+	require.NoError(t, a.Close())
+	require.NoError(t, b.Close())
+	refuse.Store(1 << 20)
+	_, err = c.DialContext(context.Background(), "tcp", ln.Addr().String())
+	require.ErrorIs(t, err, unix.EADDRNOTAVAIL)
 }
 
 func TestDeadServer(t *testing.T) {

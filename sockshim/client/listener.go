@@ -90,7 +90,7 @@ func (c *Client) Listen(network, addr string) (net.Listener, error) {
 	}, listenBacklog)
 	if err != nil {
 		unix.Close(fd)
-		if errors.Is(err, errDeclined) {
+		if errors.Is(err, errDeclined) || errors.Is(err, errInUse) {
 			return kernel, nil
 		}
 		kernel.Close()

@@ -14,8 +14,15 @@ import (
 	"opentoe/sockshim/shm"
 )
 
-// errDeclined says that toed leaves the socket to the kernel.
-var errDeclined = errors.New("not offloaded")
+// What toed says to an open that it does not carry out: that the socket is the kernel's, or that the
+// TOE has such a one already.
+var (
+	errDeclined = errors.New("not offloaded")
+	errInUse    = errors.New("in use on the TOE")
+)
+
+// portTries is how many ports that are in use on the TOE a dial passes over.
+const portTries = 64
 
 // DialContext connects to addr ("host:port") over the TOE, or, when the TOE does not take the
 // connection, over the kernel. network is tcp, tcp4 or tcp6.
@@ -65,11 +72,23 @@ func resolve(ctx context.Context, network, addr string) ([]netip.AddrPort, error
 	return list, nil
 }
 
-// dialAddr connects to one address over the TOE; errDeclined when that is the kernel's.
+// dialAddr connects to one address over the TOE; errDeclined when that is the kernel's. The kernel
+// chooses the port, and may choose one that the TOE still has in use: then it chooses again.
 func (c *Client) dialAddr(ctx context.Context, to netip.AddrPort) (*Conn, error) {
 	if c.lost() || to.Addr().IsLoopback() || to.Addr().IsUnspecified() || to.Addr().Zone() != "" {
 		return nil, errDeclined
 	}
+	for range portTries {
+		conn, err := c.dialOnce(ctx, to)
+		if !errors.Is(err, errInUse) {
+			return conn, err
+		}
+	}
+	return nil, os.NewSyscallError("connect", unix.EADDRNOTAVAIL)
+}
+
+// dialOnce connects from a port that the kernel chooses; errInUse when the TOE has it in use.
+func (c *Client) dialOnce(ctx context.Context, to netip.AddrPort) (*Conn, error) {
 	fd, err := placeholder(to.Addr().Is4(), netip.AddrPort{})
 	if err != nil {
 		return nil, err
@@ -166,6 +185,9 @@ func (c *Client) open(ctx context.Context, fd int, op uint8, args func(*shm.Slot
 		}
 		steer, reason := s.p.Steer, s.p.Reason
 		s.post(shm.OpSlotReturn, 0)
+		if reason == shm.ReasonInUse {
+			return nil, errInUse
+		}
 		if reason != shm.ReasonSteer || int(steer) >= c.region.Workers {
 			return nil, errDeclined
 		}
