@@ -1,9 +1,11 @@
 // Package softdev is the software TOE device: worker threads that carry TCP connections with the
-// engine of package tcpoffload over the queues of one port.
+// engine of package tcpoffload over the queues of a few ports.
 //
 // The model: one worker is one locked (and, if wanted, pinned) OS thread with one queue pair of
-// the port and one engine with its own connection table; workers share nothing. A worker runs one
-// loop, and every iteration has the same shape (worker.go):
+// every port and one engine with its own connection table; workers share nothing. A connection
+// belongs to the port that has its local address (route.go), and its frames pass through that
+// port's lane of its worker (lane.go). A worker runs one loop, and every iteration has the same
+// shape (worker.go):
 //
 //	read the clock once
 //	run functions posted by other threads          mailbox.go

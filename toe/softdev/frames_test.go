@@ -110,9 +110,9 @@ func TestDeviceChecksumFlags(t *testing.T) {
 	bad.spoil = func(b []byte) []byte { b[24] ^= 1; b[50] ^= 1; return b }
 	b := buildFrame(t, bad)
 	w.in = &w.lanes[0]
-	w.input(&frame.Frame{Data: b, Flags: frame.RxIPCsumGood | frame.RxL4CsumGood})
+	w.input(w.in, &frame.Frame{Data: b, Flags: frame.RxIPCsumGood | frame.RxL4CsumGood})
 	require.EqualValues(t, 1, w.count.Verdicts[wire.VerdictTCP], "what the device verified is not verified again")
-	w.input(&frame.Frame{Data: b, Flags: frame.RxL4CsumBad})
+	w.input(w.in, &frame.Frame{Data: b, Flags: frame.RxL4CsumBad})
 	require.EqualValues(t, 1, w.count.Drops[DropDeviceChecksum])
 }
 

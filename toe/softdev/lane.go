@@ -66,9 +66,6 @@ func (w *worker) makeRoom(l *lane, n int) {
 // again.
 func (w *worker) flush(l *lane) {
 	n := l.tx.Len()
-	if n == 0 {
-		return
-	}
 	w.tap(l, toe.Transmit, &l.tx)
 	for i := range n {
 		l.count.TxOctets += uint64(len(l.tx.At(i).Data))
@@ -80,6 +77,8 @@ func (w *worker) flush(l *lane) {
 // flushAll sends what waits on every lane.
 func (w *worker) flushAll() {
 	for i := range w.lanes {
-		w.flush(&w.lanes[i])
+		if l := &w.lanes[i]; l.tx.Len() > 0 {
+			w.flush(l)
+		}
 	}
 }

@@ -198,7 +198,7 @@ func TestPortChoice(t *testing.T) {
 	// A SYN for the other port's address.
 	b := buildFrame(t, segment{srcMAC: wire.MAC{2, 0, 0, 0, 0, 2}, dstMAC: wire.MAC{2, 0, 0, 0, 0, 1}, src: forkAddr(0, 2), dst: forkAddr(1, 1), tcp: synTo80().tcp})
 	f.w[0].in = &f.w[0].lanes[0]
-	f.w[0].input(&frame.Frame{Data: b})
+	f.w[0].input(f.w[0].in, &frame.Frame{Data: b})
 	require.EqualValues(t, 1, f.w[0].count.Drops[DropNotOurAddress])
 }
 

@@ -15,8 +15,9 @@ import (
 	"opentoe/tcpoffload/wire"
 )
 
-// memBuffer is the size of a frame's buffer in octets.
-const memBuffer = 2048
+// memBuffer is the size of a frame's buffer in octets: no power of two, for then the headers of all
+// frames would lie in the same few cache sets, as a driver's do not.
+const memBuffer = 2304
 
 // memRing carries buffers from one thread to another: single producer, single consumer.
 type memRing struct {

@@ -10,26 +10,26 @@ import (
 // receive takes a burst off every queue and returns how many frames they had.
 func (w *worker) receive() (n int) {
 	for i := range w.lanes {
-		n += w.receiveBurst(&w.lanes[i])
+		l := &w.lanes[i]
+		if got := l.queue.Receive(&w.rx); got > 0 {
+			w.inputBurst(l)
+			n += got
+		}
 	}
 	return n
 }
 
-func (w *worker) receiveBurst(l *lane) int {
-	n := l.queue.Receive(&w.rx)
-	if n == 0 {
-		return 0
-	}
+// inputBurst processes the frames in w.rx, which came by lane l.
+func (w *worker) inputBurst(l *lane) {
 	w.in = l
 	w.tap(l, toe.Receive, &w.rx)
-	l.count.RxFrames += uint64(n)
-	for i := range n {
-		w.input(w.rx.At(i))
+	l.count.RxFrames += uint64(w.rx.Len())
+	for i := range w.rx.Len() {
+		w.input(l, w.rx.At(i))
 	}
 	w.announce()
 	l.queue.Free(&w.rx)
 	w.emit()
-	return n
 }
 
 // tap shows a burst of lane l to the sniffers.
@@ -43,9 +43,9 @@ func (w *worker) tap(l *lane, dir toe.Direction, b *frame.Burst) {
 	}
 }
 
-// input gives one frame to the engine, to the responder, or to a drop counter.
-func (w *worker) input(f *frame.Frame) {
-	w.in.count.RxOctets += uint64(len(f.Data))
+// input gives one frame of lane l to the engine, to the responder, or to a drop counter.
+func (w *worker) input(l *lane, f *frame.Frame) {
+	l.count.RxOctets += uint64(len(f.Data))
 	if f.Flags&(frame.RxIPCsumBad|frame.RxL4CsumBad) != 0 {
 		w.drop(DropDeviceChecksum)
 		return
@@ -55,27 +55,26 @@ func (w *worker) input(f *frame.Frame) {
 	w.count.Verdicts[v]++
 	if v != wire.VerdictTCP {
 		if v == wire.VerdictOther {
-			w.other(f)
+			w.other(l, f)
 		}
 		return
 	}
 	if p.BadOptions {
 		w.count.BadOptions++
 	}
-	if p.DstMAC != w.in.mac {
+	if p.DstMAC != l.mac {
 		w.drop(DropNotOurMAC)
 		return
 	}
-	if !w.in.port.Owns(p.Flow.Local) {
+	if !l.port.Owns(p.Flow.Local) {
 		w.drop(DropNotOurAddress)
 		return
 	}
-	w.arrive(p, f.Data[p.PayloadOff:p.PayloadOff+p.PayloadLen])
+	w.arrive(l, p, f.Data[p.PayloadOff:p.PayloadOff+p.PayloadLen])
 }
 
 // other hands a frame that is not for the engine to the built-in responder (ARP, ND, ICMP).
-func (w *worker) other(f *frame.Frame) {
-	l := w.in
+func (w *worker) other(l *lane, f *frame.Frame) {
 	w.makeRoom(l, 1)
 	if !l.host.Input(w.now, f, l.queue, &l.tx) {
 		w.drop(DropUnknownProtocol)
@@ -84,7 +83,7 @@ func (w *worker) other(f *frame.Frame) {
 
 // arrive gives a sound segment for us to the engine. Space for its payload is reserved first: what
 // the engine accepts it also acknowledges, and then it must be in place.
-func (w *worker) arrive(p *wire.Packet, payload []byte) {
+func (w *worker) arrive(l *lane, p *wire.Packet, payload []byte) {
 	h, known := w.eng.Lookup(&p.Flow)
 	s := &w.seg
 	*s = tcpoffload.Segment{
@@ -92,12 +91,12 @@ func (w *worker) arrive(p *wire.Packet, payload []byte) {
 		Wnd: p.Wnd, Urg: p.Urg, Flags: p.Flags, CE: p.CE, Opt: p.Opt,
 	}
 	if !known {
-		hop, ok := w.in.nextHop(p.Flow.Remote)
+		hop, ok := l.nextHop(p.Flow.Remote)
 		if !ok {
 			w.drop(DropNoRoute)
 			return
 		}
-		s.NextHop, s.MTU = hop, w.in.mtu
+		s.NextHop, s.MTU = hop, l.mtu
 	}
 	if known && len(payload) > 0 && !w.reserve(h) {
 		return
