@@ -281,26 +281,24 @@ static bool offloadable(struct shim_sock *s, const struct endpoint *e)
 	       !is_loopback(e->addr) && (s->domain == AF_INET6 || is_v4(e->addr));
 }
 
-/* local_port makes the placeholder own a port, and returns where it is bound. */
-static bool local_port(struct shim_sock *s, int fd, struct endpoint *local)
+static bool bind_any(struct shim_sock *s, int fd)
 {
 	struct sockaddr_storage any = {.ss_family = s->domain};
 	socklen_t len =
 		s->domain == AF_INET ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6);
 
+	return shim_real()->bind(fd, (struct sockaddr *)&any, len) == 0;
+}
+
+/* local_port makes the placeholder own a port, and returns where it is bound. Bound to an address
+ * without a port (IP_BIND_ADDRESS_NO_PORT) it is the kernel's: that picks the port at connect. */
+static bool local_port(struct shim_sock *s, int fd, struct endpoint *local)
+{
 	if (!local_name(fd, local))
 		return false;
 	if (local->port != 0)
 		return true;
-	if (is_any(local->addr)) {
-		if (shim_real()->bind(fd, (struct sockaddr *)&any, len) < 0)
-			return false;
-	} else {
-		/* Bound to an address with IP_BIND_ADDRESS_NO_PORT: the kernel picks the port at
-		 * connect, when it knows the destination. */
-		return false;
-	}
-	return local_name(fd, local) && local->port != 0;
+	return is_any(local->addr) && bind_any(s, fd) && local_name(fd, local) && local->port != 0;
 }
 
 /* other_port gives a placeholder another port instead of one that the kernel chose. The kernel lets
@@ -310,8 +308,8 @@ static bool other_port(struct shim_sock *s, int fd, struct endpoint *local)
 	struct sockaddr none = {.sa_family = AF_UNSPEC};
 
 	return shim_real()->listen(fd, 0) == 0 &&
-	       shim_real()->connect(fd, &none, sizeof none) == 0 && local_name(fd, local) &&
-	       local->port == 0 && local_port(s, fd, local);
+	       shim_real()->connect(fd, &none, sizeof none) == 0 && bind_any(s, fd) &&
+	       local_name(fd, local);
 }
 
 /* ask_connect asks one worker after the other to carry the connection: 0 if one does,
