@@ -23,6 +23,7 @@ func TestLocalPortInUse(t *testing.T) {
 	eventually(ctx, t, func() error { return l.FarHost.Run("redis-cli", "-h", peerAddr, "ping") })
 	// A server that stands still accepts, by its kernel, and does not close.
 	require.NoError(t, syscall.Kill(server.PID(), syscall.SIGSTOP))
+	defer func() { _ = server.Kill() }() // it would not hear of an orderly end
 	require.NoError(t, l.NearHost.Run("sysctl", "-qw",
 		fmt.Sprintf("net.ipv4.ip_local_port_range=%d %d", 28000, 28000+ports-1)))
 	for range ports/2 - 1 {
