@@ -248,7 +248,7 @@ func TestEQFreeWhileStuck(t *testing.T) {
 	r.deliver(c, 100)
 	freed := make(chan unix.Errno, 1)
 	go func() {
-		for r.l.workers[0].signaller.turn.Load()%2 == 0 { // until the worker writes
+		for r.l.workers[0].signaller.turn.Load() == 0 { // until the worker writes
 			time.Sleep(tick)
 		}
 		freed <- r.c.eqFree(&m)

@@ -12,7 +12,8 @@ import (
 )
 
 // The kernel counts who holds a socket: it multicasts a sock_diag message when the last descriptor
-// of a TCP socket is closed, wherever that is, with the socket's cookie.
+// of a TCP socket is closed, in our network namespace, with the socket's cookie. Messages that get
+// lost, and those of other namespaces, recount.go makes up for.
 
 // Multicast groups of NETLINK_SOCK_DIAG (linux/sock_diag.h).
 const (
@@ -24,8 +25,22 @@ const (
 // cookie is two 32-bit words, the low one first.
 const (
 	nlHeaderBytes = 16
+	remotePortOff = nlHeaderBytes + 6
 	cookieOff     = nlHeaderBytes + 44
 )
+
+// unconnected lets only sockets without a remote port pass: a placeholder never has one, and the
+// machine's other connections would only fill the buffer.
+func unconnected(fd int) error {
+	filter := []unix.SockFilter{
+		{Code: unix.BPF_LD | unix.BPF_H | unix.BPF_ABS, K: remotePortOff},
+		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: 0, Jf: 1},
+		{Code: unix.BPF_RET | unix.BPF_K, K: 1 << 16}, // all of it
+		{Code: unix.BPF_RET | unix.BPF_K},
+	}
+	return unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER,
+		&unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]})
+}
 
 // watchDestroys follows the kernel's messages until the returned file is closed.
 func (s *Server) watchDestroys() (*os.File, error) {
@@ -37,6 +52,7 @@ func (s *Server) watchDestroys() (*os.File, error) {
 	if unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 8<<20) != nil {
 		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, 8<<20)
 	}
+	_ = unconnected(fd) // without it there is only more to read
 	const groups = 1<<(groupTCPDestroy-1) | 1<<(groupTCP6Destroy-1)
 	if err := unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: groups}); err != nil {
 		unix.Close(fd)
@@ -59,6 +75,7 @@ func (s *Server) followDestroys(f *os.File) {
 			s.mu.Lock()
 			s.stats.LostDestroys++
 			s.mu.Unlock()
+			s.recountDue.Store(true)
 		case err != nil:
 			return
 		default:

@@ -1,6 +1,9 @@
 package server
 
 import (
+	"encoding/binary"
+	"io"
+	"net"
 	"os"
 	"strconv"
 	"sync/atomic"
@@ -515,4 +518,93 @@ func TestAcceptQueueOutlivesItsOwner(t *testing.T) {
 	require.NoError(t, unix.Close(fd))
 	r.settle(func() bool { return len(r.dev.conns) == 0 })
 	require.Eventually(t, func() bool { return r.srv.Usage().Regions == 0 }, waitFor, tick)
+}
+
+// TestRecount: the kernel's message is lost. toed finds out which sockets nobody has any more, and
+// leaves alone those that somebody has.
+func TestRecount(t *testing.T) {
+	r := newRig(t, 1, nil)
+	r.srv.destroys = true // but nobody listens to them
+	kept, keptCookie := placeholder(t)
+	defer unix.Close(kept)
+	lost, lostCookie := placeholder(t)
+	_, keptConn := r.held(keptCookie)
+	slot, lostConn := r.held(lostCookie)
+	for _, n := range []uint32{slot, slot - 1, slot + 1} {
+		atomic.StoreUint32(&r.mem.Slots[n].Shared, 1)
+	}
+	_, waiting := r.srv.claimed()
+	require.False(t, waiting, "their client can tell")
+	r.c.cred.Pid = 1 << 30
+	r.srv.clientGone(r.c)
+	require.True(t, r.live(keptConn) && r.live(lostConn))
+
+	missing := map[uint64]bool{}
+	recount := func() {
+		list, waiting := r.srv.claimed()
+		require.True(t, waiting)
+		require.Contains(t, list, keptCookie)
+		held, err := heldSockets()
+		require.NoError(t, err)
+		require.True(t, held[keptCookie])
+		missing = r.srv.recount(list, held, missing)
+	}
+	recount()
+	require.Empty(t, missing)
+	require.NoError(t, unix.Close(lost))
+	recount()
+	require.Equal(t, map[uint64]bool{lostCookie: true}, missing)
+	require.True(t, r.live(lostConn), "it may be on its way")
+	recount()
+	require.False(t, r.live(lostConn))
+	require.True(t, r.live(keptConn))
+}
+
+// TestDestroysOfOthers: connections of the machine that are none of ours do not fill the buffer.
+func TestDestroysOfOthers(t *testing.T) {
+	r := newRig(t, 1, nil)
+	watch, err := r.srv.watchDestroys()
+	require.NoError(t, err)
+	require.NoError(t, watch.Close()) // our own reader, to see what passes
+	s, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.NETLINK_SOCK_DIAG)
+	require.NoError(t, err)
+	defer unix.Close(s)
+	require.NoError(t, unconnected(s))
+	require.NoError(t, unix.Bind(s, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: 1<<(groupTCPDestroy-1) | 1<<(groupTCP6Destroy-1)}))
+	cookieOf := func(c net.Conn) (cookie uint64) {
+		raw, err := c.(*net.TCPConn).SyscallConn()
+		require.NoError(t, err)
+		_ = raw.Control(func(fd uintptr) {
+			cookie, err = unix.GetsockoptUint64(int(fd), unix.SOL_SOCKET, unix.SO_COOKIE)
+		})
+		require.NoError(t, err)
+		return cookie
+	}
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer ln.Close()
+	conn, err := net.Dial("tcp", ln.Addr().String())
+	require.NoError(t, err)
+	peer, err := ln.Accept()
+	require.NoError(t, err)
+	theirs, theirPeers := cookieOf(conn), cookieOf(peer)
+	require.NoError(t, conn.Close())
+	_, err = peer.Read(make([]byte, 1))
+	require.ErrorIs(t, err, io.EOF)
+	require.NoError(t, peer.Close())
+	fd, ours := placeholder(t)
+	require.NoError(t, unix.Close(fd))
+	seen := map[uint64]bool{}
+	buf := make([]byte, 64<<10)
+	require.Eventually(t, func() bool {
+		for {
+			n, err := unix.Read(s, buf)
+			if err != nil {
+				return seen[ours]
+			}
+			lo, hi := binary.NativeEndian.Uint32(buf[cookieOff:n]), binary.NativeEndian.Uint32(buf[cookieOff+4:n])
+			seen[uint64(hi)<<32|uint64(lo)] = true
+		}
+	}, waitFor, tick)
+	require.False(t, seen[theirs] || seen[theirPeers])
 }

@@ -33,15 +33,16 @@ type Server struct {
 	lowPorts uint16        // ports below are for privileged clients
 	hello    time.Duration // a connection that says no HELLO for so long is closed
 
-	mu       sync.Mutex
-	layer    *layer // of the attached device, or nil
-	clients  map[*client]struct{}
-	regions  map[uint32]*region
-	lastID   uint32
-	closed   bool
-	destroys bool           // the kernel tells when sockets are gone
-	stats    Counters       // of control goroutines and past workers
-	wg       sync.WaitGroup // client connections
+	mu         sync.Mutex
+	layer      *layer // of the attached device, or nil
+	clients    map[*client]struct{}
+	regions    map[uint32]*region
+	lastID     uint32
+	closed     bool
+	destroys   bool           // the kernel tells when sockets are gone
+	recountDue atomic.Bool    // and may have left out some
+	stats      Counters       // of control goroutines and past workers
+	wg         sync.WaitGroup // client connections
 }
 
 var _ toe.SocketLayer = (*Server)(nil)
@@ -170,6 +171,9 @@ func (s *Server) Serve(ctx context.Context) error {
 	} else {
 		defer watch.Close()
 	}
+	recount := make(chan struct{})
+	s.wg.Go(func() { s.keepRecounting(recount) })
+	defer close(recount)
 	for {
 		conn, err := s.ln.AcceptUnix()
 		if err != nil {
