@@ -6,7 +6,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net"
-	"runtime"
 	"testing"
 
 	"github.com/google/gopacket"
@@ -138,23 +137,17 @@ func sum(b []byte, acc uint32) uint16 {
 }
 
 // injector returns a function that puts a frame on the wire from the far end. The socket belongs to
-// the far namespace for good; the thread visits it only to make the socket.
+// the far namespace for good.
 func injector(t *testing.T, l *lab.Lab) func(frame []byte) {
 	t.Helper()
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	home, err := unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
-	require.NoError(t, err)
-	defer unix.Close(home)
-	far, err := unix.Open("/run/netns/"+l.Far, unix.O_RDONLY|unix.O_CLOEXEC, 0)
-	require.NoError(t, err)
-	defer unix.Close(far)
-	require.NoError(t, unix.Setns(far, unix.CLONE_NEWNET))
-	defer func() { require.NoError(t, unix.Setns(home, unix.CLONE_NEWNET)) }()
-	ifc, err := net.InterfaceByName(farIf)
-	require.NoError(t, err)
-	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
-	require.NoError(t, err)
+	var ifc *net.Interface
+	var fd int
+	inside(t, l.Far, func() (err error) {
+		if ifc, err = net.InterfaceByName(farIf); err == nil {
+			fd, err = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
+		}
+		return err
+	})
 	t.Cleanup(func() { unix.Close(fd) })
 	to := &unix.SockaddrLinklayer{Ifindex: ifc.Index}
 	return func(frame []byte) { require.NoError(t, unix.Sendto(fd, frame, 0, to)) }
