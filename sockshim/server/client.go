@@ -62,22 +62,24 @@ func (s *Server) serveClient(conn *net.UnixConn) {
 	}
 }
 
-// admit counts c in, if there is room for another client and for another one of its user.
+// admit counts c in, if there is a place for another client and for another one of its user. When
+// places are short, those of clients that have left connections behind are given up for it.
 func (s *Server) admit(c *client) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	same := 0
-	for o := range s.clients {
-		if o.cred.Uid == c.cred.Uid {
-			same++
+	for !s.closed {
+		all, user := s.places(c.cred.Uid)
+		full := all >= s.cfg.Clients
+		if !full && (c.cred.Uid == 0 || user < s.cfg.UserClients) {
+			s.clients[c] = struct{}{}
+			return true
+		}
+		if !s.sacrifice(c.cred.Uid, full) {
+			break
 		}
 	}
-	if s.closed || len(s.clients) >= s.cfg.Clients || c.cred.Uid != 0 && same >= s.cfg.UserClients {
-		s.stats.Turned++
-		return false
-	}
-	s.clients[c] = struct{}{}
-	return true
+	s.stats.Turned++
+	return false
 }
 
 // serveMessage answers one message. Descriptors that came with it are closed whatever else becomes
@@ -355,6 +357,7 @@ func (s *Server) clientGone(c *client) {
 		r.freeEQs(c, math.MaxUint64)
 		s.endSockets(r, c, alive)
 		if len(r.clients) == 0 {
+			r.left = time.Now()
 			r.orphan.Store(true)
 			go s.reap(r)
 		}

@@ -17,6 +17,8 @@ type Counters struct {
 	Aborts uint64 // sockets reset by us: SO_LINGER 0, unread data, or a client that died
 	Ends   [toe.EndDeviceGone + 1]uint64
 
+	OrphansReset uint64 // sockets reset that were closed, because their peer took nothing or their memory was wanted
+
 	Commands        [numOps]uint64 // by TOE_OP_*
 	FutexWakes      uint64
 	Signals         uint64 // eventfds written
@@ -45,6 +47,7 @@ func (c *Counters) add(o *Counters) {
 	c.Listens += o.Listens
 	c.Closes += o.Closes
 	c.Aborts += o.Aborts
+	c.OrphansReset += o.OrphansReset
 	c.FutexWakes += o.FutexWakes
 	c.Signals += o.Signals
 	c.AcceptOverflows += o.AcceptOverflows

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"iter"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -24,6 +25,7 @@ type region struct {
 	shares  []*share // one per worker
 	eqs     [shm.MaxEQs]eventQueue
 	clients map[*client]struct{} // attached; under Server.mu
+	left    time.Time            // when the last of them went; under Server.mu
 	orphan  atomic.Bool          // no client is attached: goes when its last socket does
 	stuck   atomic.Bool          // an eventfd of it held up a worker: none is written any more
 }

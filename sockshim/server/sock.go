@@ -51,6 +51,8 @@ type sock struct {
 	listener *listener
 	owner    *region // of the client that opened or accepted it
 	cookie   uint64  // SO_COOKIE of the placeholder; 0 not known
+	looked   uint64  // txCons when a closed connection was last looked at,
+	looks    uint8   // so many times since it moved
 }
 
 // unaccepted reports whether s waits in an accept queue: it lives and dies with its listener.

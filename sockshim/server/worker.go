@@ -18,7 +18,7 @@ type layer struct {
 	info    toe.Info
 	workers []*worker
 	status  *shm.StatusPage
-	stop    chan struct{} // ends the watchdogs and the trimming
+	stop    chan struct{} // ends what start has started
 	errands errands
 }
 
@@ -84,6 +84,7 @@ func (l *layer) start() {
 		go w.signaller.watch(l.stop)
 	}
 	go l.srv.keepTrim(l.stop)
+	go l.srv.keepOrphans(l.stop)
 }
 
 // barrier waits until every worker has finished what it is doing.
