@@ -62,7 +62,8 @@ ssize_t shim_rx_copy(struct shim_sock *s, uint64_t pos, size_t n, shim_drain dra
 		ssize_t got;
 
 		if (!chunk)
-			return done ? (ssize_t)done : -EIO;
+			return done ? (ssize_t)done
+				    : (shim_region_ok(s->region) ? -EIO : -ECONNRESET);
 		if (part > n - done)
 			part = n - done;
 		got = drain(arg, chunk + offset, part);
