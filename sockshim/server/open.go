@@ -223,7 +223,11 @@ func (sh *share) listening(n, gen uint32, l *toe.Listener, ls *listener, reason 
 		sh.decline(n, reason)
 	default:
 		s.state, s.listener = sockListen, ls
-		setFlow(sh.slot(n), &wire.Flow{Local: l.Addr, LocalPort: l.Port})
+		local := l.Addr
+		if !l.V6 && local.IsUnspecified() {
+			local = wire.AddrFrom4([4]byte{}) // 0.0.0.0, which operators tell from ::
+		}
+		setFlow(sh.slot(n), &wire.Flow{Local: local, LocalPort: l.Port})
 		sh.setState(n, shm.SlotListen)
 		sh.w.stats.Listens++
 		if s.stopping {
