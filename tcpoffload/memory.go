@@ -6,7 +6,6 @@ import (
 	"math/bits"
 
 	"opentoe/tcpoffload/seq"
-	"opentoe/tcpoffload/vtime"
 	"opentoe/tcpoffload/wire"
 )
 
@@ -38,24 +37,21 @@ type Root struct {
 	freedRanges uint32 // in the free list
 	freeListen  uint32 // and of Listeners
 	freshListen uint32
-	highConn    uint32 // entries in use are below
 	liveConns   uint32
 	txHead      uint32
 	txTail      uint32
 	twHead      uint32 // TIME-WAIT queue, oldest first
 	twTail      uint32
-	listenLen   uint32 // listeners in use
 	hashKey     [2]uint64
 	isnKey      [2]uint64
 	wheelTick   uint64              // ticks before it have expired
 	wheelBusy   [wheelLevels]uint64 // bit per slot that is not empty
-	now         vtime.Time
 	mib         MIB
 	drops       [NumDropReasons]uint64
 }
 
 // memoryFormat changes with the layout of any table.
-const memoryFormat = 0x544f4503
+const memoryFormat = 0x544f4504
 
 // Listener is one passive open.
 type Listener struct {

@@ -235,23 +235,3 @@ func (s *script) passive(set wire.OptionSet, opt SocketOptions) {
 	s.quiet()
 	s.acts = s.acts[:0]
 }
-
-// active opens a connection and establishes it.
-func (s *script) active(set wire.OptionSet, opt SocketOptions) {
-	s.t.Helper()
-	c := Call{Kind: CallOpen, Flow: s.flow, Cookie: 5, Opt: opt}
-	s.ok(s.e.Call(s.now, &c, s.out))
-	s.h = c.Handle
-	s.collect()
-	s.iss = s.segs[0].Seq
-	s.expect(wire.SYN, 0, 0, 0)
-	s.now = s.now.Add(10 * ms)
-	syn := s.seg(wire.SYN|wire.ACK, 0, 0, 1)
-	syn.Opt = synOptions(set)
-	syn.Opt.TSVal = s.peerTS()
-	require.Equal(s.t, DropNone, s.inject(syn))
-	s.expect(wire.ACK, 1, 0, 1)
-	s.action(ActEstablished)
-	s.state(StateEstablished)
-	s.ts = set&wire.OptTimestamps != 0
-}

@@ -40,7 +40,7 @@ type fakeDev struct {
 type fakeConn struct {
 	sock               toe.SockID
 	flow               wire.Flow
-	end, sent, acked   uint64 // send stream
+	end, sent          uint64 // send stream
 	placed, read       uint64 // receive stream; placed is also readable
 	fin, released, est bool
 }
