@@ -33,7 +33,13 @@ const (
 // serve starts a server on a loopback device and returns it with a client's configuration.
 func serve(t testing.TB, edit func(*server.Config)) (*server.Server, client.Config) {
 	t.Helper()
-	dev, err := loopdev.New(loopdev.Config{Name: "toe0", Prefixes: []netip.Prefix{
+	return serveOn(t, 1, edit)
+}
+
+// serveOn is serve on a device with so many workers.
+func serveOn(t testing.TB, workers int, edit func(*server.Config)) (*server.Server, client.Config) {
+	t.Helper()
+	dev, err := loopdev.New(loopdev.Config{Name: "toe0", Workers: workers, Prefixes: []netip.Prefix{
 		netip.MustParsePrefix(toeAddr + "/24"), netip.MustParsePrefix(toeAddr6 + "/64"),
 	}})
 	require.NoError(t, err)

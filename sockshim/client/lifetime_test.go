@@ -3,6 +3,7 @@ package client_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"runtime"
@@ -29,8 +30,8 @@ func kernelNet() network {
 	}
 }
 
-func toeNet(t *testing.T) (network, *server.Server) {
-	srv, cfg := serve(t, nil)
+func toeNet(t *testing.T, workers int) (network, *server.Server) {
+	srv, cfg := serveOn(t, workers, nil)
 	near, far := dial(t, cfg), dial(t, cfg)
 	return network{
 		addr:   toeAddr + ":0",
@@ -152,20 +153,22 @@ func TestEndsAsInTheKernel(t *testing.T) {
 			return got
 		},
 	}
-	nw, srv := toeNet(t)
-	for name, play := range cases {
-		t.Run(name, func(t *testing.T) {
-			want := play(t, kernelNet())
-			require.Equal(t, want, play(t, nw))
-		})
+	for _, workers := range []int{1, 3} {
+		nw, srv := toeNet(t, workers)
+		for name, play := range cases {
+			t.Run(fmt.Sprintf("%d workers, %s", workers, name), func(t *testing.T) {
+				want := play(t, kernelNet())
+				require.Equal(t, want, play(t, nw))
+			})
+		}
+		require.NotZero(t, srv.Counters().ActiveOpens, "nothing was offloaded")
 	}
-	require.NotZero(t, srv.Counters().ActiveOpens, "nothing was offloaded")
 }
 
 // TestNothingIsLeft opens and closes connections by the thousand, from both ends and by resets. Then
 // no memory of the server's is in use, and it has not grown.
 func TestNothingIsLeft(t *testing.T) {
-	srv, cfg := serve(t, nil)
+	srv, cfg := serveOn(t, 2, nil)
 	near, far := dial(t, cfg), dial(t, cfg)
 	heap := func() uint64 {
 		runtime.GC()
@@ -203,6 +206,45 @@ func TestNothingIsLeft(t *testing.T) {
 		u := srv.Usage()
 		return u.Sockets == 0 && u.Chunks == 0
 	}, waitFor, tick, "with the clients still there")
+	require.NoError(t, near.Close())
+	require.NoError(t, far.Close())
+	idle(t, srv)
+}
+
+// TestWorkers: the device decides which worker carries a connection, and the client finds it. A
+// listener takes connections of all of them.
+func TestWorkers(t *testing.T) {
+	const workers, each = 3, 16
+	srv, cfg := serveOn(t, workers, nil)
+	near, far := dial(t, cfg), dial(t, cfg)
+	ln, err := near.Listen("tcp", toeAddr+":0")
+	require.NoError(t, err)
+	var open []net.Conn
+	for range workers * each {
+		a, b := pair(t, ln, far)
+		_, err := a.Write([]byte("ping"))
+		require.NoError(t, err)
+		buf := make([]byte, 4)
+		_, err = io.ReadFull(b, buf)
+		require.NoError(t, err)
+		require.Equal(t, "ping", string(buf))
+		open = append(open, a, b)
+	}
+	var on [workers]int
+	for _, s := range srv.Sockets() {
+		on[s.Worker]++
+		if s.State == "ESTABLISHED" {
+			require.EqualValues(t, s.Worker, (int(s.Local.Port())+int(s.Remote.Port()))%workers, "the device's rule")
+		}
+	}
+	for w, n := range on {
+		require.NotZero(t, n, "worker %d carries none", w)
+	}
+	require.EqualValues(t, workers*each, srv.Counters().ActiveOpens)
+	require.NoError(t, ln.Close())
+	for _, c := range open {
+		require.NoError(t, c.Close())
+	}
 	require.NoError(t, near.Close())
 	require.NoError(t, far.Close())
 	idle(t, srv)

@@ -26,80 +26,89 @@ type conn struct {
 	queued   bool // in Device.active
 }
 
-func (d *Device) newConn(flow wire.Flow, rcvBuf uint32) *conn {
+func (w *worker) newConn(flow wire.Flow, rcvBuf uint32) *conn {
 	if rcvBuf == 0 {
-		rcvBuf = d.cfg.RcvBuf
+		rcvBuf = w.dev.cfg.RcvBuf
 	}
-	d.lastTID++
-	c := &conn{tid: d.lastTID, flow: flow, rcvBuf: uint64(rcvBuf)}
-	d.conns[c.tid], d.flows[flow] = c, c.tid
+	w.last++
+	c := &conn{tid: w.last*maxWorkers + toe.TID(w.id), flow: flow, rcvBuf: uint64(rcvBuf)}
+	w.conns[c.tid], w.flows[flow] = c, c.tid
 	return c
 }
 
 // activate has c looked at in this iteration.
-func (d *Device) activate(c *conn) {
+func (w *worker) activate(c *conn) {
 	if !c.queued {
 		c.queued = true
-		d.active = append(d.active, c)
+		w.active = append(w.active, c)
 	}
 }
 
+// owner returns the worker of a TID.
+func (d *Device) owner(tid toe.TID) *worker { return d.workers[tid%maxWorkers%toe.TID(len(d.workers))] }
+
 // Output moves the end of the send stream.
 func (d *Device) Output(tid toe.TID, end uint64, _ bool) {
-	if c := d.conns[tid]; c != nil && !c.fin && end > c.end {
+	w := d.owner(tid)
+	if c := w.conns[tid]; c != nil && !c.fin && end > c.end {
 		c.end = end
-		d.activate(c)
+		w.activate(c)
 	}
 }
 
 // Received opens the window for the peer.
 func (d *Device) Received(tid toe.TID, pos uint64) {
-	if c := d.conns[tid]; c != nil && pos > c.received {
+	w := d.owner(tid)
+	if c := w.conns[tid]; c != nil && pos > c.received {
 		c.received = pos
 		if c.peer != nil {
-			d.activate(c.peer)
+			w.activate(c.peer)
 		}
 	}
 }
 
 // SendFIN ends our stream.
 func (d *Device) SendFIN(tid toe.TID) {
-	if c := d.conns[tid]; c != nil {
+	w := d.owner(tid)
+	if c := w.conns[tid]; c != nil {
 		c.fin = true
-		d.activate(c)
+		w.activate(c)
 	}
 }
 
 // SendRST resets the peer and forgets tid.
 func (d *Device) SendRST(tid toe.TID) {
-	if c := d.conns[tid]; c != nil {
+	w := d.owner(tid)
+	if c := w.conns[tid]; c != nil {
 		c.gone, c.reset = true, true
-		d.drop(c)
-		d.activate(c) // the peer hears of it in pump
+		w.drop(c)
+		w.activate(c) // the peer hears of it in pump
 	}
 }
 
 // Release says that nobody reads tid any more.
 func (d *Device) Release(tid toe.TID) {
-	if c := d.conns[tid]; c != nil {
+	w := d.owner(tid)
+	if c := w.conns[tid]; c != nil {
 		c.released = true
-		d.activate(c)
+		w.activate(c)
 		if c.peer != nil {
-			d.activate(c.peer)
+			w.activate(c.peer)
 		}
 	}
 }
 
 // SetOption knows OptionRcvBuf and takes the others without effect.
 func (d *Device) SetOption(tid toe.TID, o toe.Option, value int64) error {
-	c := d.conns[tid]
+	w := d.owner(tid)
+	c := w.conns[tid]
 	if c == nil {
 		return toe.ErrNotFound
 	}
 	if o == toe.OptionRcvBuf && value > 0 {
 		c.rcvBuf = uint64(value)
 		if c.peer != nil {
-			d.activate(c.peer)
+			w.activate(c.peer)
 		}
 	}
 	return nil
@@ -107,7 +116,7 @@ func (d *Device) SetOption(tid toe.TID, o toe.Option, value int64) error {
 
 // ConnInfo tells the little that there is.
 func (d *Device) ConnInfo(tid toe.TID, info *toe.ConnInfo) bool {
-	c := d.conns[tid]
+	c := d.owner(tid).conns[tid]
 	if c == nil {
 		return false
 	}
@@ -126,10 +135,14 @@ func (d *Device) ConnInfo(tid toe.TID, info *toe.ConnInfo) bool {
 	return true
 }
 
-// EachConn calls f for every connection end.
-func (d *Device) EachConn(_ int, f func(toe.TID, *toe.ConnInfo) bool) {
+// EachConn calls f for every connection end of worker i.
+func (d *Device) EachConn(i int, f func(toe.TID, *toe.ConnInfo) bool) {
+	w := d.worker(i)
+	if w == nil {
+		return
+	}
 	var info toe.ConnInfo
-	for tid := range d.conns {
+	for tid := range w.conns {
 		if d.ConnInfo(tid, &info) && !f(tid, &info) {
 			return
 		}
@@ -137,13 +150,13 @@ func (d *Device) EachConn(_ int, f func(toe.TID, *toe.ConnInfo) bool) {
 }
 
 // pump lets every active connection take a step and returns how many did something.
-func (d *Device) pump() int {
-	list := d.active
-	d.active, d.spare = d.spare[:0], list
+func (w *worker) pump() int {
+	list := w.active
+	w.active, w.spare = w.spare[:0], list
 	n := 0
 	for _, c := range list {
 		c.queued = false
-		if d.step(c) {
+		if w.step(c) {
 			n++
 		}
 	}
@@ -152,97 +165,97 @@ func (d *Device) pump() int {
 }
 
 // step does what c has to do and reports whether that was anything.
-func (d *Device) step(c *conn) bool {
+func (w *worker) step(c *conn) bool {
 	switch {
 	case c.reset:
 		c.reset = false
-		d.resetPeer(c)
+		w.resetPeer(c)
 		return true
 	case c.gone:
 		return false
 	case c.opening:
-		d.open(c)
+		w.open(c)
 		return !c.opening
 	case c.peer == nil:
 		return false
 	}
-	busy := d.move(c)
+	busy := w.move(c)
 	if c.gone {
 		return true
 	}
 	if c.fin && c.moved == c.end && !c.finDone {
 		c.finDone, busy = true, true
 		if !c.peer.released {
-			d.notify(c.peer, toe.Event{Kind: toe.EventPeerClose, Pos: c.moved})
+			w.notify(c.peer, toe.Event{Kind: toe.EventPeerClose, Pos: c.moved})
 		}
 	}
 	if c.finDone && c.peer != nil && (c.peer.finDone || c.released) {
 		busy = true
 		p := c.peer
-		d.finish(c, toe.EndClosed)
+		w.finish(c, toe.EndClosed)
 		if p.finDone {
-			d.finish(p, toe.EndClosed)
+			w.finish(p, toe.EndClosed)
 		}
 	}
 	return busy
 }
 
 // move copies one buffer of c's stream to the peer, as far as its window allows.
-func (d *Device) move(c *conn) bool {
+func (w *worker) move(c *conn) bool {
 	p := c.peer
 	if c.moved < c.end && (p.released || p.gone) {
-		d.resetPeer(p) // data that nobody will read
-		d.finish(p, toe.EndAborted)
+		w.resetPeer(p) // data that nobody will read
+		w.finish(p, toe.EndAborted)
 		return true
 	}
 	window := p.received + p.rcvBuf
-	n := min(c.end-c.moved, uint64(len(d.buf)))
+	n := min(c.end-c.moved, uint64(len(w.buf)))
 	if c.moved+n > window {
 		n = window - min(window, c.moved)
 	}
 	if n == 0 {
 		return false
 	}
-	if !d.up.Reserve(p.sock, uint32(n)) {
-		d.activate(c)
+	if !w.up.Reserve(p.sock, uint32(n)) {
+		w.activate(c)
 		return false
 	}
-	b := d.buf[:n]
-	if !d.up.Fetch(c.sock, c.moved, b) {
-		d.resetPeer(c)
-		d.finish(c, toe.EndAborted)
+	b := w.buf[:n]
+	if !w.up.Fetch(c.sock, c.moved, b) {
+		w.resetPeer(c)
+		w.finish(c, toe.EndAborted)
 		return true
 	}
-	d.up.Place(p.sock, c.moved, b)
+	w.up.Place(p.sock, c.moved, b)
 	c.moved += n
-	d.notify(p, toe.Event{Kind: toe.EventReadable, Pos: c.moved})
-	d.notify(c, toe.Event{Kind: toe.EventAcked, Pos: c.moved})
+	w.notify(p, toe.Event{Kind: toe.EventReadable, Pos: c.moved})
+	w.notify(c, toe.Event{Kind: toe.EventAcked, Pos: c.moved})
 	if c.moved < c.end {
-		d.activate(c)
+		w.activate(c)
 	}
 	return true
 }
 
 // resetPeer tells c's peer, if there is one, that the connection was reset.
-func (d *Device) resetPeer(c *conn) {
+func (w *worker) resetPeer(c *conn) {
 	p := c.peer
 	c.peer = nil
 	if p == nil {
 		return
 	}
 	p.peer = nil
-	d.finish(p, toe.EndReset)
+	w.finish(p, toe.EndReset)
 }
 
 // finish tells c that it is over.
-func (d *Device) finish(c *conn, end toe.End) {
+func (w *worker) finish(c *conn, end toe.End) {
 	if c.gone {
-		d.drop(c)
+		w.drop(c)
 		return
 	}
 	c.gone = true
-	d.drop(c)
-	d.notify(c, toe.Event{Kind: toe.EventFinished, End: end})
+	w.drop(c)
+	w.notify(c, toe.Event{Kind: toe.EventFinished, End: end})
 	// An end that lingers in order stays the peer's peer, so that late data is answered.
 	if end == toe.EndClosed && c.peer != nil && !c.peer.gone {
 		return
@@ -251,20 +264,20 @@ func (d *Device) finish(c *conn, end toe.End) {
 }
 
 // drop forgets c's TID.
-func (d *Device) drop(c *conn) {
-	delete(d.conns, c.tid)
-	if d.flows[c.flow] == c.tid {
-		delete(d.flows, c.flow)
+func (w *worker) drop(c *conn) {
+	delete(w.conns, c.tid)
+	if w.flows[c.flow] == c.tid {
+		delete(w.flows, c.flow)
 	}
 }
 
-func (d *Device) notify(c *conn, e toe.Event) { d.up.Notify(c.sock, e) }
+func (w *worker) notify(c *conn, e toe.Event) { w.up.Notify(c.sock, e) }
 
 // resetAll ends every connection because the device goes away.
-func (d *Device) resetAll() {
-	for _, c := range d.conns {
+func (w *worker) resetAll() {
+	for _, c := range w.conns {
 		if !c.gone {
-			d.finish(c, toe.EndDeviceGone)
+			w.finish(c, toe.EndDeviceGone)
 		}
 	}
 }

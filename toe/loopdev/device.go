@@ -3,54 +3,35 @@ package loopdev
 import (
 	"fmt"
 	"net/netip"
-	"runtime"
 	"sync"
 	"sync/atomic"
-	"time"
-
-	"golang.org/x/sys/unix"
 
 	"opentoe/tcpoffload/vtime"
 	"opentoe/tcpoffload/wire"
 	"opentoe/toe"
 )
 
+// maxWorkers is how many workers a device may have: a TID has the worker in its low bits.
+const maxWorkers = 16
+
 // Config is what a device is made from.
 type Config struct {
 	Name     string
 	Prefixes []netip.Prefix // the device's addresses, with on-link prefixes
+	Workers  int            // 1 to 16; 0 means 1
 	RcvBuf   uint32         // octets that a reader may leave unread; 0 means 256 KiB
-	MaxConns int            // connection ends; 0 means 65536
+	MaxConns int            // connection ends, all workers together; 0 means 65536
 	MTU      int            // reported only; 0 means 65535
 }
 
 // Device is a loopback TOE device.
 type Device struct {
 	toe.BaseDevice
-	cfg    Config
-	epfd   int // under mu but for the worker; -1 while not attached
-	wakefd int // ends the worker's sleep for Post; under mu
-
-	up      toe.UpperLayer
-	stop    bool          // worker only
-	done    chan struct{} // closed when the worker has ended
-	running atomic.Bool
-
-	mu     sync.Mutex
-	posted []func(vtime.Time)
-	signal atomic.Bool // posted is not empty
+	cfg     Config
+	workers []*worker
 
 	listenMu  sync.Mutex                                 // serialises ListenStart and ListenStop
 	listeners atomic.Pointer[map[toe.ListenID]*listener] // replaced, never changed
-
-	// Worker only.
-	conns   map[toe.TID]*conn
-	flows   map[wire.Flow]toe.TID
-	active  []*conn // have something to do in this iteration
-	spare   []*conn
-	lastTID toe.TID
-	buf     []byte
-	start   time.Time
 }
 
 var _ toe.Device = (*Device)(nil)
@@ -59,6 +40,12 @@ var _ toe.Device = (*Device)(nil)
 func New(cfg Config) (*Device, error) {
 	if cfg.Name == "" || len(cfg.Prefixes) == 0 {
 		return nil, fmt.Errorf("loopdev: a name and an address are needed: %w", toe.ErrInvalid)
+	}
+	if cfg.Workers == 0 {
+		cfg.Workers = 1
+	}
+	if cfg.Workers < 1 || cfg.Workers > maxWorkers {
+		return nil, fmt.Errorf("loopdev: %d workers, want 1 to %d: %w", cfg.Workers, maxWorkers, toe.ErrInvalid)
 	}
 	if cfg.RcvBuf == 0 {
 		cfg.RcvBuf = 256 << 10
@@ -69,9 +56,11 @@ func New(cfg Config) (*Device, error) {
 	if cfg.MTU == 0 {
 		cfg.MTU = 65535
 	}
-	d := &Device{cfg: cfg, epfd: -1, start: time.Now()}
-	empty := map[toe.ListenID]*listener{}
-	d.listeners.Store(&empty)
+	d := &Device{cfg: cfg}
+	for i := range cfg.Workers {
+		d.workers = append(d.workers, &worker{dev: d, id: i, epfd: -1})
+	}
+	d.listeners.Store(&map[toe.ListenID]*listener{})
 	return d, nil
 }
 
@@ -81,174 +70,76 @@ func (d *Device) Name() string { return d.cfg.Name }
 // Info describes the device.
 func (d *Device) Info() toe.Info {
 	return toe.Info{
-		Type: "loopdev", Workers: 1, MaxConns: d.cfg.MaxConns,
+		Type: "loopdev", Workers: d.cfg.Workers, MaxConns: d.cfg.MaxConns,
 		Ports: []toe.PortInfo{{Name: d.cfg.Name, MTU: d.cfg.MTU, Prefixes: d.cfg.Prefixes}},
 	}
 }
 
-// Attach starts the worker.
+// Attach starts the workers.
 func (d *Device) Attach(up toe.UpperLayer) error {
-	if d.running.Load() {
+	if d.workers[0].running.Load() {
 		return toe.ErrBusy
 	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	var err error
-	if d.epfd, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
-		return fmt.Errorf("loopdev: epoll: %w", err)
-	}
-	if d.wakefd, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err != nil {
-		unix.Close(d.epfd)
-		d.epfd = -1
-		return fmt.Errorf("loopdev: eventfd: %w", err)
-	}
-	if err = d.watch(d.wakefd); err != nil {
-		unix.Close(d.epfd)
-		unix.Close(d.wakefd)
-		d.epfd = -1
-		return err
-	}
-	d.up, d.stop, d.done = up, false, make(chan struct{})
-	d.conns, d.flows = map[toe.TID]*conn{}, map[wire.Flow]toe.TID{}
-	d.buf = make([]byte, 64<<10)
-	d.active, d.spare, d.posted = nil, nil, nil
-	d.signal.Store(false)
-	d.running.Store(true)
-	go d.work()
-	return nil
-}
-
-// Detach resets every connection and stops the worker.
-func (d *Device) Detach() error {
-	if err := d.Do(0, func(vtime.Time) { d.stop = true }); err != nil {
-		return err
-	}
-	<-d.done
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	unix.Close(d.epfd)
-	unix.Close(d.wakefd)
-	d.epfd = -1 // RemoveWakeFD may still come
-	return nil
-}
-
-// Do runs f on the worker and waits.
-func (d *Device) Do(w int, f func(vtime.Time)) error {
-	ran := make(chan struct{})
-	if err := d.Post(w, func(now vtime.Time) { f(now); close(ran) }); err != nil {
-		return err
-	}
-	select {
-	case <-ran:
-		return nil
-	case <-d.done:
-		// The worker runs what was posted before it ended.
-		select {
-		case <-ran:
-			return nil
-		default:
-			return toe.ErrDetached
+	d.listeners.Store(&map[toe.ListenID]*listener{})
+	for i, w := range d.workers {
+		if err := w.begin(up); err != nil {
+			for _, started := range d.workers[:i] {
+				_ = started.end()
+			}
+			return err
 		}
 	}
-}
-
-// Post runs f on the worker.
-func (d *Device) Post(w int, f func(vtime.Time)) error {
-	if w != 0 {
-		return toe.ErrInvalid
-	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if !d.running.Load() {
-		return toe.ErrDetached
-	}
-	d.posted = append(d.posted, f)
-	d.signal.Store(true)
-	_, _ = unix.Write(d.wakefd, []byte{1, 0, 0, 0, 0, 0, 0, 0})
 	return nil
 }
 
-// AddWakeFD lets edges on fd end the worker's sleep.
-func (d *Device) AddWakeFD(_, fd int) error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.epfd < 0 {
-		return toe.ErrDetached
-	}
-	return d.watch(fd)
-}
-
-func (d *Device) watch(fd int) error {
-	ev := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLET, Fd: int32(fd)}
-	if err := unix.EpollCtl(d.epfd, unix.EPOLL_CTL_ADD, fd, &ev); err != nil {
-		return fmt.Errorf("loopdev: wake descriptor: %w", err)
+// Detach resets every connection and stops the workers.
+func (d *Device) Detach() error {
+	for _, w := range d.workers {
+		if err := w.end(); err != nil {
+			return err
+		}
 	}
 	return nil
+}
+
+// worker returns worker i, or nil.
+func (d *Device) worker(i int) *worker {
+	if i < 0 || i >= len(d.workers) {
+		return nil
+	}
+	return d.workers[i]
+}
+
+// Do runs f on worker i and waits.
+func (d *Device) Do(i int, f func(vtime.Time)) error {
+	if w := d.worker(i); w != nil {
+		return w.do(f)
+	}
+	return toe.ErrInvalid
+}
+
+// Post runs f on worker i.
+func (d *Device) Post(i int, f func(vtime.Time)) error {
+	if w := d.worker(i); w != nil {
+		return w.post(f)
+	}
+	return toe.ErrInvalid
+}
+
+// AddWakeFD lets edges on fd end worker i's sleep.
+func (d *Device) AddWakeFD(i, fd int) error {
+	if w := d.worker(i); w != nil {
+		return w.addWakeFD(fd)
+	}
+	return toe.ErrInvalid
 }
 
 // RemoveWakeFD undoes AddWakeFD.
-func (d *Device) RemoveWakeFD(_, fd int) error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.epfd < 0 {
-		return toe.ErrDetached
+func (d *Device) RemoveWakeFD(i, fd int) error {
+	if w := d.worker(i); w != nil {
+		return w.removeWakeFD(fd)
 	}
-	if err := unix.EpollCtl(d.epfd, unix.EPOLL_CTL_DEL, fd, nil); err != nil {
-		return fmt.Errorf("loopdev: wake descriptor: %w", err)
-	}
-	return nil
-}
-
-// work is the worker: call the upper layer, move bytes, sleep when there is nothing to do.
-func (d *Device) work() {
-	runtime.LockOSThread()
-	events := make([]unix.EpollEvent, 64)
-	idle := 0
-	for {
-		now := vtime.Time(time.Since(d.start))
-		n := d.runPosted(now)
-		if d.stop {
-			break
-		}
-		n += d.up.Poll(0, now)
-		n += d.pump()
-		if idle++; n > 0 {
-			idle = 0
-		}
-		// A few empty rounds spare the sleep between the messages of a conversation.
-		if idle < 64 || !d.up.Sleep(0) {
-			continue
-		}
-		if len(d.active) == 0 && !d.signal.Load() {
-			_, _ = unix.EpollWait(d.epfd, events, -1)
-		} else if len(d.active) > 0 {
-			_, _ = unix.EpollWait(d.epfd, events, 1) // a reader's memory is short
-		}
-		d.up.Awake(0)
-		idle = 0
-	}
-	d.resetAll()
-	// Whoever posts from now on is told; whoever posted before is served.
-	d.mu.Lock()
-	d.running.Store(false)
-	d.mu.Unlock()
-	d.runPosted(vtime.Time(time.Since(d.start)))
-	close(d.done)
-}
-
-func (d *Device) runPosted(now vtime.Time) int {
-	if !d.signal.Load() {
-		return 0
-	}
-	d.mu.Lock()
-	list := d.posted
-	d.posted = nil
-	d.signal.Store(false)
-	d.mu.Unlock()
-	for _, f := range list {
-		f(now)
-	}
-	return len(list)
+	return toe.ErrInvalid
 }
 
 // owns reports whether addr is one of the device's addresses.

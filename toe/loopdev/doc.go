@@ -6,5 +6,5 @@
 // the reader's buffer limit, and ends connections as TCP does (FIN, RST, half-close, a reset for
 // data that nobody will read). It has no sequence numbers, no loss and no timers.
 //
-// One worker, a locked OS thread, has everything; no lock guards connections.
+// A worker, a locked OS thread, has both ends of its connections; no lock guards them.
 package loopdev

@@ -116,7 +116,7 @@ func (b *bench) on(f func()) {
 func (b *bench) settle() {
 	for {
 		idle := false
-		b.on(func() { idle = len(b.d.active) == 0 })
+		b.on(func() { idle = len(b.d.workers[0].active) == 0 })
 		if idle {
 			return
 		}
@@ -226,7 +226,7 @@ func TestClose(t *testing.T) {
 		require.True(t, y.ended)
 		require.Equal(t, toe.EndClosed, y.end)
 	})
-	b.on(func() { require.Empty(t, b.d.conns); require.Empty(t, b.d.flows) })
+	b.on(func() { require.Empty(t, b.d.workers[0].conns); require.Empty(t, b.d.workers[0].flows) })
 }
 
 func TestOpen(t *testing.T) {

@@ -7,10 +7,10 @@ import (
 	"opentoe/toe"
 )
 
-// listener is a passive open. waiting belongs to the worker.
+// listener is a passive open. Every worker has its own element of waiting.
 type listener struct {
 	toe.Listener
-	waiting int // connections established and not accepted
+	waiting [maxWorkers]int // connections established and not accepted, by worker
 }
 
 // matches reports whether l takes connections to addr and port.
@@ -64,59 +64,68 @@ func (d *Device) ListenStop(id toe.ListenID) {
 }
 
 // Accepted makes room in the listener's backlog.
-func (d *Device) Accepted(_ int, id toe.ListenID, n int) {
-	if l := (*d.listeners.Load())[id]; l != nil {
-		l.waiting = max(0, l.waiting-n)
+func (d *Device) Accepted(i int, id toe.ListenID, n int) {
+	if l := (*d.listeners.Load())[id]; l != nil && d.worker(i) != nil {
+		l.waiting[i] = max(0, l.waiting[i]-n)
 	}
 }
 
+// SteerConnect spreads connections by their ports. Both ends are the same worker's.
+func (d *Device) SteerConnect(f *wire.Flow) int {
+	return (int(f.LocalPort) + int(f.RemotePort)) % len(d.workers)
+}
+
 // Connect starts an open; it is decided later in the iteration.
-func (d *Device) Connect(_ int, r *toe.ConnectRequest) (toe.TID, toe.Reason) {
+func (d *Device) Connect(i int, r *toe.ConnectRequest) (toe.TID, toe.Reason) {
+	w := d.worker(i)
+	if w == nil || d.SteerConnect(&r.Flow) != i {
+		return 0, toe.ReasonInvalid
+	}
 	if reason := d.CanOffload(r); reason != toe.Offloaded {
 		return 0, reason
 	}
-	if len(d.conns)+2 > d.cfg.MaxConns {
+	if len(w.conns)+2 > d.cfg.MaxConns/len(d.workers) {
 		return 0, toe.ReasonTableFull
 	}
 	flow := r.Flow
 	if flow.Local.IsUnspecified() {
 		flow.Local = flow.Remote
 	}
-	if _, taken := d.flows[flow]; taken {
+	if _, taken := w.flows[flow]; taken {
 		return 0, toe.ReasonInUse
 	}
-	c := d.newConn(flow, r.Opt.RcvBuf)
+	c := w.newConn(flow, r.Opt.RcvBuf)
 	c.sock, c.opening = r.Sock, true
-	d.activate(c)
+	w.activate(c)
 	return c.tid, toe.Offloaded
 }
 
 // open pairs c with a listener, or refuses it; while the backlog is full, c waits as a SYN would.
-func (d *Device) open(c *conn) {
-	l := d.lookup(c.flow.Remote, c.flow.RemotePort)
+func (w *worker) open(c *conn) {
+	l := w.dev.lookup(c.flow.Remote, c.flow.RemotePort)
 	if l == nil {
-		d.finish(c, toe.EndRefused)
+		w.finish(c, toe.EndRefused)
 		return
 	}
-	if l.waiting > l.Backlog {
-		d.activate(c)
+	if l.waiting[w.id] > l.Backlog {
+		w.activate(c)
 		return
 	}
 	flow := wire.Flow{
 		Local: c.flow.Remote, LocalPort: c.flow.RemotePort,
 		Remote: c.flow.Local, RemotePort: c.flow.LocalPort,
 	}
-	p := d.newConn(flow, l.Opt.RcvBuf)
-	s, ok := d.up.PassEstablish(0, l.ID, p.tid, &p.flow)
+	p := w.newConn(flow, l.Opt.RcvBuf)
+	s, ok := w.up.PassEstablish(w.id, l.ID, p.tid, &p.flow)
 	c.opening = false
 	if !ok {
-		d.drop(p)
-		d.finish(c, toe.EndReset)
+		w.drop(p)
+		w.finish(c, toe.EndReset)
 		return
 	}
-	l.waiting++
+	l.waiting[w.id]++
 	p.sock, p.peer, c.peer = s, c, p
-	d.notify(c, toe.Event{Kind: toe.EventEstablished, Flow: &c.flow})
+	w.notify(c, toe.Event{Kind: toe.EventEstablished, Flow: &c.flow})
 }
 
 func (d *Device) lookup(addr wire.Addr, port uint16) *listener {
