@@ -28,15 +28,16 @@ const (
 )
 
 // toed starts a server over a loopback device.
-func toed(t *testing.T) *server.Server { return toedIn(t, t.TempDir()) }
+func toedIn(t *testing.T, dir string) *server.Server { return toedOf(t, dir, 1) }
 
-func toedIn(t *testing.T, dir string) *server.Server {
+// toedOf starts a server over a device with so many workers.
+func toedOf(t *testing.T, dir string, workers int) *server.Server {
 	reg := toe.NewRegistry()
 	srv, err := server.New(server.Config{
 		Dir: dir, Registry: reg, Log: slog.New(slog.NewTextHandler(testWriter{t}, nil)),
 	})
 	require.NoError(t, err)
-	dev, err := loopdev.New(loopdev.Config{Name: "loop", Prefixes: []netip.Prefix{
+	dev, err := loopdev.New(loopdev.Config{Name: "loop", Workers: workers, Prefixes: []netip.Prefix{
 		netip.MustParsePrefix(toeAddr + "/24"), netip.MustParsePrefix("fd99::1/64"),
 	}})
 	require.NoError(t, err)
@@ -127,20 +128,25 @@ func TestPrograms(t *testing.T) {
 			want := run(t, nil, bin, kernelAddr)
 			require.Contains(t, want, "done")
 
-			srv := toed(t)
-			env := []string{"LD_PRELOAD=" + preload(t, lib), "TOE_SOCKET=" + srv.SocketPath()}
-			got := run(t, env, bin, toeAddr)
-			require.Equal(t, want, got)
-			c := srv.Counters()
-			require.NotZero(t, c.ActiveOpens, "nothing was offloaded")
-			require.NotZero(t, c.PassiveOpens, "nothing was accepted")
-			require.Zero(t, sum(c.Violations[:]), "the library broke the contract")
+			var env []string
+			for _, workers := range []int{3, 1} {
+				srv := toedOf(t, t.TempDir(), workers)
+				env = []string{"LD_PRELOAD=" + preload(t, lib), "TOE_SOCKET=" + srv.SocketPath()}
+				require.Equal(t, want, run(t, env, bin, toeAddr), "%d workers", workers)
+				c := srv.Counters()
+				require.NotZero(t, c.ActiveOpens, "nothing was offloaded")
+				require.NotZero(t, c.PassiveOpens, "nothing was accepted")
+				require.Zero(t, sum(c.Violations[:]), "the library broke the contract")
+				require.Eventually(t, func() bool { return srv.Usage() == server.Usage{} }, patience, time.Millisecond,
+					"memory, sockets and places are given back")
+			}
 
 			// Without toed the library is not to be noticed.
+			with := env[1]
 			env[1] = "TOE_SOCKET=" + filepath.Join(dir, "nobody")
 			require.Equal(t, want, run(t, env, bin, kernelAddr))
 			// Nor with toed when the address is the kernel's.
-			env[1] = "TOE_SOCKET=" + srv.SocketPath()
+			env[1] = with
 			require.Equal(t, want, run(t, env, bin, kernelAddr))
 		})
 	}
