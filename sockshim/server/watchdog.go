@@ -31,15 +31,16 @@ type signaller struct {
 // signal writes the eventfd of r's event queue i. [worker]
 func (w *worker) signal(r *region, i int, fd int) {
 	g := &w.signaller
+	g.to.Store(r)
+	g.queue.Store(int32(i))
+	g.turn.Add(1)
+	// Only now: a watchdog that is about to sleep looks at turn after it has said so.
 	if !g.watched.Load() && g.watched.CompareAndSwap(false, true) {
 		select {
 		case g.kick <- struct{}{}:
 		default:
 		}
 	}
-	g.to.Store(r)
-	g.queue.Store(int32(i))
-	g.turn.Add(1)
 	shm.SignalEventFD(fd)
 	g.turn.Add(1)
 	w.stats.Signals++
@@ -68,10 +69,13 @@ func (g *signaller) watch(stop <-chan struct{}) {
 			case turn != last:
 				last, idle = turn, 0
 			case turn%2 == 1:
-				g.free()
+				g.free(turn)
 			default:
 				if idle++; idle == watchdogIdle {
 					g.watched.Store(false)
+					if g.turn.Load() != turn && g.watched.CompareAndSwap(false, true) {
+						idle = 0 // a write has begun that took us for awake
+					}
 				}
 			}
 		}
@@ -86,19 +90,22 @@ func writable(fd int) bool {
 	return err == nil && n == 1 && fds[0].Revents&unix.POLLOUT != 0
 }
 
-// free ends the write under way by reading the eventfd, and the region of the client that did this.
-func (g *signaller) free() {
+// free ends the write under way, the one of the given turn, by reading the eventfd, and the region of
+// the client that did this.
+func (g *signaller) free(turn uint64) {
 	r, i := g.to.Load(), g.queue.Load()
-	fd := int(r.eqs[i].fd.Load())
-	if fd < 0 || writable(fd) {
+	// The number is the eventfd's as long as the write lasts: if it has ended, the duplicate may be of
+	// anything.
+	fd, err := unix.FcntlInt(uintptr(r.eqs[i].fd.Load()), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return
+	}
+	defer unix.Close(fd)
+	if g.turn.Load() != turn || writable(fd) {
 		return // nobody holds the worker up: its thread is waiting for a processor
 	}
-	// The client may empty the counter before us, and our read would then wait: in a goroutine of
-	// its own it may.
-	go func() {
-		_ = unix.SetNonblock(fd, true)
-		_, _ = unix.Read(fd, make([]byte, 8))
-	}()
+	// The client may empty the counter before us, and may have made reads wait: this one does not.
+	_, _ = unix.Preadv2(fd, [][]byte{make([]byte, 8)}, -1, unix.RWF_NOWAIT)
 	if r.stuck.CompareAndSwap(false, true) {
 		r.violated(violationEvent)
 	}

@@ -31,13 +31,17 @@ func TestInterruptedWrite(t *testing.T) {
 			_, err = unix.Write(mine, binary.NativeEndian.AppendUint64(nil, pending))
 			require.NoError(t, err)
 		}
-		g.free()
+		g.free(g.turn.Load())
 		require.False(t, r.reg.stuck.Load(), "%d pending", pending)
 	}
 	_, err = unix.Write(mine, binary.NativeEndian.AppendUint64(nil, 1))
 	require.NoError(t, err)
-	g.free()
+	g.free(g.turn.Load() - 2)
+	require.False(t, r.reg.stuck.Load(), "that write has ended, and its eventfd may be closed")
+	require.NoError(t, unix.SetNonblock(mine, false))
+	g.free(g.turn.Load())
 	require.True(t, r.reg.stuck.Load(), "the counter is full")
+	g.free(g.turn.Load()) // returns, though a read would wait
 	require.Eventually(t, r.mem.Detached, waitFor, tick)
 	require.EqualValues(t, 1, r.srv.Counters().Violations[violationEvent])
 }
