@@ -142,7 +142,7 @@ static void probe(int fd, uintptr_t entry)
 	struct shim_sock *s;
 	struct shim_region *r;
 	uint32_t slot, gen;
-	int flags;
+	int flags, rc;
 
 	if (state < 0 && errno == EBADF)
 		goto out;
@@ -156,7 +156,10 @@ static void probe(int fd, uintptr_t entry)
 	if (!s)
 		goto out;
 	shim_options_load(fd, &s->opt);
-	if (shim_probe_fd(fd, &r, &slot, &gen) == 0) {
+	rc = shim_probe_fd(fd, &r, &slot, &gen);
+	if (rc == -EACCES)
+		shim_log(0, "fd %d: a socket that toed carries for another user; out of reach", fd);
+	if (rc == 0) {
 		s->region = r;
 		s->slot_no = slot;
 		s->slot = &r->slot[slot];

@@ -10,6 +10,8 @@
 #define SLOT_PATIENCE_NS 5000000ull
 /* An open is decided by toed within its control loop's turn. */
 #define DECISION_PATIENCE_NS 2000000000ull
+/* A listener is stopped on all workers within a few turns of their loops; toed goes on without us. */
+#define STOP_PATIENCE_NS 200000000ull
 /* How many ports that the device has in use are passed over before connect gives up. */
 #define PORT_TRIES 64
 /* A listener with connections from toed looks at the kernel's queue every so many accepts. */
@@ -208,6 +210,24 @@ static void linger_wait(struct shim_sock *s)
 	}
 }
 
+/* stop_wait waits until toed has stopped a listener: whoever connects after close is refused. The slot
+ * is free then, or already another socket's. */
+static void stop_wait(struct shim_sock *s)
+{
+	struct toe_shm_slot *slot = s->slot;
+	uint64_t until = shim_now() + STOP_PATIENCE_NS;
+
+	for (;;) {
+		uint32_t seq = load_acquire(&slot->event_seq);
+
+		if (load_acquire(&slot->state) != TOE_SLOT_LISTEN ||
+		    load_acquire(&slot->gen) != s->gen || !shim_region_ok(s->region))
+			return;
+		if (shim_wait_slot(s->region, slot, seq, until, true) < 0)
+			return;
+	}
+}
+
 void shim_sock_close(struct shim_sock *s)
 {
 	uint32_t op = TOE_OP_CLOSE_CON_REQ;
@@ -224,6 +244,8 @@ void shim_sock_close(struct shim_sock *s)
 		linger_wait(s);
 	}
 	shim_post(s->region, s->slot->worker, op, 0, s->slot_no, 0);
+	if (shim_role(s) == SHIM_LISTENER && op == TOE_OP_CLOSE_CON_REQ)
+		stop_wait(s);
 }
 
 /* ---- open ----------------------------------------------------------------------------------- */

@@ -64,6 +64,24 @@ static void reset(const char *how, bool unread)
 	MUST(close(p[0]));
 }
 
+/* Nobody is let in by a listener that is closed: not even for a moment. */
+static void stopped(void)
+{
+	int refused = 0;
+
+	for (int i = 0; i < 50; i++) {
+		int l = listener(0), s = socket(AF_INET, SOCK_STREAM, 0);
+		struct sockaddr_in to = name_of(l);
+
+		MUST(s);
+		MUST(close(l));
+		if (connect(s, (struct sockaddr *)&to, sizeof to) < 0 && errno == ECONNREFUSED)
+			refused++;
+		MUST(close(s));
+	}
+	say("refused %d", refused);
+}
+
 static void shut_read(void)
 {
 	char buf[8];
@@ -93,4 +111,5 @@ static void test(void)
 	reset("linger 0", false);
 	reset("unread data", true);
 	shut_read();
+	stopped();
 }
