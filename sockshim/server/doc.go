@@ -20,8 +20,9 @@
 //
 // Lifetime. A socket lives as long as somebody can hold its descriptor or the device still
 // delivers what was written. The client says when the last descriptor of an unshared socket
-// closes; for shared ones, and for processes that die, the kernel tells (destroy.go). A region
-// lives as long as a client is attached to it or a socket of it lives.
+// closes; for shared ones, and for processes that die, the kernel tells (destroy.go), and if it does
+// not, toed looks (recount.go). A region lives as long as a client is attached to it or a socket of
+// it lives; what nobody holds any more has a limit in time and number (orphans.go).
 //
 // Not here: TCP, frames, and the decision where a connection may go beyond asking (toe.Registry,
 // Config.Policy).

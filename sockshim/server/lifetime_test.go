@@ -608,3 +608,20 @@ func TestDestroysOfOthers(t *testing.T) {
 	}, waitFor, tick)
 	require.False(t, seen[theirs] || seen[theirPeers])
 }
+
+// TestLockFileRemoved: a server that ends takes its lock file with it, and another one may have opened
+// the file just before. It must not believe that it has the directory by that.
+func TestLockFileRemoved(t *testing.T) {
+	s := &Server{cfg: Config{Dir: t.TempDir()}}
+	require.NoError(t, s.takeDir())
+	defer s.lock.Close()
+	late := &Server{cfg: s.cfg}
+	require.ErrorIs(t, late.takeDir(), ErrServed)
+	require.True(t, stands(s.lock))
+	require.NoError(t, os.Remove(s.lock.Name()))
+	require.False(t, stands(s.lock))
+	require.NoError(t, late.takeDir())
+	defer late.lock.Close()
+	require.True(t, stands(late.lock))
+	require.False(t, stands(s.lock), "another file has the name")
+}

@@ -82,29 +82,55 @@ func (s *Server) SocketPath() string { return filepath.Join(s.cfg.Dir, ControlSo
 
 // takeDir locks the runtime directory; the lock dies with the process.
 func (s *Server) takeDir() error {
+	for {
+		f, err := s.lockDir()
+		if err != nil {
+			return err
+		}
+		if !stands(f) {
+			f.Close()
+			continue
+		}
+		if err = f.Truncate(0); err == nil {
+			_, err = f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
+		}
+		if err != nil {
+			f.Close()
+			return fmt.Errorf("server: %s: %w", f.Name(), err)
+		}
+		s.lock = f
+		return nil
+	}
+}
+
+// stands reports whether f is still the file of its name: a server that ends removes its lock file, and
+// a lock on that one nobody would see.
+func stands(f *os.File) bool {
+	mine, err := f.Stat()
+	if err != nil {
+		return false
+	}
+	there, err := os.Stat(f.Name())
+	return err == nil && os.SameFile(mine, there)
+}
+
+// lockDir opens the lock file and locks it; ErrServed when somebody else has done so.
+func (s *Server) lockDir() (*os.File, error) {
 	f, err := os.OpenFile(filepath.Join(s.cfg.Dir, lockFile), os.O_RDWR|os.O_CREATE, 0o644)
 	if err != nil {
-		return fmt.Errorf("server: runtime directory: %w", err)
+		return nil, fmt.Errorf("server: runtime directory: %w", err)
 	}
 	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		defer f.Close()
 		if !errors.Is(err, unix.EWOULDBLOCK) {
-			return fmt.Errorf("server: lock %s: %w", f.Name(), err)
+			return nil, fmt.Errorf("server: lock %s: %w", f.Name(), err)
 		}
 		b := make([]byte, 20)
 		n, _ := f.ReadAt(b, 0)
-		return fmt.Errorf("another toed (pid %s) serves %s: stop it or choose another runtime_dir: %w",
+		return nil, fmt.Errorf("another toed (pid %s) serves %s: stop it or choose another runtime_dir: %w",
 			strings.TrimSpace(string(b[:n])), s.cfg.Dir, ErrServed)
 	}
-	if err = f.Truncate(0); err == nil {
-		_, err = f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
-	}
-	if err != nil {
-		f.Close()
-		return fmt.Errorf("server: %s: %w", f.Name(), err)
-	}
-	s.lock = f
-	return nil
+	return f, nil
 }
 
 // Attach makes the upper layer for a device. One device at a time; a worker's number is its place
