@@ -41,6 +41,7 @@ type demo struct {
 	pcapng *lab.Process // toectl capture
 	sums   map[string]string
 	rows   []row
+	fail   context.CancelCauseFunc // ends the show
 }
 
 // step is one part of the show.
@@ -49,7 +50,7 @@ type step struct {
 	run   func(ctx context.Context) error
 }
 
-func newDemo() (*demo, error) {
+func newDemo(fail context.CancelCauseFunc) (*demo, error) {
 	root, err := os.Getwd()
 	if err != nil {
 		return nil, err
@@ -64,7 +65,7 @@ func newDemo() (*demo, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &demo{lab: l, port: freePort(), sums: map[string]string{}}, nil
+	return &demo{lab: l, port: freePort(), sums: map[string]string{}, fail: fail}, nil
 }
 
 // freePort returns a port on which nobody on this machine listens: the placeholders of nginx on the
@@ -118,6 +119,10 @@ func (d *demo) startToed(ctx context.Context) (err error) {
 	if d.toed, err = d.lab.StartToed(ctx, filepath.Join(d.lab.Root, configFile), runDir); err != nil {
 		return err
 	}
+	go func() { // nothing that follows could succeed
+		<-d.toed.Done()
+		d.fail(fmt.Errorf("toed ended early: %v%s", d.toed.Kill(), d.toed.LastLine()))
+	}()
 	s, err := d.toed.Status(ctx)
 	if err != nil {
 		return err

@@ -51,7 +51,9 @@ func show(ctx context.Context, keep bool) (err error) {
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("not done within %v", limit))
 	defer cancel()
-	d, err := newDemo()
+	ctx, fail := context.WithCancelCause(ctx)
+	defer fail(nil)
+	d, err := newDemo(fail)
 	if err != nil {
 		return err
 	}

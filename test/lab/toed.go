@@ -28,11 +28,19 @@ func (l *Lab) StartToed(ctx context.Context, configFile, runDir string) (*Toed, 
 
 // StartToedOn is StartToed on host h.
 func (l *Lab) StartToedOn(ctx context.Context, h Host, configFile, runDir string) (*Toed, error) {
+	t := &Toed{lab: l, RunDir: runDir}
+	// A toed that ends in order removes its directory; one that was killed cannot.
+	l.Cleanup(func() error {
+		if t.Process == nil || t.cmd.ProcessState.Exited() {
+			return nil
+		}
+		return os.RemoveAll(runDir)
+	})
 	p, err := l.Start(h, l.Bin("toed"), "--config", configFile)
 	if err != nil {
 		return nil, err
 	}
-	t := &Toed{p, l, runDir}
+	t.Process = p
 	ctx, cancel := context.WithTimeout(ctx, startTime)
 	defer cancel()
 	err = p.WaitFor(ctx, func() error { _, err := t.Status(ctx); return err })
