@@ -5,4 +5,4 @@ set -e
 cd "$(dirname "$0")"
 obj=$(mktemp -d)
 trap 'rm -rf "$obj"' EXIT
-go tool cgo -objdir "$obj" -godefs godefs.go | sed -E 's/_([a-z])/\U\1/g' | sed -E "2s,-objdir [^ ]+ ,," | gofmt
+go tool cgo -objdir "$obj/" -godefs godefs.go | sed -E 's/_([a-z])/\U\1/g' | sed -E "2s,-objdir [^ ]+ ,," | gofmt
