@@ -439,7 +439,7 @@ bool shim_tx_ended(struct shim_sock *s);
 int shim_poll(struct pollfd *fds, nfds_t n, uint64_t deadline, const sigset_t *mask);
 void shim_poll_after_fork(void);
 
-/* ---- shim_epoll.c --------------------------------------------------------------------------- */
+/* ---- shim_epoll*.c -------------------------------------------------------------------------- */
 
 /* shim_epoll_rebind moves the registrations of s to where its role now belongs. */
 void shim_epoll_rebind(struct shim_sock *s);
