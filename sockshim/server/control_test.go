@@ -2,7 +2,6 @@ package server
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"net"
@@ -233,19 +232,7 @@ func TestAfterDetach(t *testing.T) {
 // worker. The worker gets free all the same.
 func TestEQFreeWhileStuck(t *testing.T) {
 	r := newRig(t, 1, nil)
-	slot, c, _ := r.connect(0)
-	fd := eventFD(t)
-	mine, err := unix.Dup(fd)
-	require.NoError(t, err)
-	defer unix.Close(mine)
-	m := shm.Msg{RegionId: r.reg.id}
-	require.Zero(t, r.c.eqAlloc(&m, []int{fd}))
-	_, err = unix.Write(mine, binary.NativeEndian.AppendUint64(nil, 1<<64-2))
-	require.NoError(t, err)
-	require.NoError(t, unix.SetNonblock(mine, false))
-	atomic.StoreUint64(&r.mem.Slots[slot].EqMask, 1<<m.Eq)
-	atomic.StoreUint32(&r.mem.EQs[m.Eq].Sleeping, 1)
-	r.deliver(c, 100)
+	m := r.jam()
 	freed := make(chan unix.Errno, 1)
 	go func() {
 		for r.l.workers[0].signaller.turn.Load() == 0 { // until the worker writes

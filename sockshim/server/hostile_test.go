@@ -270,23 +270,30 @@ func (r *rig) command(op uint8, slot, arg uint32) {
 		func() bool { return false })
 }
 
+// jam makes an event queue whose eventfd is blocking and full, and octets arrive for a socket that
+// waits on it: the worker's next write to the eventfd blocks. The answer names the queue.
+func (r *rig) jam() shm.Msg {
+	slot, c, _ := r.connect(0)
+	fd := eventFD(r.t)
+	mine, err := unix.Dup(fd)
+	require.NoError(r.t, err)
+	r.t.Cleanup(func() { unix.Close(mine) })
+	m := shm.Msg{RegionId: r.reg.id}
+	require.Zero(r.t, r.c.eqAlloc(&m, []int{fd}))
+	_, err = unix.Write(mine, binary.NativeEndian.AppendUint64(nil, 1<<64-2))
+	require.NoError(r.t, err)
+	require.NoError(r.t, unix.SetNonblock(mine, false))
+	atomic.StoreUint64(&r.mem.Slots[slot].EqMask, 1<<m.Eq)
+	atomic.StoreUint32(&r.mem.EQs[m.Eq].Sleeping, 1)
+	r.deliver(c, 100)
+	return m
+}
+
 // TestStuckEventFD: a client makes its eventfd blocking and full; the worker gets free again and
 // the client's region ends.
 func TestStuckEventFD(t *testing.T) {
 	r := newRig(t, 1, nil)
-	slot, c, _ := r.connect(0)
-	fd := eventFD(t)
-	mine, err := unix.Dup(fd)
-	require.NoError(t, err)
-	defer unix.Close(mine)
-	m := shm.Msg{RegionId: r.reg.id}
-	require.Zero(t, r.c.eqAlloc(&m, []int{fd}))
-	_, err = unix.Write(mine, binary.NativeEndian.AppendUint64(nil, 1<<64-2))
-	require.NoError(t, err)
-	require.NoError(t, unix.SetNonblock(mine, false))
-	atomic.StoreUint64(&r.mem.Slots[slot].EqMask, 1<<m.Eq)
-	atomic.StoreUint32(&r.mem.EQs[m.Eq].Sleeping, 1)
-	r.deliver(c, 100)
+	r.jam()
 	r.dev.iterate() // returns, though its write blocks
 	require.Eventually(t, r.mem.Detached, waitFor, tick)
 	require.EqualValues(t, 1, r.srv.Counters().Violations[violationEvent])

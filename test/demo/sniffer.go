@@ -46,41 +46,48 @@ func (d *demo) handshakes(ctx context.Context) error {
 	}); err != nil {
 		return fmt.Errorf("pcapng file: %w", err)
 	}
-	for _, line := range strings.Split(d.tcp.Text(), "\n") {
-		if strings.Contains(line, fmt.Sprintf("%s.%d", peerAddr, peerPort)) && strings.Contains(line, "Flags [S") {
-			fmt.Println("   " + line)
-		}
+	for _, e := range d.expected() {
+		fmt.Println("   " + firstLine(d.tcp.Text(), e.arrow, e.flags))
 	}
 	return nil
 }
 
-// bothDirections looks for SYN and SYN-ACK of an active and of a passive open.
-func (d *demo) bothDirections(dump string) error {
+// segment is one that a sniffer has to have seen, by what tcpdump's line of it contains.
+type segment struct{ what, arrow, flags string }
+
+// expected lists SYN and SYN-ACK of a passive and of an active open.
+func (d *demo) expected() []segment {
 	toe, peer := fmt.Sprintf("%s.%d", toeAddr, d.port), fmt.Sprintf("%s.%d", peerAddr, peerPort)
-	for _, want := range []struct{ what, arrow, flags string }{
+	return []segment{
 		{"SYN of a passive open", "> " + toe + ":", "Flags [S],"},
 		{"SYN-ACK of a passive open", "IP " + toe + " >", "Flags [S.],"},
 		{"SYN of an active open", "> " + peer + ":", "Flags [S],"},
 		{"SYN-ACK of an active open", "IP " + peer + " >", "Flags [S.],"},
-	} {
-		if !hasLine(dump, want.arrow, want.flags) {
-			return fmt.Errorf("no %s was seen", want.what)
+	}
+}
+
+// bothDirections checks that dump has every expected segment.
+func (d *demo) bothDirections(dump string) error {
+	for _, e := range d.expected() {
+		if firstLine(dump, e.arrow, e.flags) == "" {
+			return fmt.Errorf("no %s was seen", e.what)
 		}
 	}
 	return nil
 }
 
-func hasLine(text string, parts ...string) bool {
+// firstLine returns the first line of text that contains all parts, "" for none.
+func firstLine(text string, parts ...string) string {
 	for _, line := range strings.Split(text, "\n") {
 		all := true
 		for _, p := range parts {
 			all = all && strings.Contains(line, p)
 		}
 		if all {
-			return true
+			return line
 		}
 	}
-	return false
+	return ""
 }
 
 func said(ok bool, otherwise string) error {
