@@ -3,6 +3,7 @@ package tcpoffload
 // What an acknowledgment changes for the sender (RFC 9293 §3.10.7.4 fifth step, RFC 5681).
 
 import (
+	"opentoe/tcpoffload/cc"
 	"opentoe/tcpoffload/vtime"
 	"opentoe/tcpoffload/wire"
 )
@@ -101,7 +102,7 @@ func (e *Engine) growWindow(t *TCB, now vtime.Time, acked, prior uint32) {
 		return
 	}
 	if t.flags&flagCwndFull != 0 || t.cc.SlowStart() && prior*2 >= t.cc.Cwnd {
-		t.cc.OnAck(now, acked, t.effMSS(), t.rtt.srtt)
+		t.cc.OnAck(&cc.Sample{Now: now, Acked: acked, Delivered: acked, MSS: t.effMSS(), SRTT: t.rtt.srtt})
 	}
 	t.rec.lost, t.rec.highRxt = t.snd.una, t.snd.una
 }

@@ -1,6 +1,7 @@
 package tcpoffload
 
 import (
+	"opentoe/tcpoffload/cc"
 	"opentoe/tcpoffload/seq"
 	"opentoe/tcpoffload/wire"
 )
@@ -24,9 +25,10 @@ type Segment struct {
 	Wnd      uint16 // as on the wire, unscaled
 	Urg      uint16 // urgent pointer, valid only with wire.URG
 	Flags    wire.Flags
-	CE       bool   // the IP header carried Congestion Experienced (RFC 3168)
-	NextHop  uint32 // where a reply goes: an index the device chose, echoed in TxSegment.NextHop
-	MTU      uint16 // largest IP packet towards NextHop, octets; 0: the engine's
+	ECN      wire.ECN // codepoint of the IP header (RFC 3168 §5)
+	Segs     uint16   // segments on the wire that the device merged into this one; 0: one
+	NextHop  uint32   // where a reply goes: an index the device chose, echoed in TxSegment.NextHop
+	MTU      uint16   // largest IP packet towards NextHop, octets; 0: the engine's
 	Opt      wire.Options
 }
 
@@ -43,8 +45,8 @@ type TxSegment struct {
 	Wnd      uint16 // as on the wire, already scaled
 	Urg      uint16
 	Flags    wire.Flags
-	ECT      bool   // mark the IP header ECN-capable
-	NextHop  uint32 // where it goes
+	ECN      wire.ECN // codepoint for the IP header
+	NextHop  uint32   // where it goes
 	Opt      wire.Options
 }
 
@@ -74,6 +76,11 @@ const (
 	ActFinished
 	// ActUrgent: the peer's urgent pointer stands at Pos (RFC 6093: the octet before Pos is urgent).
 	ActUrgent
+	// ActSent: every octet of the send stream before Pos was sent at least once. Only for connections
+	// with a NotSentLowat, when what is not sent falls below it.
+	ActSent
+	// ActSndBuf: the send stream is worth Len octets of buffer now (auto-tuning).
+	ActSndBuf
 )
 
 // Action is one thing for the owner to do or to know. Which fields are valid depends on Kind.
@@ -132,6 +139,18 @@ const (
 	CallDetach                        // Handle: nobody will read any more: data that still comes is answered by RST
 	CallSetOption                     // Handle (or Listener): Option, Value
 	CallNextHop                       // Handle: NextHop
+	CallICMP                          // Flow, Seq, ICMP, Value = MTU of ICMPTooBig: an ICMP error that quotes a segment of ours
+	CallPathMTU                       // Handle: the path takes IP packets of Value octets
+)
+
+// ICMPKind classes the ICMP and ICMPv6 errors that the IP layer passes up (RFC 9293 §3.9.2.2).
+type ICMPKind uint8
+
+// The classes.
+const (
+	ICMPSoft   ICMPKind = iota + 1 // network or host unreachable, time exceeded: not fatal (RFC 5461)
+	ICMPHard                       // protocol or port unreachable, prohibited: fatal only to an open
+	ICMPTooBig                     // fragmentation needed, packet too big (RFC 1191, RFC 8201)
 )
 
 // Call is one user call with its arguments and results. CallListen takes as Flow.Local an address of
@@ -141,12 +160,15 @@ type Call struct {
 	Kind     CallKind
 	Option   Option
 	More     bool
+	Urgent   bool // CallSend: the octet before Pos is urgent (RFC 6093)
+	ICMP     ICMPKind
 	V6Only   bool // CallListen on the zero address: do not accept IPv4
 	Handle   Handle
 	Listener ListenerID
 	Flow     wire.Flow
 	NextHop  uint32
-	MTU      uint16 // CallOpen: largest IP packet towards NextHop, octets; 0: the engine's
+	Seq      seq.Num // CallICMP: sequence number that the error quotes
+	MTU      uint16  // CallOpen: largest IP packet towards NextHop, octets; 0: the engine's
 	Cookie   uint64
 	Pos      uint64
 	Value    int64
@@ -163,24 +185,49 @@ type SocketOptions struct {
 	Keepalive   bool
 	NoSACK      bool
 	NoTimestamp bool
+
+	CC            cc.Choice // congestion control
+	ECN           ECNMode
+	MaxPacingRate uint64 // octets per second, 0: no bound (SO_MAX_PACING_RATE)
+	NotSentLowat  uint32 // octets, 0: none (TCP_NOTSENT_LOWAT)
+	FastOpen      uint32 // listener: SYNs with data that may wait for their handshake's end; 0: no Fast Open (RFC 7413)
+	FastOpenConn  bool   // active open: use a Fast Open cookie, or ask for one
 }
+
+// ECNMode says what to do about explicit congestion notification (RFC 3168).
+type ECNMode uint8
+
+// The modes.
+const (
+	ECNDefault ECNMode = iota // the tunable
+	ECNOff
+	ECNPassive // agree when the peer asks
+	ECNOn      // ask
+)
 
 // Option names a setting of an open connection for CallSetOption.
 type Option uint8
 
 // The options, with the unit of Call.Value.
 const (
-	OptionNoDelay     Option = iota + 1 // 0 or 1 (RFC 9293 §3.7.4)
-	OptionCork                          // 0 or 1
-	OptionKeepalive                     // 0 or 1 (RFC 9293 §3.8.4)
-	OptionKeepIdle                      // nanoseconds
-	OptionKeepIntvl                     // nanoseconds
-	OptionKeepCnt                       // probes
-	OptionRcvBuf                        // octets
-	OptionQuickAck                      // 0 or 1
-	OptionUserTimeout                   // nanoseconds, 0 = default (RFC 5482)
-	OptionMaxSeg                        // octets
-	OptionLinger2                       // nanoseconds in FIN-WAIT-2
+	OptionNoDelay       Option = iota + 1 // 0 or 1 (RFC 9293 §3.7.4)
+	OptionCork                            // 0 or 1
+	OptionKeepalive                       // 0 or 1 (RFC 9293 §3.8.4)
+	OptionKeepIdle                        // nanoseconds
+	OptionKeepIntvl                       // nanoseconds
+	OptionKeepCnt                         // probes
+	OptionRcvBuf                          // octets
+	OptionQuickAck                        // 0 or 1
+	OptionUserTimeout                     // nanoseconds, 0 = default (RFC 5482)
+	OptionMaxSeg                          // octets
+	OptionLinger2                         // nanoseconds in FIN-WAIT-2
+	OptionSndBuf                          // octets; 0: auto-tuned
+	OptionCC                              // a cc.Algorithm
+	OptionECN                             // an ECNMode; before the handshake only
+	OptionMaxPacingRate                   // octets per second, 0: no bound
+	OptionNotSentLowat                    // octets, 0: none
+	OptionPMTUDiscover                    // 0 or 1: discover the path MTU (RFC 1191), else leave DF off
+	OptionFastOpen                        // Listener: as SocketOptions.FastOpen
 )
 
 // CallResult says whether a call was accepted. Anything but CallOK changed nothing.

@@ -8,6 +8,7 @@ package tcpoffload
 // somewhere.
 
 import (
+	"opentoe/tcpoffload/cc"
 	"opentoe/tcpoffload/vtime"
 )
 
@@ -100,7 +101,7 @@ func (e *Engine) recoveryAck(t *TCB, now vtime.Time, seg *Segment, acked uint32,
 		e.reduceRate(t, delivered, acked > 0)
 	case caLoss:
 		if acked > 0 {
-			t.cc.OnAck(now, acked, t.effMSS(), t.rtt.srtt)
+			t.cc.OnAck(&cc.Sample{Now: now, Acked: acked, Delivered: acked, MSS: t.effMSS(), SRTT: t.rtt.srtt})
 		}
 		e.updatePipe(t)
 	}

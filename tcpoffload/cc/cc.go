@@ -23,6 +23,50 @@ func (a Algorithm) String() string {
 	return "unknown"
 }
 
+// Choice is an algorithm, or the zero value: whatever is the default.
+type Choice uint8
+
+// Choose returns the choice of a.
+func Choose(a Algorithm) Choice { return Choice(a) + 1 }
+
+// Or returns the algorithm chosen, or def.
+func (c Choice) Or(def Algorithm) Algorithm {
+	if c == 0 {
+		return def
+	}
+	return Algorithm(c - 1)
+}
+
+// Sample is what one acknowledgment told, in the terms of draft-ietf-ccwg-bbr §4.1 and of delivery
+// rate estimation. Octets are of sequence space; "delivered" means acknowledged cumulatively or
+// selectively, each octet once.
+type Sample struct {
+	Now  vtime.Time
+	MSS  uint32         // payload of a full segment
+	RTT  vtime.Duration // of the newest segment that this ACK delivers, never of one sent twice; 0: none
+	SRTT vtime.Duration // smoothed; 0 before the first measurement
+
+	Acked     uint32 // newly acknowledged cumulatively
+	Delivered uint32 // newly delivered
+	Lost      uint32 // newly found lost
+	Marked    uint32 // of Delivered, reported as marked CE (RFC 3168, RFC 8257); 0 without ECN
+	Prior     uint32 // in flight before the ACK
+	InFlight  uint32 // in flight after it (pipe)
+
+	// The rate sample, of the segment sent last among those delivered. Valid only if Interval > 0.
+	Interval       vtime.Duration // over which RateDelivered octets were delivered
+	RateDelivered  uint32         // rs.delivered
+	RateLost       uint32         // rs.lost: found lost between its sending and now
+	TxInFlight     uint32         // rs.tx_in_flight: in flight just after it was sent
+	PriorDelivered uint64         // rs.prior_delivered: TotalDelivered when it was sent
+	AppLimited     bool           // rs.is_app_limited
+
+	TotalDelivered uint64 // C.delivered, of the connection
+	TotalLost      uint64 // C.lost
+	CwndLimited    bool   // the window was used up since the last ACK (RFC 7661 §3)
+	Recovery       bool   // a fast recovery or the recovery from a timeout is under way
+}
+
 // maxWindow bounds Cwnd: the largest window that TCP can use (RFC 7323 §2.3).
 const maxWindow = 1 << 30
 
@@ -47,9 +91,10 @@ func (s *State) Init(a Algorithm, segs, mss uint32) {
 	*s = State{algo: a, Cwnd: segs * mss, Ssthresh: maxWindow}
 }
 
-// OnAck grows the window: acked octets were newly acknowledged while the window was the limit and
-// no recovery is under way. srtt is the smoothed round-trip time, 0 if unknown.
-func (s *State) OnAck(now vtime.Time, acked, mss uint32, srtt vtime.Duration) {
+// OnAck takes in an ACK that delivered something. Algorithms that grow a window do so only outside
+// fast recovery, and when the window was the limit.
+func (s *State) OnAck(a *Sample) {
+	acked := a.Acked
 	if s.SlowStart() {
 		// RFC 5681 §3.1 with L = whole ACK: ACKs are compressed by receive offloads, and growth
 		// by two segments an ACK would never reach the window.
@@ -61,9 +106,9 @@ func (s *State) OnAck(now vtime.Time, acked, mss uint32, srtt vtime.Duration) {
 	}
 	switch s.algo {
 	case Cubic:
-		s.cubicAck(now, acked, mss, srtt)
+		s.cubicAck(a.Now, acked, a.MSS, a.SRTT)
 	default:
-		s.renoAck(acked, mss)
+		s.renoAck(acked, a.MSS)
 	}
 }
 

@@ -18,7 +18,7 @@ func round(s *State, now vtime.Time, rtt vtime.Duration) vtime.Time {
 	pieces := max(window/(2*mss), 1)
 	for range pieces {
 		now = now.Add(rtt / vtime.Duration(pieces))
-		s.OnAck(now, window/pieces, mss, rtt)
+		s.OnAck(&Sample{Now: now, Acked: window / pieces, MSS: mss, SRTT: rtt})
 	}
 	return now
 }
@@ -40,7 +40,7 @@ func TestSlowStartStopsAtThreshold(t *testing.T) {
 	var s State
 	s.Init(Reno, 10, mss)
 	s.Ssthresh = 12 * mss
-	s.OnAck(0, 10*mss, mss, 0)
+	s.OnAck(&Sample{Acked: 10 * mss, MSS: mss})
 	require.Equal(t, uint32(12*mss), s.Cwnd)
 }
 
@@ -143,7 +143,7 @@ func TestWindowIsBounded(t *testing.T) {
 		now := vtime.Time(1)
 		for range 2000 {
 			now = now.Add(100 * vtime.Second)
-			s.OnAck(now, 1<<20, 60_000, vtime.Second)
+			s.OnAck(&Sample{Now: now, Acked: 1 << 20, MSS: 60_000, SRTT: vtime.Second})
 			require.LessOrEqual(t, s.Cwnd, uint32(maxWindow))
 		}
 	}

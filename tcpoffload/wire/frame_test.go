@@ -67,7 +67,7 @@ func samples() []sample {
 		h.Opt.Set &^= wire.OptTimestamps
 	})
 	add("SYN with MSS", "", func(h *wire.Header) { h.Flags, h.Opt, h.Opt.Set = wire.SYN, syn, wire.OptMSS })
-	add("data", "GET / HTTP/1.0\r\n\r\n", func(h *wire.Header) { h.Flags |= wire.PSH; h.Opt = ts; h.ECT = true })
+	add("data", "GET / HTTP/1.0\r\n\r\n", func(h *wire.Header) { h.Flags |= wire.PSH; h.Opt = ts; h.ECN = wire.ECT0 })
 	add("odd data", "odd", func(h *wire.Header) { h.Opt = ts; h.DF = false; h.TOS = 0xb8 })
 	add("urgent", "!", func(h *wire.Header) { h.Flags |= wire.URG; h.Urg = 1 })
 	add("one SACK block", "", func(h *wire.Header) { h.Opt = sack(1, wire.OptTimestamps) })
@@ -75,7 +75,13 @@ func samples() []sample {
 	add("a fourth has no room", "", func(h *wire.Header) { h.Opt = sack(4, wire.OptTimestamps) })
 	add("four SACK blocks", "", func(h *wire.Header) { h.Opt = sack(4, 0) })
 	add("RST", "", func(h *wire.Header) { h.Flags = wire.RST })
-	add("FIN IPv6", "bye", func(h *wire.Header) { h.Flow = flow6(); h.Flags |= wire.FIN; h.Opt = ts; h.ECT = true; h.TOS = 0x28 })
+	add("FIN IPv6", "bye", func(h *wire.Header) {
+		h.Flow = flow6()
+		h.Flags |= wire.FIN
+		h.Opt = ts
+		h.ECN = wire.ECT0
+		h.TOS = 0x28
+	})
 	add("SYN IPv6", "", func(h *wire.Header) { h.Flow = flow6(); h.Flags = wire.SYN; h.Opt = syn })
 	return list
 }
@@ -117,12 +123,12 @@ func TestPutAgreesWithGopacket(t *testing.T) {
 				require.Equal(t, c.h.IPID, ip.Id)
 				require.Equal(t, c.h.DF, ip.Flags&layers.IPv4DontFragment != 0)
 				require.Equal(t, c.h.TOS&^3, ip.TOS&^3)
-				require.Equal(t, c.h.ECT, ip.TOS&3 == 2)
+				require.Equal(t, uint8(c.h.ECN), ip.TOS&3)
 				require.Equal(t, c.h.TTL, ip.TTL)
 			} else {
 				ip := p.NetworkLayer().(*layers.IPv6)
 				require.Equal(t, c.h.TOS&^3, ip.TrafficClass&^3)
-				require.Equal(t, c.h.ECT, ip.TrafficClass&3 == 2)
+				require.Equal(t, uint8(c.h.ECN), ip.TrafficClass&3)
 				require.Equal(t, c.h.TTL, ip.HopLimit)
 			}
 		})
@@ -187,7 +193,7 @@ func TestParseWhatWasPut(t *testing.T) {
 			b := emit(&c.h, c.payload, wire.ChecksumSoftware)
 			padded := append(bytes.Clone(b), make([]byte, 7)...) // link-layer padding is no payload
 			var p wire.Packet
-			p.Opt.Set, p.CE, p.BadOptions = 0xff, true, true // from the packet before
+			p.Opt.Set, p.ECN, p.BadOptions = 0xff, wire.CE, true // from the packet before
 			require.Equal(t, wire.VerdictTCP, wire.Parse(padded, false, false, &p))
 			require.Equal(t, wire.Flow{Local: c.h.Flow.Remote, Remote: c.h.Flow.Local,
 				LocalPort: c.h.Flow.RemotePort, RemotePort: c.h.Flow.LocalPort}, p.Flow)
@@ -199,7 +205,7 @@ func TestParseWhatWasPut(t *testing.T) {
 			require.Equal(t, c.h.TTL, p.TTL)
 			require.Equal(t, macA, p.SrcMAC)
 			require.Equal(t, macB, p.DstMAC)
-			require.False(t, p.CE)
+			require.Equal(t, c.h.ECN, p.ECN)
 			require.False(t, p.BadOptions)
 			require.Equal(t, c.h.Len(), p.PayloadOff)
 			require.Equal(t, len(c.payload), p.PayloadLen)
@@ -380,7 +386,7 @@ func TestParseDetails(t *testing.T) {
 		ip.Options = []layers.IPv4Option{{OptionType: 7, OptionLength: 7, OptionData: make([]byte, 5)}}
 	})
 	require.Equal(t, wire.VerdictTCP, wire.Parse(b, false, false, &p), "IP options are passed over")
-	require.True(t, p.CE)
+	require.Equal(t, wire.CE, p.ECN)
 	require.Equal(t, "0123456789abcdefghi", string(b[p.PayloadOff:p.PayloadOff+p.PayloadLen]))
 
 	plain := valid(t, nil)

@@ -29,7 +29,7 @@ type Header struct {
 	Flags          Flags
 	TTL            uint8 // hop limit in IPv6
 	TOS            uint8 // DSCP in the upper six bits; the lower two are ignored
-	ECT            bool  // mark ECN-capable, ECT(0) (RFC 3168 §5)
+	ECN            ECN   // (RFC 3168 §5)
 	DF             bool  // don't fragment; IPv4
 	IPID           uint16
 	Flow           Flow
@@ -57,10 +57,7 @@ func (h *Header) L4Len() int { return TCPLen + h.Opt.Len() }
 // payloadSum is the payload's [Sum], used only by ChecksumSoftware.
 // Precondition: len(b) >= Len(); the IP packet is at most 65535 octets.
 func (h *Header) Put(b []byte, payload int, payloadSum uint32, mode ChecksumMode) {
-	tos := h.TOS &^ ecnMask
-	if h.ECT {
-		tos |= ecnECT0
-	}
+	tos := h.TOS&^ecnMask | uint8(h.ECN)&ecnMask
 	tcpLen := h.L4Len()
 	var l3 int
 	if h.Flow.Is4() {

@@ -30,8 +30,6 @@ const (
 // ECN field of the IP header (RFC 3168 §5).
 const (
 	ecnMask = 3
-	ecnECT0 = 2
-	ecnCE   = 3
 )
 
 // IPv4 is a view of an IPv4 packet (RFC 791), from its first octet to its last: link-layer padding

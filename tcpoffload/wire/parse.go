@@ -10,7 +10,7 @@ import (
 type Packet struct {
 	SrcMAC, DstMAC MAC
 	Flags          Flags
-	CE             bool // the IP header carries Congestion Experienced (RFC 3168)
+	ECN            ECN  // codepoint of the IP header (RFC 3168 §5)
 	BadOptions     bool // the option list is malformed; Opt holds what was understood
 	TTL            uint8
 	Flow           Flow // Local is the destination
@@ -56,7 +56,7 @@ func parseIPv4(b []byte, off int, ipSumGood, l4SumGood bool, p *Packet) Verdict 
 		return VerdictFragment
 	}
 	p.TTL = h.TTL()
-	p.CE = h.TOS()&ecnMask == ecnCE
+	p.ECN = ECN(h.TOS() & ecnMask)
 	p.Flow.Remote, p.Flow.Local = h.Src(), h.Dst()
 	if !canAnswer4(h[12:16]) || isGroup4(h[16]) || p.Flow.Remote == p.Flow.Local {
 		return VerdictBadAddress
@@ -79,7 +79,7 @@ func parseIPv6(b []byte, off int, l4SumGood bool, p *Packet) Verdict {
 		return VerdictFragment
 	}
 	p.TTL = h.HopLimit()
-	p.CE = h.TrafficClass()&ecnMask == ecnCE
+	p.ECN = ECN(h.TrafficClass() & ecnMask)
 	p.Flow.Remote, p.Flow.Local = h.Src(), h.Dst()
 	if !canAnswer6(&p.Flow.Remote) || !canAnswer6(&p.Flow.Local) || p.Flow.Remote == p.Flow.Local {
 		return VerdictBadAddress

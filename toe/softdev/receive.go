@@ -88,7 +88,7 @@ func (w *worker) arrive(l *lane, p *wire.Packet, payload []byte) {
 	s := &w.seg
 	*s = tcpoffload.Segment{
 		Flow: p.Flow, Seq: p.Seq, Ack: p.Ack, Len: uint32(len(payload)),
-		Wnd: p.Wnd, Urg: p.Urg, Flags: p.Flags, CE: p.CE, Opt: p.Opt,
+		Wnd: p.Wnd, Urg: p.Urg, Flags: p.Flags, ECN: p.ECN, Opt: p.Opt,
 	}
 	if !known {
 		hop, ok := l.nextHop(p.Flow.Remote)
