@@ -24,6 +24,9 @@ func (e *Engine) ackArrived(t *TCB, a *arrival, out *Output) {
 	if t.flags&flagSACK != 0 && seg.Opt.Set&wire.OptSACK != 0 {
 		news = e.sackArrived(t, seg)
 	}
+	if t.rcv.ecn&ecnOK != 0 {
+		e.ecnEchoed(t, seg, prior)
+	}
 	dup := seg.Ack == s.una && prior > 0 && seg.Len == 0 && s.wnd == priorWnd &&
 		seg.Flags&(wire.SYN|wire.FIN) == 0
 	var acked uint32
@@ -99,6 +102,9 @@ func (e *Engine) measure(t *TCB, now vtime.Time, seg *Segment) {
 // limited us: a window that is not used proves nothing about the path (RFC 7661 §3).
 func (e *Engine) growWindow(t *TCB, now vtime.Time, acked, prior uint32) {
 	if acked == 0 {
+		return
+	}
+	if t.rcv.ecn&ecnReduced != 0 {
 		return
 	}
 	if t.flags&flagCwndFull != 0 || t.cc.SlowStart() && prior*2 >= t.cc.Cwnd {

@@ -26,7 +26,7 @@ type Segment struct {
 	Urg      uint16 // urgent pointer, valid only with wire.URG
 	Flags    wire.Flags
 	ECN      wire.ECN // codepoint of the IP header (RFC 3168 §5)
-	Segs     uint16   // segments on the wire that the device merged into this one; 0: one
+	Segs     uint16   // segments on the wire, of one ECN codepoint, that the device merged into this one; 0: one
 	NextHop  uint32   // where a reply goes: an index the device chose, echoed in TxSegment.NextHop
 	MTU      uint16   // largest IP packet towards NextHop, octets; 0: the engine's
 	Opt      wire.Options
@@ -46,6 +46,7 @@ type TxSegment struct {
 	Urg      uint16
 	Flags    wire.Flags
 	ECN      wire.ECN // codepoint for the IP header
+	DF       bool     // IPv4: don't fragment
 	NextHop  uint32   // where it goes
 	Opt      wire.Options
 }

@@ -397,6 +397,9 @@ func (e *Engine) processText(t *TCB, a *arrival, out *Output) DropReason {
 		e.finish(t, ReasonAborted, out)
 		return DropAfterClose
 	}
+	if t.rcv.ecn&ecnOK != 0 {
+		e.ecnText(t, a, out)
+	}
 	if a.seq != t.rcv.nxt {
 		return e.textBeyondHole(t, a, out)
 	}

@@ -36,3 +36,6 @@ func (t *TCB) ackSent() {
 	t.deadline[TimerDelack] = vtime.Never
 	t.ts.lastAckSent = t.rcv.nxt
 }
+
+// ackSoon asks for at least n ACKs at once.
+func (t *TCB) ackSoon(n uint8) { t.quick = max(t.quick, n) }

@@ -41,11 +41,12 @@ type Info struct {
 	SRTT, RTTVar   vtime.Duration // zero before the first measurement
 	RTO, MinRTT    vtime.Duration
 	CC             string // name of the congestion-control algorithm
-	CAState        uint8  // 0 open, 1 disorder, 3 recovery, 4 loss (Linux' numbers)
+	CAState        uint8  // 0 open, 1 disorder, 2 window reduced for ECE, 3 recovery, 4 loss (Linux' numbers)
 	Backoff        uint8  // timeouts in a row
 	SACK           bool
 	Timestamps     bool
 	ECN            bool
+	ECNSeen        bool // the peer uses ECT
 
 	Unacked, Sacked, Lost uint32 // segments, rounded up
 	Retrans               uint32 // segments retransmitted and not yet acknowledged
@@ -88,6 +89,11 @@ func (e *Engine) Info(h Handle, now vtime.Time, info *Info) bool {
 		Unacked: segs(t.flight()), Sacked: segs(t.snd.sacked),
 		TotalRetrans: uint64(t.rxtSegs), BytesRetrans: t.rxtOctets,
 		SegsIn: t.segsIn, SegsOut: t.segsOut,
+	}
+	info.ECN = t.rcv.ecn&ecnOK != 0
+	info.ECNSeen = info.ECN && t.rcv.ecn&ecnSeen != 0
+	if t.rcv.ecn&ecnReduced != 0 && t.ca < caCWR {
+		info.CAState = uint8(caCWR)
 	}
 	if !isOpening.has(t.state) {
 		acked := min(t.snd.una64-1, t.snd.end)

@@ -45,5 +45,6 @@ type MIB struct {
 	TimeWaitRecycled    uint64 // cut short because the table was full
 	ReasmPoolEmpty      uint64 // segments or SACK blocks forgotten for want of pool entries
 	IdleRestarts        uint64 // congestion window restarted after idle (RFC 5681 §4.1)
+	ECNReductions       uint64 // congestion windows reduced for the peer's ECE (RFC 3168)
 	WindowUpdates       uint64 // ACKs sent only because the window opened
 }

@@ -90,6 +90,7 @@ func (e *Engine) initConn(t *TCB, now vtime.Time, nextHop uint32, mtu uint16, o 
 	t.beginAt(e.isn(now, &t.flow))
 	t.rtt.rto = min(max(e.tun.RTOInit, e.tun.RTOMin), e.tun.RTOMax)
 	t.quick = quickAcks
+	e.ecnInit(t, o)
 }
 
 // synArrived takes the peer's sequence number, window and options from its SYN.
@@ -118,6 +119,7 @@ func (e *Engine) synArrived(t *TCB, now vtime.Time, seg *Segment) {
 		t.rcv.wscale = 0
 	}
 
+	t.ecnSynArrived(seg)
 	t.rcv.irs = seg.Seq
 	t.rcv.nxt = seg.Seq.Add(1)
 	t.rcv.nxt64 = 1

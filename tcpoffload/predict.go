@@ -11,10 +11,10 @@ import (
 // predict handles seg if it is an ACK for new data, or in-order data, on an undisturbed connection
 // in ESTABLISHED, and reports whether it was.
 func (e *Engine) predict(t *TCB, now vtime.Time, seg *Segment, out *Output) bool {
-	const special = wire.SYN | wire.FIN | wire.RST | wire.URG
+	const special = wire.SYN | wire.FIN | wire.RST | wire.URG | wire.ECE | wire.CWR
 	if t.state != StateEstablished || seg.Seq != t.rcv.nxt || t.snd.wnd == 0 || t.ca != caOpen || t.snd.sacked != 0 ||
 		seg.Flags&(special|wire.ACK) != wire.ACK || seg.Opt.Set&wire.OptSACK != 0 ||
-		t.flags&(flagDetached|flagTLPSent) != 0 {
+		t.flags&(flagDetached|flagTLPSent) != 0 || t.rcv.ecn&ecnReduced != 0 {
 		return false
 	}
 	if t.flags&flagTS != 0 &&
@@ -31,7 +31,7 @@ func (e *Engine) predict(t *TCB, now vtime.Time, seg *Segment, out *Output) bool
 		}
 		e.root.mib.FastPathAcks++
 	} else {
-		if t.rcv.reasm != 0 || t.rcv.finHeld || seg.Len > uint32(t.rcv.adv-t.rcv.nxt) {
+		if !t.rcv.ecn.ecnRoutine(seg.ECN) || t.rcv.reasm != 0 || t.rcv.finHeld || seg.Len > uint32(t.rcv.adv-t.rcv.nxt) {
 			return false
 		}
 		e.root.mib.FastPathData++

@@ -18,6 +18,7 @@ type caState uint8
 const (
 	caOpen     caState = 0
 	caDisorder caState = 1 // duplicate ACKs or SACK, too few to call it a loss
+	caCWR      caState = 2 // only in Info: ecnReduced
 	caRecovery caState = 3 // fast recovery until rec.point is acknowledged
 	caLoss     caState = 4 // after a timeout, until rec.point is acknowledged
 )
@@ -128,6 +129,7 @@ func (e *Engine) enterRecovery(t *TCB, now vtime.Time, flight uint32) {
 	}
 	t.rtt.timedAt = vtime.Never
 	t.cc.OnLoss(flight, t.effMSS())
+	t.queueCWR()
 	t.prr = prrVars{flight: max(flight, 1)}
 	e.armRexmt(t, now) // RFC 6675 §5.1
 }
@@ -199,6 +201,7 @@ func (e *Engine) rexmtExpired(t *TCB, now vtime.Time, out *Output) {
 	again := t.ca == caLoss && t.retries > 0
 	t.saveUndo()
 	t.cc.OnRTO(t.flight(), t.effMSS(), again)
+	t.queueCWR()
 	t.backoff = min(t.backoff+1, maxBackoff)
 	t.retries = min(t.retries+1, 255)
 	t.ca = caLoss

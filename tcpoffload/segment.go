@@ -13,7 +13,7 @@ func (o *Output) next() *TxSegment {
 	n := len(o.Segs)
 	o.Segs = o.Segs[:n+1]
 	s := &o.Segs[n]
-	*s = TxSegment{}
+	*s = TxSegment{DF: true}
 	return s
 }
 
@@ -40,6 +40,9 @@ func (e *Engine) appendSegment(t *TCB, now vtime.Time, flags wire.Flags, sq seq.
 	// reassembly sends such an ACK for every segment that it takes.
 	if n == 0 && t.flags&flagSACK != 0 && (t.rcv.reasm != 0 || t.flags&flagDSACK != 0) {
 		e.sackOptions(t, &s.Opt)
+	}
+	if t.rcv.ecn&ecnOK != 0 {
+		t.ecnMark(s)
 	}
 	t.segsOut++
 	t.ackSent()
@@ -74,6 +77,7 @@ func (e *Engine) appendSyn(t *TCB, now vtime.Time, out *Output) {
 		t.ackSent()
 	}
 	t.synOptions(now, &s.Opt)
+	t.ecnSyn(s)
 	t.segsOut++
 	if t.snd.nxt == t.snd.iss {
 		e.root.mib.OutSegs++

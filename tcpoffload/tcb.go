@@ -73,6 +73,10 @@ type TCB struct {
 	linger2     millis // 0: the tunable
 	rcvTune     rcvTuneVars
 	rxtOctets   uint64 // octets sent again
+
+	// Line 9: ECN.
+	ecn ecnVars
+	_   [56]byte
 }
 
 // millis is a duration in milliseconds, up to 49 days.
@@ -148,7 +152,8 @@ type receiveVars struct {
 	finSeq  seq.Num    // sequence number of a FIN beyond a hole; valid with finHeld
 	finHeld bool       // the peer's FIN arrived beyond a hole
 	probes  uint8      // persist or keepalive probes without an answer
-	_       [2]byte
+	ecn     ecnFlags
+	_       uint8
 }
 
 // timestampVars are RFC 7323's.

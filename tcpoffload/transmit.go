@@ -182,6 +182,9 @@ func (e *Engine) sendNew(t *TCB, now vtime.Time, n uint32, fin bool, out *Output
 		e.afterIdle(t, now)
 	}
 	mss := t.effMSS()
+	if n > mss && t.rcv.ecn&ecnTellCWR != 0 {
+		n, fin = mss, false // CWR stands on one segment
+	}
 	flags := wire.ACK
 	if n > 0 && uint64(n) == e.unsent(t) {
 		flags |= wire.PSH

@@ -31,6 +31,7 @@ type Tunables struct {
 	MaxRcvBuf      uint32         // limit that auto-tuning may reach, octets; chooses the window scale
 	ChallengeAcks  uint8          // challenge ACKs per second and connection (RFC 5961 §7)
 	CC             cc.Algorithm   // of connections opened from now on
+	ECN            ECNMode        // of connections that do not say (RFC 3168)
 }
 
 // DefaultTunables returns the defaults, those of Linux where it has the knob.
@@ -56,6 +57,7 @@ func DefaultTunables() Tunables {
 		MaxRcvBuf:     6 << 20,
 		ChallengeAcks: 10,
 		CC:            cc.Cubic,
+		ECN:           ECNPassive,
 	}
 }
 
@@ -98,6 +100,7 @@ func (t *Tunables) validate() error {
 		{"MaxRcvBuf", t.MaxRcvBuf, minRcvBuf, maxRcvBuf},
 		{"ChallengeAcks", uint32(t.ChallengeAcks), 1, 255},
 		{"CC", uint32(t.CC), 0, cc.NumAlgorithms - 1},
+		{"ECN", uint32(t.ECN), uint32(ECNOff), uint32(ECNOn)},
 	} {
 		if b.v < b.min || b.v > b.max {
 			return fmt.Errorf("tunable %s = %d: must be %d to %d: %w", b.name, b.v, b.min, b.max, ErrTunable)

@@ -23,6 +23,9 @@ func (a Algorithm) String() string {
 	return "unknown"
 }
 
+// NeedsECN reports whether a works only with ECN and with exact feedback of every mark (RFC 8257).
+func (a Algorithm) NeedsECN() bool { return false }
+
 // Choice is an algorithm, or the zero value: whatever is the default.
 type Choice uint8
 
@@ -126,6 +129,13 @@ func (s *State) OnRTO(flight, mss uint32, again bool) {
 	}
 	s.Cwnd = mss
 	s.acked = 0
+}
+
+// OnECN is the reduction that the peer's ECE asks for (RFC 3168 §6.1.2): as for a loss, but nothing has
+// to be repaired, so the window is lowered at once. The engine calls it once for a window of data.
+func (s *State) OnECN(flight, mss uint32) {
+	s.decrease(flight, mss)
+	s.Cwnd = max(min(s.Cwnd, s.Ssthresh), mss)
 }
 
 // OnRecovered ends a fast recovery: the window is the slow-start threshold (RFC 6582 §3.2 step 3).

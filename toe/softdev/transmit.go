@@ -78,7 +78,7 @@ func (w *worker) send(s *tcpoffload.TxSegment) {
 func (w *worker) build(f *frame.Frame, s *tcpoffload.TxSegment, checksum bool) bool {
 	h := &w.hdr
 	h.Flow, h.Seq, h.Ack = s.Flow, s.Seq, s.Ack
-	h.Flags, h.Wnd, h.Urg, h.ECN = s.Flags, s.Wnd, s.Urg, s.ECN
+	h.Flags, h.Wnd, h.Urg, h.ECN, h.DF = s.Flags, s.Wnd, s.Urg, s.ECN, s.DF
 	h.Opt = s.Opt
 	hlen := h.Len()
 	if cap(f.Data) < hlen+int(s.Len) {
