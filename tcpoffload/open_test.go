@@ -329,3 +329,25 @@ func TestSipHash(t *testing.T) {
 	got := sipHash([2]uint64{0x0706050403020100, 0x0f0e0d0c0b0a0908}, words)
 	require.Equal(t, uint64(want), got)
 }
+
+// What is switched off is neither offered nor granted, by either role.
+func TestOptionsSwitchedOff(t *testing.T) {
+	for set, off := range map[wire.OptionSet]func(*Tunables){
+		wire.OptSACKPermitted: func(t *Tunables) { t.SACK = false },
+		wire.OptTimestamps:    func(t *Tunables) { t.Timestamps = false },
+		wire.OptWindowScale:   func(t *Tunables) { t.WindowScale = false },
+	} {
+		edit := func(c *Config) { off(&c.Tunables) }
+		passive := newScript(t, edit)
+		passive.listen(1, SocketOptions{})
+		syn := passive.seg(wire.SYN, 0, 0, 0)
+		syn.Opt = synOptions(allOptions)
+		passive.inject(syn)
+		require.Equal(t, allOptions&^set, passive.segs[0].Opt.Set)
+
+		active := newScript(t, edit)
+		c := Call{Kind: CallOpen, Flow: active.flow, Cookie: 1}
+		require.Equal(t, CallOK, active.call(c))
+		require.Equal(t, allOptions&^set, active.segs[0].Opt.Set)
+	}
+}

@@ -69,7 +69,11 @@ func (e *Engine) initConn(t *TCB, now vtime.Time, nextHop uint32, mtu uint16, o 
 		top = t.rcv.limit
 		t.flags |= flagFixedRcv
 	}
-	t.rcv.wscale = scaleFor(max(top, e.tun.MaxRcvBuf))
+	if e.tun.WindowScale {
+		t.rcv.wscale = scaleFor(max(top, e.tun.MaxRcvBuf))
+	} else {
+		t.flags |= flagNoWScale
+	}
 	t.rcv.limit = max(t.rcv.limit, t.smallestLimit())
 	t.rcv.mss = defaultMSS4
 	t.rcv.maxSeg = e.announcedMSS(t, mtu)
@@ -80,10 +84,10 @@ func (e *Engine) initConn(t *TCB, now vtime.Time, nextHop uint32, mtu uint16, o 
 	if o.Keepalive {
 		t.flags |= flagKeep
 	}
-	if o.NoSACK {
+	if o.NoSACK || !e.tun.SACK {
 		t.flags |= flagNoSACK
 	}
-	if o.NoTimestamp {
+	if o.NoTimestamp || !e.tun.Timestamps {
 		t.flags |= flagNoTS
 	}
 	t.ts.offset = e.tsOffset(&t.flow)
@@ -113,7 +117,7 @@ func (e *Engine) synArrived(t *TCB, now vtime.Time, seg *Segment) {
 	if o.Set&wire.OptSACKPermitted != 0 && t.flags&flagNoSACK == 0 {
 		t.flags |= flagSACK
 	}
-	if o.Set&wire.OptWindowScale != 0 {
+	if o.Set&wire.OptWindowScale != 0 && t.flags&flagNoWScale == 0 {
 		t.snd.wscale = min(o.WScale, maxWscale)
 	} else {
 		t.rcv.wscale = 0
@@ -152,7 +156,7 @@ func (t *TCB) synOptions(now vtime.Time, o *wire.Options) {
 	offer := t.state == StateSynSent
 	o.Set = wire.OptMSS
 	o.MSS = t.rcv.maxSeg
-	if offer || t.snd.wscale != 0 || t.rcv.wscale != 0 {
+	if offer && t.flags&flagNoWScale == 0 || t.snd.wscale != 0 || t.rcv.wscale != 0 {
 		o.Set |= wire.OptWindowScale
 		o.WScale = t.rcv.wscale
 	}

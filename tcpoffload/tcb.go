@@ -116,6 +116,7 @@ const (
 	flagTLPSent                         // a loss probe is in flight
 	flagNoTS                            // do not offer timestamps
 	flagNoSACK                          // do not offer SACK
+	flagNoWScale                        // do not offer window scaling
 	flagUndo                            // undo holds the window before a timeout
 	flagUndoTS                          // undo.tsVal is valid
 	flagProbeRxt                        // the loss probe in flight repeats octets sent before

@@ -32,6 +32,9 @@ type Tunables struct {
 	ChallengeAcks  uint8          // challenge ACKs per second and connection (RFC 5961 §7)
 	CC             cc.Algorithm   // of connections opened from now on
 	ECN            ECNMode        // of connections that do not say (RFC 3168)
+	SACK           bool           // offer and accept SACK (RFC 2018)
+	Timestamps     bool           // offer and accept timestamps (RFC 7323)
+	WindowScale    bool           // offer and accept window scaling (RFC 7323)
 }
 
 // DefaultTunables returns the defaults, those of Linux where it has the knob.
@@ -58,6 +61,9 @@ func DefaultTunables() Tunables {
 		ChallengeAcks: 10,
 		CC:            cc.Cubic,
 		ECN:           ECNPassive,
+		SACK:          true,
+		Timestamps:    true,
+		WindowScale:   true,
 	}
 }
 

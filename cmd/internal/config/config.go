@@ -98,6 +98,9 @@ type TCP struct {
 	SynRetries        int      `mapstructure:"syn_retries"`
 	SynAckRetries     int      `mapstructure:"synack_retries"`
 	DataRetries       int      `mapstructure:"data_retries"`
+	SACK              bool     `mapstructure:"sack"`
+	Timestamps        bool     `mapstructure:"timestamps"`
+	WindowScaling     bool     `mapstructure:"window_scaling"`
 }
 
 // Clients are the programs that attach to toed.

@@ -33,6 +33,9 @@ func tcpDefaults() TCP {
 		SynRetries:        int(t.SynRetries),
 		SynAckRetries:     int(t.SynAckRetries),
 		DataRetries:       int(t.Retries2),
+		SACK:              t.SACK,
+		Timestamps:        t.Timestamps,
+		WindowScaling:     t.WindowScale,
 	}
 }
 
@@ -52,5 +55,6 @@ func (c *TCP) Tunables() tcpoffload.Tunables {
 	t.KeepIdle, t.KeepIntvl, t.KeepCnt = vtime.Duration(c.KeepIdle), vtime.Duration(c.KeepInterval), uint8(c.KeepCount)
 	t.PersMin, t.PersMax = vtime.Duration(c.PersistMin), vtime.Duration(c.PersistMax)
 	t.SynRetries, t.SynAckRetries, t.Retries2 = uint8(c.SynRetries), uint8(c.SynAckRetries), uint8(c.DataRetries)
+	t.SACK, t.Timestamps, t.WindowScale = c.SACK, c.Timestamps, c.WindowScaling
 	return t
 }
