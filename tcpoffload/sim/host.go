@@ -2,6 +2,7 @@ package sim
 
 import (
 	"opentoe/tcpoffload"
+	"opentoe/tcpoffload/vtime"
 	"opentoe/tcpoffload/wire"
 )
 
@@ -11,241 +12,295 @@ type Host struct {
 	Engine *tcpoffload.Engine
 	// OnAccept, if set, is told of every connection that a listener offers.
 	OnAccept func(s *Sock)
+	Verdicts [wire.NumVerdicts]uint64 // of frames, valid only in a world with Wire
+	NoBuffer uint64                   // packets lost because the worker stood still for too long
 
 	w     *World
-	link  *Link
+	link  node
 	out   *tcpoffload.Output
 	socks map[tcpoffload.Handle]*Sock
+	all   []*Sock // in the order of their making
 
-	draining bool
-	changed  []*Sock
+	dirty bool       // there may be something to transmit
+	wake  vtime.Time // when the engine's next timer is due
+	still vtime.Time // the worker stands still until then
+	ring  []*packet  // what arrived meanwhile
+
+	running bool
+	changed []*Sock // whose programs are to be told
+
+	frame, payload []byte // the frame that arrives, and the payload in it; valid with World.Wire
+	arrived, lost  uint64 // segments given to the engine, and dropped by it
 }
 
-// Sock is one connection as its program sees it.
-type Sock struct {
-	Host        *Host
-	Handle      tcpoffload.Handle
-	Established bool
-	PeerClosed  bool
-	Finished    bool
-	Reason      tcpoffload.EndReason // valid with Finished
-	Sent        uint64               // end of the send stream
-	Acked       uint64
-	Readable    uint64 // end of what is in order
-	Read        uint64 // end of what the program has read
-	EOF         uint64 // end of the receive stream, valid with PeerClosed
-	// Stopped: the program does not read. Otherwise it reads what is readable at once.
-	Stopped bool
-	// OnEvent, if set, is called after every change of the fields above.
-	OnEvent func()
+// ringPackets is how many packets a NIC keeps for a worker that stands still; more are lost.
+const ringPackets = 512
 
-	placed spans
-	fresh  bool // OnAccept is still to be called
+// Stall keeps h's worker from running for d: packets wait in the ring, timers are late.
+func (h *Host) Stall(d vtime.Duration) {
+	h.still = h.w.now.Add(d)
+	h.wake = max(h.wake, h.still)
+	h.w.event("%v stands still for %v", h.Addr, d)
+	h.w.At(h.still, h.resume)
 }
 
-// Listen opens port on h.
-func (h *Host) Listen(port uint16, backlog int, opt tcpoffload.SocketOptions) (tcpoffload.ListenerID, tcpoffload.CallResult) {
-	c := tcpoffload.Call{
-		Kind: tcpoffload.CallListen, Flow: wire.Flow{LocalPort: port}, Value: int64(backlog), Opt: opt,
-	}
-	r := h.call(&c)
-	return c.Listener, r
-}
-
-// Connect opens a connection from port local of h to port remote of to.
-func (h *Host) Connect(to *Host, local, remote uint16, opt tcpoffload.SocketOptions) (*Sock, tcpoffload.CallResult) {
-	c := tcpoffload.Call{
-		Kind: tcpoffload.CallOpen, Opt: opt,
-		Flow: wire.Flow{Local: h.Addr, Remote: to.Addr, LocalPort: local, RemotePort: remote},
-	}
-	r := h.call(&c)
-	if r != tcpoffload.CallOK {
-		return nil, r
-	}
-	s := &Sock{Host: h, Handle: c.Handle}
-	h.socks[c.Handle] = s
-	return s, r
-}
-
-// Send appends n octets to the send stream.
-func (s *Sock) Send(n uint64) tcpoffload.CallResult {
-	s.Sent += n
-	return s.Host.call(&tcpoffload.Call{Kind: tcpoffload.CallSend, Handle: s.Handle, Pos: s.Sent})
-}
-
-// Close ends the send stream; Abort resets; Detach says that nobody reads any more.
-func (s *Sock) Close() tcpoffload.CallResult { return s.simple(tcpoffload.CallClose) }
-
-// Abort resets the connection.
-func (s *Sock) Abort() tcpoffload.CallResult {
-	r := s.simple(tcpoffload.CallAbort)
-	s.Finished = true
-	return r
-}
-
-// Detach says that nobody reads any more.
-func (s *Sock) Detach() tcpoffload.CallResult { return s.simple(tcpoffload.CallDetach) }
-
-// ReadAll lets the program read everything in order.
-func (s *Sock) ReadAll() {
-	if s.Read == s.Readable || s.Finished {
+// resume ends a stall.
+func (h *Host) resume() {
+	if h.w.now < h.still {
 		return
 	}
-	s.Read = s.Readable
-	s.Host.call(&tcpoffload.Call{Kind: tcpoffload.CallReceived, Handle: s.Handle, Pos: s.Read})
+	for _, p := range h.ring {
+		h.arrive(p)
+	}
+	h.ring = h.ring[:0]
+	h.dirty = true
 }
 
-func (s *Sock) simple(k tcpoffload.CallKind) tcpoffload.CallResult {
-	return s.Host.call(&tcpoffload.Call{Kind: k, Handle: s.Handle})
+// take receives p from the wire.
+func (h *Host) take(p *packet) {
+	h.w.passed()
+	switch {
+	case h.w.now >= h.still:
+		h.arrive(p)
+	case len(h.ring) < ringPackets:
+		h.ring = append(h.ring, p)
+	default:
+		h.NoBuffer++
+		h.w.note(p, "no buffer")
+		h.w.drop(p)
+	}
 }
 
 func (h *Host) call(c *tcpoffload.Call) tcpoffload.CallResult {
 	r := h.Engine.Call(h.w.now, c, h.out)
-	h.drain(0)
+	if r > tcpoffload.CallInvalid {
+		h.w.violated("call %d answers %d", c.Kind, r)
+	}
+	h.flush(nil)
+	h.run()
 	return r
 }
 
-// arrive gives one segment to the engine; its payload stands at pos of the sender's stream.
-func (h *Host) arrive(seg *tcpoffload.Segment, pos uint64) {
-	d := h.Engine.Arrive(h.w.now, seg, h.out)
+// arrive gives one packet to the engine.
+func (h *Host) arrive(p *packet) {
+	if h.w.Wire && p.seg.Segs <= 1 {
+		if !h.throughWire(p) {
+			h.w.note(p, "bad frame")
+			h.w.drop(p)
+			return
+		}
+	} else if p.corrupt {
+		h.w.note(p, "corrupt")
+		h.w.drop(p)
+		return
+	}
+	h.arrived++
+	mib := h.Engine.MIB()
+	segs, errs := mib.InSegs, mib.InErrs
+	d := h.Engine.Arrive(h.w.now, &p.seg, h.out)
+	what := "arrives"
 	if d != tcpoffload.DropNone {
+		what = d.String()
+		h.lost++
 		for _, a := range h.out.Actions {
 			if a.Kind == tcpoffload.ActPlace {
-				h.w.violated("%v: a segment dropped for %v places octets", seg.Flow, d)
+				h.w.violated("%v: a segment dropped for %v places octets", p.seg.Flow, d)
 			}
 		}
 	}
-	h.drain(pos)
+	if mib.InSegs != segs+1 || mib.InErrs-errs > 1 || mib.InErrs > errs != (d != tcpoffload.DropNone) {
+		h.w.violated("%v: a segment with verdict %v is not counted so", p.seg.Flow, d)
+	}
+	h.w.note(p, what)
+	h.flush(p)
+	h.run()
+	h.w.drop(p)
 }
+
+// budget is how many segments a worker takes from Transmit at a time.
+const budget = 32
 
 // poll is one iteration of a worker without arrivals.
 func (h *Host) poll() {
+	if h.w.now < h.still {
+		h.wake = h.still
+		h.dirty = false
+		return
+	}
 	for {
 		h.Engine.Expire(h.w.now, h.out)
-		h.drain(0)
+		h.flush(nil)
+		h.run()
 		if h.Engine.NextDeadline() > h.w.now {
 			break
 		}
 	}
 	for h.Engine.Pending() {
-		if h.Engine.Transmit(h.w.now, 32, h.out) == 0 && h.Engine.Pending() {
+		n := h.Engine.Transmit(h.w.now, budget, h.out)
+		switch {
+		case n > budget || n != len(h.out.Segs):
+			h.w.violated("Transmit gave %d segments, said %d, was allowed %d", len(h.out.Segs), n, budget)
+		case n == 0 && h.Engine.Pending():
 			h.w.violated("Transmit makes no progress")
 			return
 		}
-		h.drain(0)
+		h.flush(nil)
+		h.run()
+	}
+	h.wake = h.Engine.NextDeadline()
+	h.dirty = false
+}
+
+// flush carries out what the engine produced. p is the packet that just arrived, or nil.
+func (h *Host) flush(p *packet) {
+	h.dirty = true
+	for i := range h.out.Segs {
+		h.emit(&h.out.Segs[i])
+	}
+	for i := range h.out.Actions {
+		h.act(&h.out.Actions[i], p)
+	}
+	h.out.Reset()
+}
+
+// run tells the programs what changed. The calls that they make only add to what is to be told.
+func (h *Host) run() {
+	if h.running {
+		return
+	}
+	h.running = true
+	for i := 0; i < len(h.changed); i++ {
+		s := h.changed[i]
+		s.queued = false
+		s.tell()
+	}
+	h.changed = h.changed[:0]
+	h.running = false
+}
+
+// emit sends s, cut as a device would cut it unless the link takes trains.
+func (h *Host) emit(s *tcpoffload.TxSegment) {
+	sock := h.socks[s.Handle]
+	if sock != nil && s.Len > 0 && s.Pos+uint64(s.Len) > sock.Sent {
+		h.w.violated("%v: sends octets that were not queued", s.Flow)
+	}
+	l, _ := h.link.(*Link)
+	if s.SegSize == 0 || s.Len <= uint32(s.SegSize) || l != nil && l.Trains {
+		h.emitOne(s, sock, l)
+		return
+	}
+	for off := uint32(0); off < s.Len; {
+		c := *s
+		c.SegSize = 0
+		c.Len = min(uint32(s.SegSize), s.Len-off)
+		c.Pos += uint64(off)
+		c.Seq = c.Seq.Add(off)
+		if off > 0 {
+			c.Flags &^= wire.CWR
+		}
+		if off += c.Len; off < s.Len {
+			c.Flags &^= wire.FIN | wire.PSH
+		}
+		h.emitOne(&c, sock, l)
 	}
 }
 
-// drain carries out what the engine produced. pos is where the payload of the segment that just
-// arrived stands in the sender's stream. Calls that programs make meanwhile only append.
-func (h *Host) drain(pos uint64) {
-	if h.draining {
+func (h *Host) emitOne(s *tcpoffload.TxSegment, sock *Sock, l *Link) {
+	p := h.w.packetFor(s)
+	p.from = h
+	if sock != nil {
+		p.origin = sock.id
+	}
+	h.w.note(p, "sent")
+	if l != nil && l.Drop != nil && l.Drop(s) {
+		l.Sent++
+		l.lose(p, "lost")
 		return
 	}
-	h.draining = true
-	for len(h.out.Actions) > 0 || len(h.out.Segs) > 0 {
-		for i := range h.out.Segs {
-			s := &h.out.Segs[i]
-			if sock := h.socks[s.Handle]; sock != nil && s.Len > 0 && s.Pos+uint64(s.Len) > sock.Sent {
-				h.w.violated("%v: sends octets that were not queued", s.Flow)
-			}
-			h.link.send(s)
-		}
-		h.changed = h.changed[:0]
-		for i := range h.out.Actions {
-			if s := h.act(&h.out.Actions[i], pos); s != nil {
-				h.changed = append(h.changed, s)
-			}
-		}
-		h.out.Reset()
-		for _, s := range h.changed {
-			if !s.Stopped {
-				s.ReadAll()
-			}
-			if s.OnEvent != nil {
-				s.OnEvent()
-			}
-			if s.fresh {
-				s.fresh = false
-				if h.OnAccept != nil {
-					h.OnAccept(s)
-				}
-			}
-		}
-	}
-	h.draining = false
+	h.link.take(p)
 }
 
 // act carries out one action and checks it.
-func (h *Host) act(a *tcpoffload.Action, pos uint64) *Sock {
+func (h *Host) act(a *tcpoffload.Action, p *packet) {
 	s := h.socks[a.Handle]
 	if a.Kind == tcpoffload.ActPassEstablished {
-		s = &Sock{Host: h, Handle: a.Handle, Established: true}
-		h.socks[a.Handle] = s
-		h.Engine.SetCookie(a.Handle, uint64(a.Handle))
-		s.fresh = true
-		return s
+		if s != nil && !s.Finished {
+			h.w.violated("connection %x is offered twice", a.Handle)
+		}
+		s = h.newSock(a.Handle)
+		s.Passive, s.Established, s.fresh = true, true, true
+		if p != nil {
+			s.Flow = p.seg.Flow
+		}
+		s.Listener = a.Listener
+		h.Engine.SetCookie(a.Handle, s.id)
+		h.w.wentOn()
+		s.touch()
+		return
 	}
 	if s == nil || s.Finished {
 		h.w.violated("action %d for a connection that is not there", a.Kind)
-		return nil
+		return
+	}
+	if a.Cookie != s.id && a.Cookie != 0 {
+		h.w.violated("action %d for connection %d carries cookie %d", a.Kind, s.id, a.Cookie)
 	}
 	switch a.Kind {
 	case tcpoffload.ActPlace:
-		if pos+uint64(a.Off) != a.Pos {
-			h.w.violated("octet %d of the stream placed at %d", pos+uint64(a.Off), a.Pos)
-		}
-		s.placed.add(a.Pos, a.Pos+uint64(a.Len))
+		h.place(s, a, p)
 	case tcpoffload.ActReadable:
 		if a.Pos < s.Readable || a.Pos > s.placed.edge() {
 			h.w.violated("readable to %d, was %d, placed to %d", a.Pos, s.Readable, s.placed.edge())
 		}
 		s.Readable = a.Pos
+		h.w.wentOn()
 	case tcpoffload.ActAcked:
 		if a.Pos < s.Acked || a.Pos > s.Sent {
 			h.w.violated("acknowledged to %d, was %d, sent %d", a.Pos, s.Acked, s.Sent)
 		}
 		s.Acked = a.Pos
+		h.w.wentOn()
 	case tcpoffload.ActEstablished:
+		if s.Established {
+			h.w.violated("established twice")
+		}
 		s.Established = true
+		h.w.wentOn()
 	case tcpoffload.ActPeerClose:
 		if a.Pos != s.Readable || s.PeerClosed {
 			h.w.violated("peer closes at %d, readable to %d", a.Pos, s.Readable)
 		}
 		s.PeerClosed, s.EOF = true, a.Pos
+		h.w.wentOn()
 	case tcpoffload.ActFinished:
 		s.Finished, s.Reason = true, a.Reason
+		delete(h.socks, a.Handle)
+		h.w.wentOn()
+		h.w.event("%v finished: %d", s.Flow, a.Reason)
+	case tcpoffload.ActUrgent:
+		s.UrgentPos = a.Pos
 	}
-	return s
+	s.touch()
 }
 
-// spans are disjoint ranges of stream positions, sorted.
-type spans [][2]uint64
-
-// add joins [lo, hi) to s.
-func (s *spans) add(lo, hi uint64) {
-	out := (*s)[:0:0]
-	for _, r := range *s {
-		if r[1] < lo || hi < r[0] {
-			out = append(out, r)
-			continue
-		}
-		lo, hi = min(lo, r[0]), max(hi, r[1])
+// place checks that the payload of p goes where its sender had it.
+func (h *Host) place(s *Sock, a *tcpoffload.Action, p *packet) {
+	switch {
+	case p == nil || a.Off+a.Len > p.seg.Len:
+		h.w.violated("%v: places octets that did not arrive", s.Flow)
+		return
+	case p.origin == 0:
+		// From a scripted peer: it says itself where the payload stands.
+	case s.peer == 0:
+		s.peer = p.origin
+	case s.peer != p.origin:
+		h.w.violated("%v: octets of another incarnation placed", s.Flow)
 	}
-	i := 0
-	for i < len(out) && out[i][0] < lo {
-		i++
+	if p.pos+uint64(a.Off) != a.Pos && !s.Hostile {
+		h.w.violated("%v: octet %d of the stream placed at %d", s.Flow, p.pos+uint64(a.Off), a.Pos)
 	}
-	out = append(out, [2]uint64{})
-	copy(out[i+1:], out[i:])
-	out[i] = [2]uint64{lo, hi}
-	*s = out
-}
-
-// edge returns the position before which everything is in s.
-func (s spans) edge() uint64 {
-	if len(s) == 0 || s[0][0] != 0 {
-		return 0
+	if h.w.Wire && p.seg.Segs <= 1 && !s.Hostile && !isStream(h.payload[a.Off:a.Off+a.Len], p.origin, a.Pos) {
+		h.w.violated("%v: wrong octets placed at %d", s.Flow, a.Pos)
 	}
-	return s[0][1]
+	s.placed.add(a.Pos, a.Pos+uint64(a.Len))
 }

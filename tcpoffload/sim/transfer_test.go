@@ -135,5 +135,14 @@ func transfer(t *testing.T, seed uint64) error {
 		return fmt.Errorf("streams of %d and %d octets acknowledged to %d and %d", totals[0], totals[1], srv.Acked, cli.Acked)
 	}
 	// TIME-WAIT passes and the tables are empty again.
-	return w.Run(20*60*vtime.Second, func() bool { return a.Engine.Conns() == 0 && b.Engine.Conns() == 0 })
+	if err := w.Run(20*60*vtime.Second, func() bool { return a.Engine.Conns() == 0 && b.Engine.Conns() == 0 }); err != nil {
+		return err
+	}
+	if u := a.Engine.Usage(); u != (tcpoffload.Usage{Listeners: 1}) {
+		return fmt.Errorf("left over: %+v", u)
+	}
+	if u := b.Engine.Usage(); u != (tcpoffload.Usage{}) {
+		return fmt.Errorf("left over: %+v", u)
+	}
+	return nil
 }

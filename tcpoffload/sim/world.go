@@ -1,7 +1,6 @@
 package sim
 
 import (
-	"container/heap"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -19,17 +18,32 @@ var (
 
 // World is the clock, the generator, and what will happen.
 type World struct {
+	// Wire sends every packet through its frame: encoded with payload, damaged where a link says so, and
+	// parsed. It is set before anything is sent.
+	Wire bool
+	// Silence, if not 0, bounds the time without progress of any connection; Run fails beyond it.
+	Silence vtime.Duration
+
 	now    vtime.Time
 	rng    *rand.Rand
 	hosts  []*Host
 	events events
 	seq    uint64
 	err    error // first violation found by a checker
+	spare  []*packet
+	socks  uint64 // Socks made so far
+	trace  func(Trace)
+	hash   uint64
+
+	progress vtime.Time // when something last went on
+	idle     int        // packets since then
 }
 
 // New returns a world that runs as seed says.
 func New(seed uint64) *World {
-	return &World{now: vtime.Time(vtime.Second), rng: rand.New(rand.NewPCG(seed, 0x746f65))}
+	w := &World{now: vtime.Time(vtime.Second), rng: rand.New(rand.NewPCG(seed, 0x746f65)), hash: hashStart}
+	w.progress = w.now
+	return w
 }
 
 // Now returns the virtual time.
@@ -53,28 +67,29 @@ func (w *World) Host(addr wire.Addr, cfg tcpoffload.Config) (*Host, error) {
 		Addr: addr, Engine: e, w: w,
 		out:   tcpoffload.NewOutput(64, 64),
 		socks: make(map[tcpoffload.Handle]*Sock),
+		wake:  vtime.Never,
 	}
 	w.hosts = append(w.hosts, h)
 	return h, nil
 }
 
-// Join connects a and b by two links.
-func (w *World) Join(a, b *Host, ab, ba LinkConfig) (toB, toA *Link) {
-	a.link = &Link{LinkConfig: ab, w: w, to: b}
-	b.link = &Link{LinkConfig: ba, w: w, to: a}
-	return a.link, b.link
-}
-
 // At calls f when the virtual time is at.
-func (w *World) At(at vtime.Time, f func()) { w.push(event{at: at, call: f}) }
+func (w *World) At(at vtime.Time, f func()) { w.push(event{at: max(at, w.now), call: f}) }
+
+// After calls f when d has passed.
+func (w *World) After(d vtime.Duration, f func()) { w.At(w.now.Add(d), f) }
 
 // Run lets time pass until done says so. It fails when a checker found a violation, when nothing is
 // left to happen, and when limit has passed.
 func (w *World) Run(limit vtime.Duration, done func() bool) error {
 	end := w.now.Add(limit)
 	for {
+		next := vtime.Never
 		for _, h := range w.hosts {
-			h.poll()
+			if h.dirty || h.wake <= w.now {
+				h.poll()
+			}
+			next = min(next, h.wake)
 		}
 		switch {
 		case w.err != nil:
@@ -82,12 +97,8 @@ func (w *World) Run(limit vtime.Duration, done func() bool) error {
 		case done():
 			return nil
 		}
-		next := vtime.Never
 		if len(w.events) > 0 {
-			next = w.events[0].at
-		}
-		for _, h := range w.hosts {
-			next = min(next, h.Engine.NextDeadline())
+			next = min(next, w.events[0].at)
 		}
 		if next == vtime.Never {
 			return fmt.Errorf("at %v: %w", w.now, ErrStall)
@@ -96,15 +107,28 @@ func (w *World) Run(limit vtime.Duration, done func() bool) error {
 			return fmt.Errorf("at %v: %w", w.now, ErrLimit)
 		}
 		w.now = max(w.now, next)
+		if w.Silence > 0 && w.now.Sub(w.progress) > w.Silence {
+			w.violated("nothing went on since %v, after %d packets", w.progress, w.idle)
+		}
 		for len(w.events) > 0 && w.events[0].at <= w.now {
-			e := heap.Pop(&w.events).(event)
-			if e.call != nil {
+			e := w.events.pop()
+			switch {
+			case e.p != nil:
+				e.to.take(e.p)
+			case e.link != nil:
+				e.link.sent()
+			default:
 				e.call()
-			} else {
-				e.to.arrive(&e.seg, e.pos)
 			}
 		}
 	}
+}
+
+// Pass lets d of time pass.
+func (w *World) Pass(d vtime.Duration) error {
+	end := w.now.Add(d)
+	w.At(end, func() {})
+	return w.Run(d, func() bool { return w.now >= end })
 }
 
 // violated records the first violation.
@@ -114,44 +138,26 @@ func (w *World) violated(format string, args ...any) {
 	}
 }
 
-// schedule lets the peer's view of s arrive at to.
-func (w *World) schedule(at vtime.Time, to *Host, s *tcpoffload.TxSegment) {
-	w.push(event{at: at, to: to, pos: s.Pos, seg: tcpoffload.Segment{
-		Flow: wire.Flow{
-			Local: s.Flow.Remote, LocalPort: s.Flow.RemotePort,
-			Remote: s.Flow.Local, RemotePort: s.Flow.LocalPort,
-		},
-		Seq: s.Seq, Ack: s.Ack, Len: s.Len, Wnd: s.Wnd, Urg: s.Urg, Flags: s.Flags, Opt: s.Opt,
-	}})
+// stormPackets and stormRate bound how many packets may pass without progress: that many, and so many a
+// second. Two ends that answer each other's answers for ever exceed it.
+const (
+	stormPackets = 3000
+	stormRate    = 100
+)
+
+// wentOn notes progress of a connection.
+func (w *World) wentOn() { w.progress, w.idle = w.now, 0 }
+
+// passed notes that a packet reached a host.
+func (w *World) passed() {
+	w.idle++
+	if w.idle > stormPackets+stormRate*int(w.now.Sub(w.progress)/vtime.Second) {
+		w.violated("%d packets since %v brought nothing about", w.idle, w.progress)
+	}
 }
 
 func (w *World) push(e event) {
 	w.seq++
 	e.seq = w.seq
-	heap.Push(&w.events, e)
-}
-
-// event is a segment that arrives, or a call.
-type event struct {
-	at   vtime.Time
-	seq  uint64 // equal times happen in the order in which they were scheduled
-	to   *Host
-	seg  tcpoffload.Segment
-	pos  uint64 // where the payload stands in the sender's stream
-	call func()
-}
-
-type events []event
-
-func (q events) Len() int { return len(q) }
-func (q events) Less(i, j int) bool {
-	return q[i].at < q[j].at || q[i].at == q[j].at && q[i].seq < q[j].seq
-}
-func (q events) Swap(i, j int) { q[i], q[j] = q[j], q[i] }
-func (q *events) Push(x any)   { *q = append(*q, x.(event)) }
-func (q *events) Pop() any {
-	old := *q
-	e := old[len(old)-1]
-	*q = old[:len(old)-1]
-	return e
+	w.events.push(e)
 }
