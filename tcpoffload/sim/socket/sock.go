@@ -1,0 +1,186 @@
+package socket
+
+import (
+	"golang.org/x/sys/unix"
+
+	"opentoe/tcpoffload"
+	"opentoe/tcpoffload/vtime"
+	"opentoe/tcpoffload/wire"
+)
+
+// sockState is what a socket is to its program.
+type sockState uint8
+
+const (
+	sockNew sockState = iota // perhaps bound
+	sockListening
+	sockOpening // active open under way
+	sockOpen
+	sockEnded // the connection is over
+)
+
+// urgentState says what became of the last urgent octet.
+type urgentState uint8
+
+const (
+	urgentNone urgentState = iota
+	urgentDue              // announced; the octet itself may still be on its way
+	urgentRead             // taken by MSG_OOB
+)
+
+// sock is one TCP socket.
+type sock struct {
+	h        *Host
+	domain   int // AF_INET or AF_INET6
+	fds      int // descriptors that name it: 1, or 0 when closed or not accepted yet
+	state    sockState
+	nonblock bool
+	bound    bool // to a port; its address may be unspecified
+	told     bool // connect has reported success
+	v6only   bool
+
+	flow     wire.Flow
+	handle   tcpoffload.Handle
+	listener tcpoffload.ListenerID
+	queue    []*sock // listener: established and not yet accepted
+	parent   *sock   // while in parent.queue
+
+	rx             fifo
+	readable, read uint64 // positions in the receive stream
+	eof            bool   // the stream ends at readable
+	urg            urgentState
+	urgPos         uint64 // of the urgent octet
+
+	tx         fifo
+	acked, end uint64 // positions in the send stream
+	sent       uint64 // position up to which octets were sent at least once
+	nospace    bool   // somebody waits for room
+
+	err            unix.Errno // SO_ERROR
+	shutRd, shutWr bool
+
+	opts      options
+	sndBuf    int // octets
+	fixedSnd  bool
+	tos       uint8
+	fragments bool // IP_PMTUDISC_DONT
+	zc        zeroCopy
+	saved     []byte // TCP_SAVED_SYN
+
+	watch []*watcher
+
+	dataSegsIn, dataSegsOut           uint32
+	lastSent, lastRecv, lastAck, acks vtime.Time // of data sent, data received, ACK received, ACK sent
+	everSent, everRecv                bool
+}
+
+func (h *Host) newSock(domain int) *sock {
+	return &sock{h: h, domain: domain, sndBuf: h.cfg.SndBuf, opts: make(options)}
+}
+
+// left notes a segment that leaves.
+func (s *sock) left(g *tcpoffload.TxSegment, now vtime.Time) {
+	if g.Flags.Has(wire.ACK) {
+		s.acks = now
+	}
+	if g.Len == 0 {
+		return
+	}
+	s.dataSegsOut++
+	s.lastSent, s.everSent = now, true
+	s.sent = max(s.sent, g.Pos+uint64(g.Len))
+}
+
+// arrived notes a segment that arrives.
+func (s *sock) arrived(g *tcpoffload.Segment, now vtime.Time) {
+	if g.Flags.Has(wire.ACK) {
+		s.lastAck = now
+	}
+	if g.Len > 0 {
+		s.dataSegsIn++
+		s.lastRecv, s.everRecv = now, true
+	}
+}
+
+// ackedTo forgets what is acknowledged.
+func (s *sock) ackedTo(pos uint64) {
+	s.acked = pos
+	s.tx.drop(pos)
+	if s.zc.acked(pos) {
+		s.wake(unix.EPOLLERR)
+	}
+	s.writeSpace()
+}
+
+// unsent returns octets queued and never sent.
+func (s *sock) unsent() uint64 { return s.end - max(s.sent, s.acked) }
+
+// space returns how many octets the send stream takes now.
+func (s *sock) space() int {
+	if low := s.lowat(); low > 0 && s.unsent() >= low {
+		return 0
+	}
+	return max(s.sndBuf-int(s.end-s.acked), 0)
+}
+
+// writeable reports whether poll would say POLLOUT: a third of the buffer is free.
+func (s *sock) writeable() bool {
+	used := int(s.end - s.acked)
+	if low := s.lowat(); low > 0 && s.unsent() >= low {
+		return false
+	}
+	return s.sndBuf-used >= used/2
+}
+
+// lowat returns TCP_NOTSENT_LOWAT, 0 for none.
+func (s *sock) lowat() uint64 {
+	return uint64(uint32(s.opts.get(unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT)))
+}
+
+// writeSpace tells who waits for room when there is enough.
+func (s *sock) writeSpace() {
+	if s.nospace && s.writeable() {
+		s.nospace = false
+		s.wake(unix.EPOLLOUT | unix.EPOLLWRNORM | unix.EPOLLWRBAND)
+	}
+}
+
+// takeErr returns and clears SO_ERROR.
+func (s *sock) takeErr() unix.Errno {
+	e := s.err
+	s.err = 0
+	return e
+}
+
+// connected reports whether octets can flow.
+func (s *sock) connected() bool { return s.state == sockOpen }
+
+// fifo holds the octets of a stream from position base on.
+type fifo struct {
+	base uint64
+	b    []byte
+}
+
+// put stores p at position pos; what lies before base is forgotten already.
+func (f *fifo) put(pos uint64, p []byte) {
+	if pos < f.base {
+		return
+	}
+	end := int(pos-f.base) + len(p)
+	if end > len(f.b) {
+		f.b = append(f.b, make([]byte, end-len(f.b))...)
+	}
+	copy(f.b[pos-f.base:], p)
+}
+
+// get copies from position pos. Precondition: the octets were put and not dropped.
+func (f *fifo) get(pos uint64, p []byte) { copy(p, f.b[pos-f.base:]) }
+
+// drop forgets what lies before pos.
+func (f *fifo) drop(pos uint64) {
+	if pos <= f.base {
+		return
+	}
+	f.b = f.b[min(int(pos-f.base), len(f.b)):]
+	f.base = pos
+}

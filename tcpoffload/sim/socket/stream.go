@@ -1,0 +1,368 @@
+package socket
+
+// Reading and writing.
+
+import (
+	"net/netip"
+
+	"golang.org/x/sys/unix"
+
+	"opentoe/tcpoffload"
+	"opentoe/tcpoffload/vtime"
+)
+
+// Send is write, writev, send, sendto and sendmsg: Flags and To are zero where the call has none.
+type Send struct {
+	FD    int
+	Buf   []byte
+	Flags int
+	To    netip.AddrPort // only for MSG_FASTOPEN
+
+	sent     int
+	started  bool
+	deadline vtime.Time
+}
+
+func (c *Send) do(h *Host) Result {
+	s, e := h.sock(c.FD)
+	if e != 0 {
+		return failed(e)
+	}
+	if !c.started {
+		c.started = true
+		c.deadline = s.timeout(unix.SO_SNDTIMEO)
+		if c.Flags&unix.MSG_FASTOPEN != 0 {
+			if r, over := c.fastOpen(h, s); over {
+				return r
+			}
+		}
+	}
+	wait := !s.nonblock && c.Flags&unix.MSG_DONTWAIT == 0
+	switch {
+	case s.err != 0:
+		return c.stop(s.takeErr())
+	case s.shutWr:
+		return c.stop(unix.EPIPE)
+	case s.state == sockOpening:
+		return c.wait(h, s, wait)
+	case s.state != sockOpen:
+		return c.stop(unix.EPIPE)
+	}
+	if c.Flags&unix.MSG_ZEROCOPY != 0 && s.opts.get(unix.SOL_SOCKET, unix.SO_ZEROCOPY) == 0 {
+		c.Flags &^= unix.MSG_ZEROCOPY
+	}
+	for c.sent < len(c.Buf) {
+		n := min(len(c.Buf)-c.sent, s.space(), s.chunk())
+		if n == 0 {
+			return c.wait(h, s, wait)
+		}
+		s.tx.put(s.end, c.Buf[c.sent:c.sent+n])
+		s.end += uint64(n)
+		c.sent += n
+		last := c.sent == len(c.Buf)
+		k := tcpoffload.Call{
+			Kind: tcpoffload.CallSend, Handle: s.handle, Pos: s.end,
+			More: c.Flags&unix.MSG_MORE != 0 || !last, Urgent: c.Flags&unix.MSG_OOB != 0 && last,
+		}
+		h.call(&k)
+		if !last && s.lowat() > 0 {
+			h.transmit() // what leaves now makes room for more
+		}
+	}
+	if c.Flags&unix.MSG_ZEROCOPY != 0 && len(c.Buf) > 0 {
+		s.zc.sent(s.end)
+	}
+	return value(c.sent)
+}
+
+// chunk bounds what one step of a write queues: with TCP_NOTSENT_LOWAT one segment, else no bound.
+func (s *sock) chunk() int {
+	if s.lowat() == 0 {
+		return 1 << 30
+	}
+	if i := s.h.sockInfo(s); i != nil && i.SndMSS > 0 {
+		return int(i.SndMSS)
+	}
+	return 536
+}
+
+// wait ends a step that found no room.
+func (c *Send) wait(h *Host, s *sock, may bool) Result {
+	s.nospace = true
+	if c.sent > 0 {
+		// What was queued so far is the end of the stream for now.
+		h.call(&tcpoffload.Call{Kind: tcpoffload.CallSend, Handle: s.handle, Pos: s.end})
+	}
+	switch {
+	case may && h.now < c.deadline:
+		return blocked(c.deadline)
+	case c.sent > 0:
+		if c.Flags&unix.MSG_ZEROCOPY != 0 {
+			s.zc.sent(s.end)
+		}
+		return value(c.sent)
+	}
+	return failed(unix.EAGAIN)
+}
+
+// stop ends a write that cannot go on.
+func (c *Send) stop(e unix.Errno) Result {
+	if c.sent > 0 {
+		return value(c.sent)
+	}
+	return failed(e)
+}
+
+// fastOpen is sendto with MSG_FASTOPEN on a socket that is not connected. over: the call has ended.
+func (c *Send) fastOpen(h *Host, s *sock) (r Result, over bool) {
+	switch {
+	case !c.To.IsValid():
+		return failed(unix.EINVAL), true
+	case s.state == sockOpening:
+		return failed(unix.EALREADY), true
+	case s.state != sockNew:
+		return failed(unix.EISCONN), true
+	}
+	if e := h.open(s, c.To, true); e != 0 {
+		return failed(e), true
+	}
+	s.told = true
+	n := min(len(c.Buf), s.space())
+	s.tx.put(0, c.Buf[:n])
+	k := tcpoffload.Call{Kind: tcpoffload.CallSend, Handle: s.handle, Pos: uint64(n)}
+	if h.call(&k) != tcpoffload.CallOK {
+		return failed(unix.EINVAL), true
+	}
+	s.end = uint64(n)
+	h.transmit()
+	if s.sent > 0 {
+		c.sent = n
+		return value(n), true
+	}
+	// No cookie yet: the SYN asks for one and the octets follow the handshake.
+	c.sent = n
+	if s.nonblock || c.Flags&unix.MSG_DONTWAIT != 0 {
+		s.tx, s.end = fifo{}, 0
+		return failed(unix.EINPROGRESS), true
+	}
+	return Result{}, false
+}
+
+// Recv is read, readv, recv, recvfrom and recvmsg: Flags is zero where the call has none. OutFlags are
+// msg_flags, Err the extended error that MSG_ERRQUEUE took.
+type Recv struct {
+	FD       int
+	Buf      []byte
+	Flags    int
+	OutFlags int
+	Err      *ExtendedErr
+
+	got      int
+	started  bool
+	deadline vtime.Time
+}
+
+func (c *Recv) do(h *Host) Result {
+	s, e := h.sock(c.FD)
+	if e != 0 {
+		return failed(e)
+	}
+	if !c.started {
+		c.started = true
+		c.deadline = s.timeout(unix.SO_RCVTIMEO)
+	}
+	switch {
+	case c.Flags&unix.MSG_ERRQUEUE != 0:
+		return c.errQueue(s)
+	case s.state == sockListening:
+		return failed(unix.ENOTCONN)
+	case c.Flags&unix.MSG_OOB != 0:
+		return c.urgent(s)
+	}
+	target := max(int(s.opts.get(unix.SOL_SOCKET, unix.SO_RCVLOWAT)), 1)
+	if c.Flags&unix.MSG_WAITALL != 0 {
+		target = len(c.Buf)
+	}
+	target = min(target, len(c.Buf))
+	mark := c.take(h, s)
+	switch {
+	case c.got >= target && (c.got > 0 || len(c.Buf) == 0), mark && c.got > 0:
+		return value(c.got)
+	case s.eof && s.read == s.readable:
+		return value(c.got)
+	case s.err != 0 && c.got == 0:
+		return failed(s.takeErr())
+	case s.err != 0 || s.shutRd:
+		return value(c.got)
+	case s.state == sockNew || s.state == sockEnded:
+		return failed(unix.ENOTCONN)
+	case c.Flags&unix.MSG_DONTWAIT == 0 && !s.nonblock && h.now < c.deadline:
+		return blocked(c.deadline)
+	case c.got > 0:
+		return value(c.got)
+	}
+	return failed(unix.EAGAIN)
+}
+
+// take copies what is there, and reports whether it stopped at the urgent octet.
+func (c *Recv) take(h *Host, s *sock) (mark bool) {
+	inline := s.opts.get(unix.SOL_SOCKET, unix.SO_OOBINLINE) != 0
+	peek := c.Flags&unix.MSG_PEEK != 0
+	if peek {
+		c.got = 0
+	}
+	pos := s.read
+	for c.got < len(c.Buf) && pos < s.readable {
+		end := s.readable
+		if s.urg != urgentNone && s.urgPos >= pos && s.urgPos < end {
+			switch {
+			case s.urgPos > pos:
+				end = s.urgPos
+			case c.got > 0:
+				mark = true
+			case !inline:
+				pos++
+				if !peek {
+					s.urg = urgentNone
+				}
+				continue
+			}
+			if mark {
+				break
+			}
+		}
+		n := min(len(c.Buf)-c.got, int(end-pos))
+		if c.Flags&unix.MSG_TRUNC == 0 {
+			s.rx.get(pos, c.Buf[c.got:c.got+n])
+		}
+		if s.urg != urgentNone && s.urgPos == pos && !peek {
+			s.urg = urgentNone
+		}
+		c.got += n
+		pos += uint64(n)
+	}
+	if !peek {
+		h.consumed(s, pos)
+	}
+	return mark
+}
+
+// consumed tells the engine how far the program has read.
+func (h *Host) consumed(s *sock, pos uint64) {
+	if pos == s.read {
+		return
+	}
+	s.read = pos
+	s.rx.drop(pos)
+	if s.handle != 0 {
+		h.call(&tcpoffload.Call{Kind: tcpoffload.CallReceived, Handle: s.handle, Pos: pos})
+	}
+}
+
+// urgent is recv with MSG_OOB.
+func (c *Recv) urgent(s *sock) Result {
+	switch {
+	case s.urg != urgentDue || s.opts.get(unix.SOL_SOCKET, unix.SO_OOBINLINE) != 0 || s.urgPos < s.read:
+		return failed(unix.EINVAL)
+	case s.state == sockEnded:
+		return value(0)
+	case s.urgPos >= s.readable:
+		return failed(unix.EAGAIN)
+	}
+	c.OutFlags |= unix.MSG_OOB
+	if len(c.Buf) == 0 {
+		c.OutFlags |= unix.MSG_TRUNC
+		return value(0)
+	}
+	s.rx.get(s.urgPos, c.Buf[:1])
+	if c.Flags&unix.MSG_PEEK == 0 {
+		s.urg = urgentRead
+	}
+	return value(1)
+}
+
+// timeout returns when a call that begins now has waited long enough, by socket option name.
+func (s *sock) timeout(name int) vtime.Time {
+	d := s.opts.get(unix.SOL_SOCKET, name)
+	if d == 0 {
+		return vtime.Never
+	}
+	return s.h.now.Add(vtime.Duration(d) * vtime.Microsecond)
+}
+
+// Fcntl is fcntl(2) with F_GETFL, F_SETFL, F_GETFD and F_SETFD.
+type Fcntl struct{ FD, Cmd, Arg int }
+
+func (c *Fcntl) do(h *Host) Result {
+	s, e := h.sock(c.FD)
+	if e != 0 {
+		return failed(e)
+	}
+	switch c.Cmd {
+	case unix.F_GETFL:
+		v := unix.O_RDWR
+		if s.nonblock {
+			v |= unix.O_NONBLOCK
+		}
+		return value(v)
+	case unix.F_SETFL:
+		s.nonblock = c.Arg&unix.O_NONBLOCK != 0
+		return value(0)
+	case unix.F_GETFD, unix.F_SETFD:
+		return value(0)
+	}
+	return failed(unix.EINVAL)
+}
+
+// Ioctl is ioctl(2) on an int: Arg is argument or result.
+type Ioctl struct {
+	FD, Request int
+	Arg         int
+}
+
+// Requests of Linux that golang.org/x/sys does not name.
+const (
+	siocOutQNSD = 0x894b // octets never sent
+	siocAtMark  = 0x8905 // whether the next octet to read is the urgent one
+	fionBIO     = 0x5421
+)
+
+func (c *Ioctl) do(h *Host) Result {
+	s, e := h.sock(c.FD)
+	if e != 0 {
+		return failed(e)
+	}
+	switch c.Request {
+	case fionBIO:
+		s.nonblock = c.Arg != 0
+		return value(0)
+	case siocAtMark:
+		c.Arg = 0
+		if s.urg != urgentNone && s.urgPos == s.read {
+			c.Arg = 1
+		}
+		return value(0)
+	}
+	if s.state == sockListening {
+		return failed(unix.EINVAL)
+	}
+	switch c.Request {
+	case unix.SIOCINQ: // FIONREAD
+		end := s.readable
+		if s.urg != urgentNone && s.opts.get(unix.SOL_SOCKET, unix.SO_OOBINLINE) == 0 && s.urgPos >= s.read && s.urgPos < end {
+			end = s.urgPos
+		}
+		c.Arg = int(end - s.read)
+	case unix.SIOCOUTQ:
+		c.Arg = int(s.end - s.acked)
+		if i := h.sockInfo(s); i != nil && s.shutWr && (i.State == tcpoffload.StateFinWait1 ||
+			i.State == tcpoffload.StateClosing || i.State == tcpoffload.StateLastAck) {
+			c.Arg++ // the FIN counts
+		}
+	case siocOutQNSD:
+		c.Arg = int(s.unsent())
+	default:
+		return failed(unix.ENOTTY)
+	}
+	return value(0)
+}
