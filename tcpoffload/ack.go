@@ -108,7 +108,7 @@ func (e *Engine) growWindow(t *TCB, now vtime.Time, acked, prior uint32) {
 		return
 	}
 	if t.flags&flagCwndFull != 0 || t.cc.SlowStart() && prior*2 >= t.cc.Cwnd {
-		t.cc.OnAck(&cc.Sample{Now: now, Acked: acked, Delivered: acked, MSS: t.effMSS(), SRTT: t.rtt.srtt})
+		t.cc.OnAck(&cc.Sample{Now: now, Acked: acked, Delivered: acked, MSS: t.effMSS(), SRTT: t.rtt.srtt, CwndLimited: true})
 	}
 	t.rec.lost, t.rec.highRxt = t.snd.una, t.snd.una
 }

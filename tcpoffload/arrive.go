@@ -159,8 +159,9 @@ func (e *Engine) established(t *TCB, now vtime.Time, seg *Segment, out *Output) 
 		t.rtt.rto = min(max(t.rtt.rto, rtoAfterSynLoss), e.tun.RTOMax) // RFC 6298 (5.7)
 	}
 	if t.retries > 1 {
-		t.cc.Init(e.tun.CC, 1, t.effMSS()) // RFC 5681 §3.1, RFC 6928 §2
+		t.cc.Cwnd = min(t.cc.Cwnd, t.effMSS()) // RFC 5681 §3.1, RFC 6928 §2
 	}
+	t.cc.Established(now, t.rtt.srtt, t.flags&flagSACK != 0)
 	t.snd.una = t.snd.iss.Add(1)
 	t.snd.una64 = 1
 	t.rec.lost, t.rec.highRxt, t.rec.point = t.snd.una, t.snd.una, t.snd.iss

@@ -55,7 +55,7 @@ func scaleFor(limit uint32) uint8 {
 
 // validOptions reports whether o can be granted.
 func validOptions(o *SocketOptions) bool {
-	return o.RcvBuf <= maxRcvBuf && (o.MSS == 0 || o.MSS >= minMSS)
+	return o.RcvBuf <= maxRcvBuf && o.CC.Valid() && (o.MSS == 0 || o.MSS >= minMSS)
 }
 
 // initConn sets what an opening connection has before it hears from the peer.
@@ -90,6 +90,7 @@ func (e *Engine) initConn(t *TCB, now vtime.Time, nextHop uint32, mtu uint16, o 
 	if o.NoTimestamp || !e.tun.Timestamps {
 		t.flags |= flagNoTS
 	}
+	t.cc.Prefer(o.CC.Or(e.tun.CC))
 	t.ts.offset = e.tsOffset(&t.flow)
 	t.beginAt(e.isn(now, &t.flow))
 	t.rtt.rto = min(max(e.tun.RTOInit, e.tun.RTOMin), e.tun.RTOMax)
@@ -138,7 +139,7 @@ func (e *Engine) synArrived(t *TCB, now vtime.Time, seg *Segment) {
 
 // startCongestion gives t its initial window (RFC 6928 §2).
 func (e *Engine) startCongestion(t *TCB) {
-	t.cc.Init(e.tun.CC, uint32(e.tun.InitCwnd), t.effMSS())
+	t.cc.Init(t.cc.Algorithm(), uint32(e.tun.InitCwnd), t.effMSS(), e.root.hashKey[0]^uint64(t.snd.iss))
 }
 
 // effMSS returns Eff.snd.MSS of RFC 9293 §3.7.1: payload octets of a full segment without SACK

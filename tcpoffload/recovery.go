@@ -102,7 +102,7 @@ func (e *Engine) recoveryAck(t *TCB, now vtime.Time, seg *Segment, acked uint32,
 		e.reduceRate(t, delivered, acked > 0)
 	case caLoss:
 		if acked > 0 {
-			t.cc.OnAck(&cc.Sample{Now: now, Acked: acked, Delivered: acked, MSS: t.effMSS(), SRTT: t.rtt.srtt})
+			t.cc.OnAck(&cc.Sample{Now: now, Acked: acked, Delivered: acked, MSS: t.effMSS(), SRTT: t.rtt.srtt, CwndLimited: true})
 		}
 		e.updatePipe(t)
 	}

@@ -36,8 +36,9 @@ type TCB struct {
 
 	// Lines 3 and 4: transmit and acknowledgment.
 	snd     sendVars
-	cc      cc.State
 	segsOut uint64
+	ecn     ecnVars
+	_       [40]byte
 
 	// Lines 5 and 6: timers and what bulk transfer needs of recovery.
 	rtt       rttVars
@@ -74,9 +75,8 @@ type TCB struct {
 	rcvTune     rcvTuneVars
 	rxtOctets   uint64 // octets sent again
 
-	// Line 9: ECN.
-	ecn ecnVars
-	_   [56]byte
+	// Lines 9 to 15: congestion control. The first two are hot.
+	cc cc.State
 }
 
 // millis is a duration in milliseconds, up to 49 days.

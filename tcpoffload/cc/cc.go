@@ -2,86 +2,65 @@ package cc
 
 import "opentoe/tcpoffload/vtime"
 
-// Algorithm names a congestion-control algorithm.
-type Algorithm uint8
-
-// The algorithms.
-const (
-	Reno Algorithm = iota
-	Cubic
-	NumAlgorithms = 2
-)
-
-// String returns the name that Linux' TCP_CONGESTION uses.
-func (a Algorithm) String() string {
-	switch a {
-	case Reno:
-		return "reno"
-	case Cubic:
-		return "cubic"
-	}
-	return "unknown"
-}
-
-// NeedsECN reports whether a works only with ECN and with exact feedback of every mark (RFC 8257).
-func (a Algorithm) NeedsECN() bool { return false }
-
-// Choice is an algorithm, or the zero value: whatever is the default.
-type Choice uint8
-
-// Choose returns the choice of a.
-func Choose(a Algorithm) Choice { return Choice(a) + 1 }
-
-// Or returns the algorithm chosen, or def.
-func (c Choice) Or(def Algorithm) Algorithm {
-	if c == 0 {
-		return def
-	}
-	return Algorithm(c - 1)
-}
-
-// Sample is what one acknowledgment told, in the terms of draft-ietf-ccwg-bbr §4.1 and of delivery
-// rate estimation. Octets are of sequence space; "delivered" means acknowledged cumulatively or
-// selectively, each octet once.
-type Sample struct {
-	Now  vtime.Time
-	MSS  uint32         // payload of a full segment
-	RTT  vtime.Duration // of the newest segment that this ACK delivers, never of one sent twice; 0: none
-	SRTT vtime.Duration // smoothed; 0 before the first measurement
-
-	Acked     uint32 // newly acknowledged cumulatively
-	Delivered uint32 // newly delivered
-	Lost      uint32 // newly found lost
-	Marked    uint32 // of Delivered, reported as marked CE (RFC 3168, RFC 8257); 0 without ECN
-	Prior     uint32 // in flight before the ACK
-	InFlight  uint32 // in flight after it (pipe)
-
-	// The rate sample, of the segment sent last among those delivered. Valid only if Interval > 0.
-	Interval       vtime.Duration // over which RateDelivered octets were delivered
-	RateDelivered  uint32         // rs.delivered
-	RateLost       uint32         // rs.lost: found lost between its sending and now
-	TxInFlight     uint32         // rs.tx_in_flight: in flight just after it was sent
-	PriorDelivered uint64         // rs.prior_delivered: TotalDelivered when it was sent
-	AppLimited     bool           // rs.is_app_limited
-
-	TotalDelivered uint64 // C.delivered, of the connection
-	TotalLost      uint64 // C.lost
-	CwndLimited    bool   // the window was used up since the last ACK (RFC 7661 §3)
-	Recovery       bool   // a fast recovery or the recovery from a timeout is under way
-}
-
 // maxWindow bounds Cwnd: the largest window that TCP can use (RFC 7323 §2.3).
 const maxWindow = 1 << 30
 
-// State is the congestion state of one connection.
+// unlimited stands for a window that nothing bounds yet.
+const unlimited = 1<<32 - 1
+
+// State is the congestion state of one connection. Its first two cache lines serve the algorithms
+// that grow a window; what BBR and the rare events need comes after them.
 type State struct {
 	Cwnd     uint32 // congestion window, octets, at least one MSS
 	Ssthresh uint32 // slow-start threshold, octets
 	acked    uint32 // octets acknowledged in congestion avoidance and not yet turned into growth
 	algo     Algorithm
-	_        [3]byte
-	cubic    cubicState
+	episode  episode
+	flags    flags
+	roundEnd uint64 // Sample.TotalDelivered when the present round trip began
+	rate     uint64 // pacing rate, octets per second; 0: not paced
+	maxRate  uint64 // the program's bound on rate; 0: none
+	valid    validation
+
+	cubic   cubicState
+	hystart hystartState
+	initial uint32 // initial window, octets
+
+	dctcp dctcpState
+	undo  undoState
+	bbr   bbrState
 }
+
+// flags are facts about a connection.
+type flags uint16
+
+const (
+	flagPaced      flags = 1 << iota // an algorithm that grows a window is to be paced
+	flagSACK                         // more than one loss in a round trip can be found
+	flagRound                        // the present ACK begins a round trip
+	flagLimited                      // the window was used up in this round trip
+	flagWasLimited                   // or in the last one
+	flagMarked                       // the window was lowered for a mark, less than a round trip ago
+	flagInvalid                      // the window is not validated (RFC 7661 §4.3)
+	flagReduced                      // the loss began while the window was not validated
+	flagCSS                          // conservative slow start (RFC 9406)
+	flagUndo                         // undo is valid
+	flagProbing                      // BBR: samples come from probing for bandwidth
+	flagTooHigh                      // BBR: the last probe went too high
+	flagCautious                     // BBR: the last probe stopped early, at the level of the one before
+	flagFullNow                      // BBR: the pipe seems full since the probe began
+	flagFull                         // BBR: the pipe was full at least once
+	flagIdle                         // BBR: sending began again after idle
+)
+
+// episode says what the connection recovers from.
+type episode uint8
+
+const (
+	episodeNone episode = iota
+	episodeFast         // fast recovery
+	episodeRTO          // a timeout
+)
 
 // Algorithm returns the algorithm in use.
 func (s *State) Algorithm() Algorithm { return s.algo }
@@ -89,73 +68,283 @@ func (s *State) Algorithm() Algorithm { return s.algo }
 // SlowStart reports whether the window is below the slow-start threshold.
 func (s *State) SlowStart() bool { return s.Cwnd < s.Ssthresh }
 
-// Init starts a connection with the initial window of segs segments of mss octets (RFC 6928).
-func (s *State) Init(a Algorithm, segs, mss uint32) {
-	*s = State{algo: a, Cwnd: segs * mss, Ssthresh: maxWindow}
+// OwnsRecovery reports whether the algorithm sets Cwnd during recovery by itself. Otherwise the
+// engine does, by proportional rate reduction towards Ssthresh.
+func (s *State) OwnsRecovery() bool { return s.algo == BBR }
+
+// Prefer names the algorithm of a connection that is not initialised yet.
+func (s *State) Prefer(a Algorithm) { s.algo = a }
+
+// Init starts a connection with the initial window of segs segments of mss octets (RFC 6928). Where
+// an algorithm draws lots, seed decides. What SetPaced and SetMaxRate said before holds on.
+func (s *State) Init(a Algorithm, segs, mss uint32, seed uint64) {
+	*s = State{
+		algo: a, Cwnd: segs * mss, Ssthresh: maxWindow, initial: segs * mss,
+		flags: s.flags & flagPaced, maxRate: s.maxRate,
+	}
+	s.bbr.rng = uint32(seed>>32) ^ uint32(seed) | 1
+	s.begin()
 }
 
-// OnAck takes in an ACK that delivered something. Algorithms that grow a window do so only outside
-// fast recovery, and when the window was the limit.
+// begin prepares the algorithm's own state.
+func (s *State) begin() {
+	switch s.algo {
+	case DCTCP:
+		s.dctcp = dctcpState{alpha: dctcpOne}
+	case BBR:
+		s.bbrInit()
+	}
+}
+
+// Established tells that the handshake is over. srtt is 0 if it gave no measurement; sack tells that
+// both ends agreed on SACK.
+func (s *State) Established(now vtime.Time, srtt vtime.Duration, sack bool) {
+	if sack {
+		s.flags |= flagSACK
+	}
+	if s.algo == BBR {
+		s.bbrEstablished(now, srtt)
+	} else {
+		s.paceWindow(srtt)
+	}
+}
+
+// Switch changes the algorithm of a live connection. The window and its threshold stay; what the new
+// algorithm knows of the path it has yet to learn.
+func (s *State) Switch(a Algorithm, now vtime.Time, srtt vtime.Duration) {
+	if a == s.algo {
+		return
+	}
+	full := s.algo == BBR && s.flags&flagFull != 0
+	rng := s.bbr.rng
+	s.algo = a
+	s.flags &= flagPaced | flagSACK
+	s.acked = 0
+	s.cubic, s.hystart, s.undo, s.bbr = cubicState{}, hystartState{}, undoState{}, bbrState{rng: rng}
+	s.rate = 0
+	if full {
+		s.Ssthresh = s.Cwnd // BBR keeps no threshold, but the pipe is known to be full
+	}
+	s.begin()
+	s.Established(now, srtt, s.flags&flagSACK != 0)
+}
+
+// OnAck takes in an ACK that delivered something.
 func (s *State) OnAck(a *Sample) {
+	s.countRound(a)
+	if !a.Recovery && s.episode != episodeNone {
+		if s.algo == BBR {
+			s.bbrRestoreCwnd()
+		}
+		s.episode = episodeNone
+	}
+	if s.algo == BBR {
+		s.bbrAck(a)
+		return
+	}
+	s.validate(a)
+	if s.algo == DCTCP {
+		s.dctcpObserve(a)
+	}
+	if s.flags&flagRound != 0 {
+		s.roundEnd = a.TotalDelivered
+	}
+	if !a.Recovery || a.Loss {
+		s.grow(a)
+	}
+	s.paceWindow(a.SRTT)
+}
+
+// countRound finds the ACKs that begin a round trip: those for something sent after the last one began
+// (draft-ietf-ccwg-bbr §5.5.1).
+func (s *State) countRound(a *Sample) {
+	s.flags &^= flagRound
+	if a.Interval > 0 && a.PriorDelivered >= s.roundEnd {
+		limited := s.flags & flagLimited
+		s.flags = s.flags&^(flagLimited|flagWasLimited|flagMarked) | flagRound
+		if limited != 0 {
+			s.flags |= flagWasLimited
+		}
+	}
+	if a.CwndLimited {
+		s.flags |= flagLimited
+	}
+}
+
+// isLimited is C.is_cwnd_limited: the window was used up in the last round trip.
+func (s *State) isLimited() bool { return s.flags&(flagLimited|flagWasLimited) != 0 }
+
+// grow enlarges a window that is validated: slow start, then what the algorithm does beyond it.
+func (s *State) grow(a *Sample) {
 	acked := a.Acked
+	if a.Recovery {
+		acked = min(acked, a.Delivered) // not what was selectively acknowledged before
+	}
+	if s.flags&(flagInvalid|flagMarked) != 0 || acked == 0 {
+		s.cubic.pass(a.Now)
+		return
+	}
 	if s.SlowStart() {
-		// RFC 5681 §3.1 with L = whole ACK: ACKs are compressed by receive offloads, and growth
-		// by two segments an ACK would never reach the window.
-		n := min(acked, s.Ssthresh-s.Cwnd)
-		s.Cwnd = min(s.Cwnd+n, maxWindow)
-		if acked -= n; acked == 0 {
+		if acked = s.slowStart(a, acked); acked == 0 {
 			return
 		}
 	}
 	switch s.algo {
 	case Cubic:
-		s.cubicAck(a.Now, acked, a.MSS, a.SRTT)
+		s.cubicAck(a, acked)
 	default:
 		s.renoAck(acked, a.MSS)
 	}
 }
 
-// OnLoss is the multiplicative decrease at the start of a recovery: it lowers Ssthresh. Cwnd is
-// lowered by the engine as the recovery proceeds (RFC 6937), and set by OnRecovered.
-func (s *State) OnLoss(flight, mss uint32) {
-	s.decrease(flight, mss)
+// OnLost takes in octets found lost, at the moment when they are found.
+func (s *State) OnLost(l *Lost) {
+	if s.algo == BBR {
+		s.bbrLost(l)
+		return
+	}
+	s.undo.lost += min(l.Octets, maxWindow-s.undo.lost)
 }
 
-// OnRTO is the decrease after a retransmission timeout (RFC 5681 §3.1 equation 4). again means
-// that the timed-out segment was timed out before: Ssthresh stays.
-func (s *State) OnRTO(flight, mss uint32, again bool) {
-	if !again {
-		s.decrease(flight, mss)
+// OnLoss is the reaction to loss at the start of a fast recovery: it lowers Ssthresh. Cwnd is lowered
+// by the engine as the recovery proceeds (RFC 9937), and set by OnRecovered; see OwnsRecovery. flight
+// is FlightSize.
+func (s *State) OnLoss(flight, mss uint32) {
+	if s.algo == BBR {
+		s.bbrSaveOnLoss()
+		s.episode = episodeFast
+		return
 	}
+	s.saveUndo()
+	s.decrease(flight, mss)
+	s.episode = episodeFast
+}
+
+// OnRTO is the reaction to a retransmission timeout (RFC 5681 §3.1 equation 4). again means that the
+// timed-out segment was timed out before. Ssthresh is lowered once for an episode of loss.
+func (s *State) OnRTO(flight, mss uint32, again bool) {
+	switch {
+	case s.algo == BBR:
+		s.bbrSaveOnLoss()
+	case !again && s.episode == episodeNone:
+		s.saveUndo()
+		s.decrease(flight, mss)
+		fallthrough
+	default:
+		s.cubic.timeout()
+		s.flags &^= flagReduced // the window starts from one segment in any case
+		s.undo.lost = 0
+	}
+	s.episode = episodeRTO
 	s.Cwnd = mss
 	s.acked = 0
 }
 
-// OnECN is the reduction that the peer's ECE asks for (RFC 3168 §6.1.2): as for a loss, but nothing has
-// to be repaired, so the window is lowered at once. The engine calls it once for a window of data.
-func (s *State) OnECN(flight, mss uint32) {
-	s.decrease(flight, mss)
-	s.Cwnd = max(min(s.Cwnd, s.Ssthresh), mss)
-}
-
 // OnRecovered ends a fast recovery: the window is the slow-start threshold (RFC 6582 §3.2 step 3).
 func (s *State) OnRecovered(mss uint32) {
+	if s.algo == BBR {
+		s.bbrRestoreCwnd()
+		s.episode = episodeNone
+		return
+	}
+	if s.flags&flagReduced != 0 {
+		s.flags &^= flagReduced
+		s.Ssthresh = max(s.Ssthresh-min(s.Ssthresh, s.undo.lost/2), 2*mss) // RFC 7661 §4.4.1
+	}
+	s.undo.lost = 0
 	s.Cwnd = max(s.Ssthresh, mss)
 	s.acked = 0
+	s.episode = episodeNone
+}
+
+// OnECN is the reduction that the peer's ECE asks for (RFC 3168 §6.1.2): as for a loss, but nothing has
+// to be repaired, so the window is lowered at once. The engine calls it once for a window of data, and
+// not during recovery.
+func (s *State) OnECN(flight, mss uint32) {
+	switch s.algo {
+	case BBR:
+		s.bbrMarked()
+		return
+	case DCTCP:
+		s.dctcpReduce(mss)
+	default:
+		s.decrease(flight, mss)
+	}
+	s.Cwnd = max(min(s.Cwnd, s.Ssthresh), mss)
+	s.flags |= flagMarked
+}
+
+// OnRestart is called before the first segment when nothing was in flight.
+func (s *State) OnRestart(now vtime.Time) {
+	switch s.algo {
+	case BBR:
+		s.bbrRestart(now)
+	case Cubic:
+		s.cubic.pass(now)
+	}
+	if s.flags&flagInvalid != 0 {
+		s.decay(now)
+	}
 }
 
 // OnIdle restarts after the connection sent nothing for longer than a timeout: at most restart
-// octets (RFC 5681 §4.1).
+// octets (RFC 5681 §4.1). Slow start leads back to three quarters of the window (RFC 7661 §4.4.3).
+// BBR paces at the rate that it knows instead.
 func (s *State) OnIdle(restart uint32) {
-	s.Cwnd = min(s.Cwnd, restart)
+	if s.algo == BBR || s.Cwnd <= restart {
+		return
+	}
+	s.Ssthresh = max(s.Ssthresh, s.Cwnd/4*3)
+	s.Cwnd = restart
 	s.acked = 0
 	s.cubic.epoch = 0
+	s.valid = validation{}
+	s.flags &^= flagInvalid
 }
 
+// OnUndo gives back what the last OnLoss or OnRTO took: nothing had been lost (RFC 4015 §3.2,
+// RFC 9438 §4.9).
+func (s *State) OnUndo() {
+	s.episode = episodeNone
+	if s.algo == BBR {
+		s.bbrUndo()
+		return
+	}
+	if s.flags&flagUndo == 0 {
+		return
+	}
+	s.flags &^= flagUndo | flagReduced
+	s.undo.lost = 0
+	s.Cwnd = max(s.Cwnd, s.undo.cwnd)
+	s.Ssthresh = max(s.Ssthresh, s.undo.ssthresh)
+	s.cubic = s.undo.cubic
+	s.acked = 0
+}
+
+// undoState is the window before the last reduction. Valid with flagUndo.
+type undoState struct {
+	cwnd, ssthresh uint32
+	lost           uint32 // octets found lost since the last recovery; always valid
+	cubic          cubicState
+}
+
+func (s *State) saveUndo() {
+	s.undo.cwnd, s.undo.ssthresh, s.undo.cubic = s.Cwnd, s.Ssthresh, s.cubic
+	s.flags |= flagUndo
+}
+
+// decrease is the multiplicative decrease of a window that grows by acknowledgments. A window that is
+// not validated counts only as far as it was used (RFC 7661 §4.4.1).
 func (s *State) decrease(flight, mss uint32) {
+	cwnd := s.Cwnd
+	if s.flags&flagInvalid != 0 {
+		cwnd = min(cwnd, max(s.valid.pipeACK(), flight))
+		flight = cwnd
+		s.flags = s.flags&^flagInvalid | flagReduced
+	}
 	switch s.algo {
 	case Cubic:
-		s.cubicDecrease(mss)
+		s.cubicDecrease(cwnd, mss)
 	default:
 		s.Ssthresh = max(flight/2, 2*mss)
 	}

@@ -18,15 +18,15 @@ func round(s *State, now vtime.Time, rtt vtime.Duration) vtime.Time {
 	pieces := max(window/(2*mss), 1)
 	for range pieces {
 		now = now.Add(rtt / vtime.Duration(pieces))
-		s.OnAck(&Sample{Now: now, Acked: window / pieces, MSS: mss, SRTT: rtt})
+		s.OnAck(&Sample{Now: now, Acked: window / pieces, Delivered: window / pieces, MSS: mss, SRTT: rtt, CwndLimited: true})
 	}
 	return now
 }
 
 func TestSlowStartDoubles(t *testing.T) {
-	for a := range Algorithm(NumAlgorithms) {
+	for _, a := range []Algorithm{Reno, Cubic, DCTCP} {
 		var s State
-		s.Init(a, 10, mss)
+		s.Init(a, 10, mss, 1)
 		require.Equal(t, uint32(10*mss), s.Cwnd)
 		now := vtime.Time(0)
 		for want := uint32(20 * mss); want <= 320*mss; want *= 2 {
@@ -38,7 +38,7 @@ func TestSlowStartDoubles(t *testing.T) {
 
 func TestSlowStartStopsAtThreshold(t *testing.T) {
 	var s State
-	s.Init(Reno, 10, mss)
+	s.Init(Reno, 10, mss, 1)
 	s.Ssthresh = 12 * mss
 	s.OnAck(&Sample{Acked: 10 * mss, MSS: mss})
 	require.Equal(t, uint32(12*mss), s.Cwnd)
@@ -46,7 +46,7 @@ func TestSlowStartStopsAtThreshold(t *testing.T) {
 
 func TestRenoGrowsOneSegmentARound(t *testing.T) {
 	var s State
-	s.Init(Reno, 10, mss)
+	s.Init(Reno, 10, mss, 1)
 	s.Ssthresh = 10 * mss
 	for n := uint32(11); n < 30; n++ {
 		round(&s, 0, vtime.Millisecond)
@@ -56,7 +56,7 @@ func TestRenoGrowsOneSegmentARound(t *testing.T) {
 
 func TestRenoLossAndTimeout(t *testing.T) {
 	var s State
-	s.Init(Reno, 20, mss)
+	s.Init(Reno, 20, mss, 1)
 	s.OnLoss(16*mss, mss)
 	require.Equal(t, uint32(8*mss), s.Ssthresh)
 	s.OnRecovered(mss)
@@ -71,7 +71,7 @@ func TestRenoLossAndTimeout(t *testing.T) {
 
 func TestIdle(t *testing.T) {
 	var s State
-	s.Init(Cubic, 100, mss)
+	s.Init(Cubic, 100, mss, 1)
 	s.OnIdle(10 * mss)
 	require.Equal(t, uint32(10*mss), s.Cwnd)
 	s.OnIdle(50 * mss)
@@ -83,7 +83,7 @@ func TestIdle(t *testing.T) {
 func TestCubicFollowsTheFunction(t *testing.T) {
 	const rtt = 100 * vtime.Millisecond
 	var s State
-	s.Init(Cubic, 1000, mss)
+	s.Init(Cubic, 1000, mss, 1)
 	s.OnLoss(1000*mss, mss)
 	require.Equal(t, uint32(700*mss), s.Ssthresh)
 	s.OnRecovered(mss)
@@ -103,7 +103,7 @@ func TestCubicFollowsTheFunction(t *testing.T) {
 
 func TestCubicFastConvergence(t *testing.T) {
 	var s State
-	s.Init(Cubic, 100, mss)
+	s.Init(Cubic, 100, mss, 1)
 	s.OnLoss(100*mss, mss)
 	s.OnRecovered(mss)
 	require.Equal(t, uint32(100*mss), s.cubic.wMax)
@@ -114,7 +114,7 @@ func TestCubicFastConvergence(t *testing.T) {
 // TestCubicIsRenoFriendly: on a short path the window grows at least as W_est does (§4.3).
 func TestCubicIsRenoFriendly(t *testing.T) {
 	var s State
-	s.Init(Cubic, 20, mss)
+	s.Init(Cubic, 20, mss, 1)
 	s.OnLoss(20*mss, mss)
 	s.OnRecovered(mss)
 	now := vtime.Time(vtime.Second)
@@ -138,12 +138,12 @@ func TestCbrt(t *testing.T) {
 func TestWindowIsBounded(t *testing.T) {
 	for a := range Algorithm(NumAlgorithms) {
 		var s State
-		s.Init(a, 10, 60_000)
+		s.Init(a, 10, 60_000, 1)
 		s.Cwnd, s.Ssthresh = maxWindow-100, maxWindow/2
 		now := vtime.Time(1)
 		for range 2000 {
 			now = now.Add(100 * vtime.Second)
-			s.OnAck(&Sample{Now: now, Acked: 1 << 20, MSS: 60_000, SRTT: vtime.Second})
+			s.OnAck(&Sample{Now: now, Acked: 1 << 20, MSS: 60_000, SRTT: vtime.Second, CwndLimited: true})
 			require.LessOrEqual(t, s.Cwnd, uint32(maxWindow))
 		}
 	}
