@@ -49,11 +49,35 @@ func TestNoAllocation(t *testing.T) {
 		syn := Segment{Flow: f, Flags: wire.SYN, Seq: 7}
 		e.Arrive(d.now, &syn, out)
 		e.Transmit(d.now, 4, out)
+		h, _ := e.Next(e.synBase)
+		e.Info(h, d.now, &info)
+		ack := Segment{Flow: f, Flags: wire.ACK, Seq: 8, Ack: info.SndNxt, Wnd: 500}
+		require.Equal(t, DropNone, e.Arrive(d.now, &ack, out))
 		h, ok := e.Lookup(&f)
 		require.True(t, ok)
-		e.Info(h, d.now, &info)
-		open := Call{Kind: CallAbort, Handle: h}
-		e.Call(d.now, &open, out)
+		e.SetCookie(h, 1)
+		e.Call(d.now, &Call{Kind: CallClose, Handle: h}, out)
+		e.Transmit(d.now, 64, out)
+		fin := Segment{Flow: f, Flags: wire.ACK | wire.FIN, Seq: 8, Ack: info.SndNxt.Add(1)}
+		require.Equal(t, DropNone, e.Arrive(d.now, &fin, out))
+		e.Call(d.now, &Call{Kind: CallAccepted, Listener: 1<<32 | 1, Value: 1}, out)
 		out.Reset()
 	}), "connections")
+	require.Equal(t, len(e.tws), e.TimeWaits())
+
+	tun := e.Tunables()
+	tun.SynCookies = SynCookiesAlways
+	require.NoError(t, e.SetTunables(tun))
+	require.Zero(t, testing.AllocsPerRun(1000, func() {
+		port++
+		f := c.flow
+		f.RemotePort = port
+		syn := Segment{Flow: f, Flags: wire.SYN, Seq: 7}
+		require.Equal(t, DropNone, e.Arrive(d.now, &syn, out))
+		ack := Segment{Flow: f, Flags: wire.ACK, Seq: 8, Ack: out.Segs[0].Seq.Add(1)}
+		require.Equal(t, DropNone, e.Arrive(d.now, &ack, out))
+		h, _ := e.Lookup(&f)
+		e.Call(d.now, &Call{Kind: CallAbort, Handle: h}, out)
+		out.Reset()
+	}), "SYN cookies")
 }

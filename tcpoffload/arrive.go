@@ -32,7 +32,7 @@ func (e *Engine) Arrive(now vtime.Time, seg *Segment, out *Output) DropReason {
 	}
 	e.root.mib.InSegs++
 	var d DropReason
-	if i := e.lookup(&seg.Flow); i != 0 {
+	if i := e.lookupAny(&seg.Flow); i != 0 && i < uint32(len(e.conns)) {
 		t := &e.conns[i]
 		t.segsIn++
 		if e.slow || !e.predict(t, now, seg, out) {
@@ -40,7 +40,8 @@ func (e *Engine) Arrive(now vtime.Time, seg *Segment, out *Output) DropReason {
 		}
 		e.check(t)
 	} else {
-		d = e.arriveNoConn(now, seg, out)
+		d = e.arriveNoConn(i, now, seg, out)
+		e.checkRecords()
 	}
 	if d != DropNone {
 		e.root.drops[d]++
@@ -51,18 +52,21 @@ func (e *Engine) Arrive(now vtime.Time, seg *Segment, out *Output) DropReason {
 
 // arriveConn hands seg to the procedure of t's state.
 func (e *Engine) arriveConn(t *TCB, now vtime.Time, seg *Segment, out *Output) DropReason {
-	switch t.state {
-	case StateSynSent:
+	if t.state == StateSynSent {
 		return e.arriveSynSent(t, now, seg, out)
-	case StateTimeWait:
-		return e.arriveTimeWait(t, now, seg, out)
-	default:
-		return e.arriveSynchronized(t, now, seg, out)
 	}
+	return e.arriveSynchronized(t, now, seg, out)
 }
 
-// arriveNoConn handles a segment of no connection: for a listener or for nobody.
-func (e *Engine) arriveNoConn(now vtime.Time, seg *Segment, out *Output) DropReason {
+// arriveNoConn handles a segment of no connection: for record i, which is half-open or in TIME-WAIT, or
+// without one (0) for a listener or for nobody.
+func (e *Engine) arriveNoConn(i uint32, now vtime.Time, seg *Segment, out *Output) DropReason {
+	switch {
+	case i >= e.twBase:
+		return e.arriveTimeWait(i, now, seg, out)
+	case i != 0:
+		return e.arriveHalfOpen(i, now, seg, out)
+	}
 	src := &seg.Flow.Remote
 	multicast := src.Is4() && src[12] >= 224 || !src.Is4() && src[0] == 0xff
 	if seg.Flow.RemotePort == 0 || src.IsUnspecified() || multicast {
@@ -81,35 +85,6 @@ func (e *Engine) arriveClosed(seg *Segment, out *Output) DropReason {
 	}
 	e.appendResetFor(seg, out)
 	return DropNoConnection
-}
-
-// arriveListen is §3.10.7.2, for listener i.
-func (e *Engine) arriveListen(i uint32, now vtime.Time, seg *Segment, out *Output) DropReason {
-	l := &e.lsts[i]
-	switch {
-	case seg.Flags.Has(wire.RST):
-		return DropListenReset
-	case seg.Flags.Has(wire.ACK):
-		e.appendResetFor(seg, out)
-		return DropListenAck
-	case seg.Flags&(wire.SYN|wire.FIN) != wire.SYN:
-		return DropBadFlags
-	case l.halfOpen+l.ready >= l.backlog:
-		e.root.mib.ListenOverflows++
-		return DropBacklog
-	}
-	t := e.allocConn(&seg.Flow)
-	if t == nil {
-		return DropTableFull
-	}
-	t.flags |= flagPassive
-	e.initConn(t, now, seg.NextHop, seg.MTU, &l.opt)
-	e.synArrived(t, now, seg)
-	e.root.mib.PassiveOpens++
-	e.setState(t, StateSynReceived)
-	e.halfOpenAdd(t, i)
-	e.txAdd(t, pendSyn)
-	return DropNone // text or control on the SYN is not taken; the peer sends it again
 }
 
 // arriveSynSent is §3.10.7.3.
@@ -178,7 +153,7 @@ func (e *Engine) established(t *TCB, now vtime.Time, seg *Segment, out *Output) 
 	t.rcvTune.at = now
 
 	if i := t.listener; i != 0 {
-		e.halfOpenRemove(t)
+		t.listener = 0
 		e.setState(t, StateEstablished)
 		l := &e.lsts[i]
 		l.ready++
@@ -348,7 +323,7 @@ func (e *Engine) checkAck(t *TCB, a *arrival, out *Output) DropReason {
 		e.setState(t, StateFinWait2)
 		e.enterFinWait2(t, a.now)
 	case StateClosing:
-		e.enterTimeWait(t, a.now, out)
+		e.enterTimeWait(t, a.now, a.old, out)
 	case StateLastAck:
 		e.finish(t, ReasonNone, out)
 	}
@@ -381,8 +356,8 @@ func (e *Engine) processText(t *TCB, a *arrival, out *Output) DropReason {
 			return DropWindow
 		case a.old:
 			e.root.mib.Duplicates++
-			e.replyAck(t, a.now, out)
 			if !a.fin {
+				e.replyAck(t, a.now, out)
 				return DropDuplicate
 			}
 		}
@@ -459,7 +434,7 @@ func (e *Engine) checkFin(t *TCB, a *arrival, out *Output) {
 	case StateFinWait1:
 		e.setState(t, StateClosing)
 	case StateFinWait2:
-		e.enterTimeWait(t, a.now, out)
+		e.enterTimeWait(t, a.now, true, out)
 	}
 }
 

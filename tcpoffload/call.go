@@ -28,8 +28,8 @@ func (e *Engine) Call(now vtime.Time, c *Call, out *Output) CallResult {
 		}
 	}
 	t := e.find(c.Handle)
-	if t == nil || t.state == StateTimeWait {
-		return CallNoConnection
+	if t == nil {
+		return e.callHalfOpen(c, out)
 	}
 	r := e.callConn(t, now, c, out)
 	e.check(t)
@@ -59,6 +59,19 @@ func (e *Engine) callConn(t *TCB, now vtime.Time, c *Call, out *Output) CallResu
 	return CallInvalid
 }
 
+// callHalfOpen carries out a call on an entry of the SYN cache: there is nothing to do but abort it.
+func (e *Engine) callHalfOpen(c *Call, out *Output) CallResult {
+	h := e.findHalfOpen(c.Handle)
+	if h == nil || c.Kind != CallAbort {
+		return CallNoConnection
+	}
+	if out.room(1, 0) {
+		e.appendHalfOpenReset(h, out)
+	}
+	e.halfOpenDrop(c.Handle.Index())
+	return CallOK
+}
+
 // open is the active OPEN of §3.10.1.
 func (e *Engine) open(now vtime.Time, c *Call) CallResult {
 	f := &c.Flow
@@ -67,18 +80,18 @@ func (e *Engine) open(now vtime.Time, c *Call) CallResult {
 		return CallInvalid
 	}
 	var end seq.Num // of the old incarnation
-	i := e.lookup(f)
-	if i != 0 {
-		if e.conns[i].state != StateTimeWait {
-			return CallInUse
-		}
-		// Sequence numbers and timestamps go on beyond those of the old incarnation (RFC 6191).
-		end = e.conns[i].snd.nxt
-		e.free(&e.conns[i])
+	i := e.lookupAny(f)
+	if i != 0 && i < e.twBase {
+		return CallInUse
 	}
 	t := e.allocConn(f)
 	if t == nil {
 		return CallTableFull
+	}
+	if i != 0 {
+		// Sequence numbers and timestamps go on beyond those of the old incarnation (RFC 6191).
+		end = e.tws[i-e.twBase].sndNxt
+		e.timeWaitFree(i)
 	}
 	t.cookie = c.Cookie
 	e.initConn(t, now, c.NextHop, c.MTU, &c.Opt)

@@ -39,7 +39,7 @@ func TestActiveCloseAndTimeWait(t *testing.T) {
 	s.state(StateTimeWait)
 	s.wait(2 * sec)
 	s.state(StateClosed)
-	require.Zero(t, s.e.Conns())
+	require.Zero(t, s.e.TimeWaits())
 	require.Empty(t, s.acts)
 }
 
@@ -219,16 +219,27 @@ func TestReusedTimeWaitGoesOnBeyond(t *testing.T) {
 	}
 }
 
+// The oldest entry gives way when the TIME-WAIT table is full. The connection table does not mind.
 func TestTimeWaitGivesWayWhenTheTableIsFull(t *testing.T) {
-	s := newScript(t, func(c *Config) { c.Memory = NewMemory(1, 1) })
-	s.passive(wire.OptMSS, SocketOptions{})
-	s.close()
-	s.in(wire.ACK|wire.FIN, 1, 0, 2)
-	s.state(StateTimeWait)
-	s.flow.RemotePort++
-	require.Equal(t, DropNone, s.in(wire.SYN, 0, 0, 0))
+	s := newScript(t, func(c *Config) { c.Memory = NewMemoryOf(Sizes{Conns: 1, Listeners: 1, TimeWaits: 2}) })
+	for port := range uint16(3) {
+		s.flow.RemotePort = 1000 + port
+		s.flow.LocalPort = 80 + port
+		s.ok(s.call(Call{Kind: CallOpen, Flow: s.flow}))
+		s.iss = s.segs[0].Seq
+		s.h = s.entry()
+		s.in(wire.SYN|wire.ACK, 0, 0, 1)
+		s.close()
+		s.in(wire.ACK|wire.FIN, 1, 0, 2)
+		s.state(StateTimeWait)
+		s.skip()
+		require.Zero(t, s.e.Conns())
+	}
+	require.Equal(t, 2, s.e.TimeWaits())
 	require.Equal(t, uint64(1), s.e.MIB().TimeWaitRecycled)
-	require.Equal(t, 1, s.e.Conns())
+	s.flow.RemotePort, s.flow.LocalPort = 1000, 80
+	s.state(StateClosed)
+	require.Equal(t, DropNoConnection, s.in(wire.ACK|wire.FIN, 1, 0, 2))
 }
 
 func TestResetEndsEveryState(t *testing.T) {

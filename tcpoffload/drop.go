@@ -15,8 +15,9 @@ const (
 	DropBadSource                 // source port 0, an unspecified or multicast source address
 	DropListenAck                 // ACK without SYN for a listener; answered by RST
 	DropListenReset               // RST for a listener
-	DropBacklog                   // SYN, but the listener's backlog is full
-	DropTableFull                 // SYN, but the connection table is full
+	DropBacklog                   // SYN, but the listener's accept queue is full, or the SYN cache without cookies
+	DropAcceptQueue               // completes a handshake, but the listener's accept queue is full
+	DropTableFull                 // completes a handshake, but the connection table is full
 	DropSequence                  // outside the receive window; answered by ACK
 	DropPAWS                      // timestamp older than the last one (RFC 7323 §5)
 	DropBadReset                  // RST in the window but not at RCV.NXT; challenged (RFC 5961 §3)
@@ -60,6 +61,8 @@ func dropName(r DropReason) string {
 		return "listen-reset"
 	case DropBacklog:
 		return "backlog"
+	case DropAcceptQueue:
+		return "accept-queue"
 	case DropTableFull:
 		return "table-full"
 	case DropSequence:

@@ -27,8 +27,9 @@ type ecnVars struct {
 	deliveredCE uint32  // segments delivered by ACKs with ECE
 }
 
-// ecnInit says what the handshake may agree on: mode, or what the congestion control needs.
-func (e *Engine) ecnInit(t *TCB, o *SocketOptions) {
+// ecnPolicy returns what the handshake of a connection with settings o may agree on: what they say, or
+// what the congestion control needs.
+func (e *Engine) ecnPolicy(o *SocketOptions) (f ecnFlags) {
 	mode := o.ECN
 	if mode == ECNDefault {
 		mode = e.tun.ECN
@@ -36,14 +37,15 @@ func (e *Engine) ecnInit(t *TCB, o *SocketOptions) {
 	a := o.CC.Or(e.tun.CC)
 	if a.NeedsECN() {
 		mode = ECNOn
-		t.rcv.ecn |= ecnExact
+		f |= ecnExact
 	}
 	switch mode {
 	case ECNPassive:
-		t.rcv.ecn |= ecnPermit
+		f |= ecnPermit
 	case ECNOn:
-		t.rcv.ecn |= ecnPermit | ecnOffer
+		f |= ecnPermit | ecnOffer
 	}
+	return f
 }
 
 // ecnGrants reports whether the SYN seg asks for ECN in a way that a host with flags f grants. A SYN

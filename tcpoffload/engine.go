@@ -28,6 +28,8 @@ type Config struct {
 type Engine struct {
 	root   *Root
 	conns  []TCB
+	syns   []HalfOpen
+	tws    []TimeWait
 	lsts   []Listener
 	bucket []uint32
 	mask   uint32 // len(bucket)-1
@@ -38,7 +40,9 @@ type Engine struct {
 	mtu    int
 	tso    uint32 // largest segment to hand to the device, 0: one MSS
 	last   uint32 // entry found by the last lookup, a guess for the next
-	slow   bool   // tests: no header prediction
+	// synBase and twBase are where the indices of HalfOpens and TimeWaits begin, after those of Conns.
+	synBase, twBase uint32
+	slow            bool // tests: no header prediction
 }
 
 // New builds an engine over cfg.Memory. Used memory is adopted with its connections, timers and
@@ -48,7 +52,9 @@ func New(cfg Config) (*Engine, error) {
 	switch {
 	case m == nil || len(m.Root) != 1:
 		return nil, fmt.Errorf("no memory: %w", ErrConfig)
-	case len(m.Conns) < 2 || len(m.Conns) > maxConns+1 || len(m.Listeners) < 2 ||
+	case len(m.Conns) < 2 || len(m.Conns) > MaxConns+1 || len(m.Listeners) < 2 ||
+		len(m.HalfOpens) < 1 || len(m.HalfOpens) > MaxRecords ||
+		len(m.TimeWaits) < 1 || len(m.TimeWaits) > MaxRecords ||
 		len(m.Listeners) > maxListeners+1 || len(m.Ranges) < 2 || len(m.Wheel) != wheelLevels*wheelSlots:
 		return nil, fmt.Errorf("memory tables have impossible lengths: %w", ErrConfig)
 	case len(m.Buckets) == 0 || len(m.Buckets)&(len(m.Buckets)-1) != 0 ||
@@ -65,7 +71,8 @@ func New(cfg Config) (*Engine, error) {
 		return nil, err
 	}
 	e := &Engine{
-		root: &m.Root[0], conns: m.Conns, lsts: m.Listeners, bucket: m.Buckets,
+		root: &m.Root[0], conns: m.Conns, syns: m.HalfOpens, tws: m.TimeWaits, lsts: m.Listeners, bucket: m.Buckets,
+		synBase: uint32(len(m.Conns)), twBase: uint32(len(m.Conns) + len(m.HalfOpens)),
 		mask: uint32(len(m.Buckets) - 1), ports: m.Ports, ranges: m.Ranges, wheel: m.Wheel,
 		tun: cfg.Tunables, mtu: cfg.MTU,
 	}
@@ -108,10 +115,16 @@ func (e *Engine) SetTunables(t Tunables) error {
 }
 
 // Pending reports whether Transmit has something to do.
-func (e *Engine) Pending() bool { return e.root.txHead != 0 }
+func (e *Engine) Pending() bool { return e.root.txHead != 0 || e.root.synCache.resets != 0 }
 
-// Conns returns how many entries of the connection table are in use, TIME-WAIT included.
+// Conns returns how many entries of the connection table are in use.
 func (e *Engine) Conns() int { return int(e.root.liveConns) }
+
+// HalfOpens returns how many entries of the SYN cache are in use.
+func (e *Engine) HalfOpens() int { return int(e.root.synCache.live) }
+
+// TimeWaits returns how many connections are in TIME-WAIT.
+func (e *Engine) TimeWaits() int { return int(e.root.timeWait.live) }
 
 // SetCookie gives connection h the owner's cookie, which comes back with every action and segment.
 // Unknown handles are ignored.
@@ -130,22 +143,43 @@ func (e *Engine) Cookie(h Handle) (uint64, bool) {
 	return 0, false
 }
 
-// Next returns the first live connection at table index i or later, to walk the table.
+// Next returns the first live entry at table index i or later, to walk the tables: connections, then
+// those of the SYN cache, then those in TIME-WAIT. The latter two are known to Info, and a half-open
+// one to CallAbort.
 func (e *Engine) Next(i uint32) (Handle, bool) {
-	for i = max(i, 1); i < e.root.freshConn; i++ {
+	r := e.root
+	for i = max(i, 1); i < r.freshConn; i++ {
 		if t := &e.conns[i]; t.state != StateClosed {
 			return e.handle(i), true
+		}
+	}
+	for i = max(i, e.synBase); i < e.synBase+r.synCache.fresh; i++ {
+		if h := &e.syns[i-e.synBase]; h.listener != 0 {
+			return Handle(h.gen)<<32 | Handle(i), true
+		}
+	}
+	for i = max(i, e.twBase); i < e.twBase+r.timeWait.fresh; i++ {
+		if w := &e.tws[i-e.twBase]; w.expires != 0 {
+			return Handle(w.gen)<<32 | Handle(i), true
 		}
 	}
 	return 0, false
 }
 
-// Lookup returns the connection of flow f.
+// Lookup returns the connection of flow f. One that is half-open in the SYN cache, or in TIME-WAIT,
+// has no owner and is not returned.
 func (e *Engine) Lookup(f *wire.Flow) (Handle, bool) {
 	if i := e.lookup(f); i != 0 {
 		return e.handle(i), true
 	}
 	return 0, false
+}
+
+// Opens reports whether a segment of flow f may begin a connection or complete its handshake. The
+// owner, who has no room for text before that, lets such a segment arrive without its text first.
+func (e *Engine) Opens(f *wire.Flow) bool {
+	i := e.lookupAny(f)
+	return i >= e.synBase && i < e.twBase || (i == 0 || i >= e.twBase) && e.findListener(f.Local, f.LocalPort) != 0
 }
 
 // find returns the TCB of h, or nil.
@@ -160,6 +194,35 @@ func (e *Engine) find(h Handle) *TCB {
 	}
 	return t
 }
+
+// findHalfOpen returns the entry of the SYN cache that h names, or nil.
+func (e *Engine) findHalfOpen(h Handle) *HalfOpen {
+	i := h.Index()
+	if i < e.synBase || i >= e.twBase {
+		return nil
+	}
+	s := &e.syns[i-e.synBase]
+	if s.gen != uint32(h>>32) || s.listener == 0 {
+		return nil
+	}
+	return s
+}
+
+// findTimeWait returns the entry of TIME-WAIT that h names, or nil.
+func (e *Engine) findTimeWait(h Handle) *TimeWait {
+	i := h.Index()
+	if i < e.twBase || i-e.twBase >= uint32(len(e.tws)) {
+		return nil
+	}
+	w := &e.tws[i-e.twBase]
+	if w.gen != uint32(h>>32) || w.expires == 0 {
+		return nil
+	}
+	return w
+}
+
+// nextGen returns the generation after gen, never 0.
+func nextGen(gen uint32) uint32 { return max(gen+1, 1) }
 
 func (e *Engine) handle(i uint32) Handle {
 	return Handle(e.conns[i].gen)<<32 | Handle(i)

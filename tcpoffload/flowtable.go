@@ -25,25 +25,81 @@ func fold(a, b uint64) uint64 {
 	return hi ^ lo
 }
 
-// lookup returns the index of the connection of flow f, or 0.
+// lookup returns the index of the connection of flow f, or 0. The SYN cache and TIME-WAIT hold no
+// connections.
 func (e *Engine) lookup(f *wire.Flow) uint32 {
+	if i := e.lookupAny(f); i < e.synBase {
+		return i
+	}
+	return 0
+}
+
+// lookupAny returns the index of what there is of flow f, or 0: below e.synBase a connection, below
+// e.twBase an entry of the SYN cache, else one of TIME-WAIT.
+func (e *Engine) lookupAny(f *wire.Flow) uint32 {
 	// Segments come in trains: the last connection found is the likeliest.
 	if t := &e.conns[e.last]; t.flow == *f && t.state != StateClosed {
 		return e.last
 	}
 	for i := e.bucket[e.hash(f)]; i != 0; {
-		t := &e.conns[i]
-		if t.flow == *f {
-			e.last = i
+		if i < uint32(len(e.conns)) {
+			t := &e.conns[i]
+			if t.flow == *f {
+				e.last = i
+				return i
+			}
+			i = t.hashNext
+			continue
+		}
+		flow, next := e.record(i)
+		if *flow == *f {
 			return i
 		}
-		i = t.hashNext
+		i = *next
 	}
 	return 0
 }
 
-// allocConn takes an entry for flow f, in StateClosed and in the flow table, timers stopped. When
-// the table is full the oldest connection in TIME-WAIT gives way. It returns nil if there is none.
+// hashNext returns the link of entry i.
+func (e *Engine) hashNext(i uint32) *uint32 {
+	if i < e.synBase {
+		return &e.conns[i].hashNext
+	}
+	_, next := e.record(i)
+	return next
+}
+
+// record returns the flow and the link of entry i, which is no connection.
+func (e *Engine) record(i uint32) (flow *wire.Flow, hashNext *uint32) {
+	if i < e.twBase {
+		h := &e.syns[i-e.synBase]
+		return &h.flow, &h.hashNext
+	}
+	w := &e.tws[i-e.twBase]
+	return &w.flow, &w.hashNext
+}
+
+// hashInsert makes the flow table lead from f to entry i, whose link is next.
+func (e *Engine) hashInsert(f *wire.Flow, i uint32, next *uint32) {
+	b := &e.bucket[e.hash(f)]
+	*next = *b
+	*b = i
+}
+
+// hashRemove takes entry i of flow f, whose link is next, out of the flow table.
+func (e *Engine) hashRemove(f *wire.Flow, i uint32, next *uint32) {
+	p := &e.bucket[e.hash(f)]
+	for *p != i {
+		if *p == 0 {
+			return
+		}
+		p = e.hashNext(*p)
+	}
+	*p, *next = *next, 0
+}
+
+// allocConn takes an entry for flow f, in StateClosed and in the flow table, timers stopped. It
+// returns nil when the table is full.
 func (e *Engine) allocConn(f *wire.Flow) *TCB {
 	r := e.root
 	i := r.freeConn
@@ -54,37 +110,23 @@ func (e *Engine) allocConn(f *wire.Flow) *TCB {
 		i = r.freshConn
 		r.freshConn++
 		e.conns[i].gen = 1
-	case r.twHead != 0:
-		i = r.twHead
-		r.mib.TimeWaitRecycled++
-		e.free(&e.conns[i])
-		r.freeConn = e.conns[i].hashNext
 	default:
 		return nil
 	}
 	t := &e.conns[i]
-	b := e.hash(f)
-	*t = TCB{flow: *f, gen: t.gen, self: i, hashNext: e.bucket[b], wheelAt: vtime.Never}
+	*t = TCB{flow: *f, gen: t.gen, self: i, wheelAt: vtime.Never}
 	for k := range t.deadline {
 		t.deadline[k] = vtime.Never
 	}
 	t.rtt.timedAt = vtime.Never
-	e.bucket[b] = i
+	e.hashInsert(f, i, &t.hashNext)
 	r.liveConns++
 	return t
 }
 
 // unhash takes t out of the flow table: its segments find no connection any more.
 func (e *Engine) unhash(t *TCB) {
-	p := &e.bucket[e.hash(&t.flow)]
-	for *p != t.self {
-		if *p == 0 {
-			return
-		}
-		p = &e.conns[*p].hashNext
-	}
-	*p = t.hashNext
-	t.hashNext = 0
+	e.hashRemove(&t.flow, t.self, &t.hashNext)
 	if e.last == t.self {
 		e.last = 0
 	}
@@ -94,10 +136,7 @@ func (e *Engine) unhash(t *TCB) {
 func (e *Engine) free(t *TCB) {
 	e.close(t)
 	e.txRemove(t)
-	t.gen++
-	if t.gen == 0 {
-		t.gen = 1
-	}
+	t.gen = nextGen(t.gen)
 	t.hashNext = e.root.freeConn
 	e.root.freeConn = t.self
 	e.root.liveConns--
@@ -112,12 +151,6 @@ func (e *Engine) close(t *TCB) {
 	e.wheelRemove(t)
 	e.clearRanges(&t.rcv.reasm, &t.rcv.nreasm)
 	e.clearRanges(&t.snd.score, &t.snd.nscore)
-	switch {
-	case t.state == StateTimeWait:
-		e.timeWaitRemove(t)
-	case t.listener != 0:
-		e.halfOpenRemove(t)
-	}
 	e.setState(t, StateClosed)
 }
 
@@ -139,12 +172,9 @@ func (e *Engine) setState(t *TCB, s State) {
 	t.state = s
 }
 
-// finish tells the owner that t ended for reason, and frees it. Half-open passive connections end
-// in silence: the owner does not know them.
+// finish tells the owner that t ended for reason, and frees it.
 func (e *Engine) finish(t *TCB, reason EndReason, out *Output) {
-	if t.state != StateTimeWait && !(t.state == StateSynReceived && t.flags&flagPassive != 0) {
-		e.act(out, t, Action{Kind: ActFinished, Reason: reason})
-	}
+	e.act(out, t, Action{Kind: ActFinished, Reason: reason})
 	e.free(t)
 }
 

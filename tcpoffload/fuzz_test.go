@@ -132,8 +132,22 @@ func (p *play) run(b []byte) {
 // segment lets a segment arrive, made from the present state of the connection.
 func (p *play) segment(flow wire.Flow) {
 	g := Segment{Flow: flow, Flags: wire.ACK, Wnd: uint16(p.byte()) << 8}
-	if i := p.e[0].lookup(&flow); i != 0 {
-		t := &p.e[0].conns[i]
+	e := p.e[0]
+	switch i := e.lookupAny(&flow); {
+	case i >= e.twBase:
+		w := &e.tws[i-e.twBase]
+		g.Seq, g.Ack = p.near(w.rcvNxt), p.near(w.sndNxt)
+		if w.withTS {
+			g.Opt.Set, g.Opt.TSVal = wire.OptTimestamps, w.tsRecent+uint32(p.byte()%4)-1
+		}
+	case i >= e.synBase:
+		h := &e.syns[i-e.synBase]
+		g.Seq, g.Ack = p.near(h.irs.Add(1)), p.near(h.iss.Add(1))
+		if h.flags&synTS != 0 {
+			g.Opt.Set, g.Opt.TSVal = wire.OptTimestamps, h.tsRecent+uint32(p.byte()%4)-1
+		}
+	case i != 0:
+		t := &e.conns[i]
 		g.Seq = p.near(t.rcv.nxt)
 		g.Ack = p.near(t.snd.nxt)
 		if p.byte()%3 == 0 {

@@ -16,7 +16,7 @@ const (
 	TimerRexmt   TimerKind = iota // retransmission (RFC 6298) and tail loss probe
 	TimerPersist                  // zero-window probe and SWS override (RFC 9293 §3.8.6)
 	TimerKeep                     // keepalive (RFC 9293 §3.8.4)
-	Timer2MSL                     // TIME-WAIT, FIN-WAIT-2 of a detached connection
+	Timer2MSL                     // TIME-WAIT (records have one of their own), FIN-WAIT-2 of a detached connection
 	TimerDelack                   // delayed ACK (RFC 9293 §3.8.6.3)
 	numTimers
 	TimerNone = numTimers // in Info: no timer runs
@@ -63,12 +63,12 @@ type Info struct {
 	TimerLeft vtime.Duration
 }
 
-// Info fills info with the present state of connection h, TIME-WAIT included, and reports whether
-// h names one.
+// Info fills info with the present state of h, a connection or one that is half-open or in TIME-WAIT,
+// and reports whether h names one.
 func (e *Engine) Info(h Handle, now vtime.Time, info *Info) bool {
 	t := e.find(h)
 	if t == nil {
-		return false
+		return e.recordInfo(h, now, info)
 	}
 	mss := max(t.snd.mss, 1)
 	if t.snd.mss > 0 {
@@ -110,6 +110,34 @@ func (e *Engine) Info(h Handle, now vtime.Time, info *Info) bool {
 	info.Timer = kind
 	if kind != TimerNone {
 		info.TimerLeft = max(when.Sub(now), 0)
+	}
+	return true
+}
+
+// recordInfo is Info for what is half-open or in TIME-WAIT.
+func (e *Engine) recordInfo(h Handle, now vtime.Time, info *Info) bool {
+	if s := e.findHalfOpen(h); s != nil {
+		q := synQueue(s.retries)
+		*info = Info{
+			Handle: h, Flow: s.flow, State: StateSynReceived,
+			SndUna: s.iss, SndNxt: s.iss.Add(1), SndMax: s.iss.Add(1), RcvNxt: s.irs.Add(1),
+			RcvWnd: uint32(s.window(e)), SndWscale: s.sndScale(), RcvWscale: s.rcvScale(),
+			SndMSS: uint32(min(s.peerMSS, s.ownMSS)), RTO: e.synWait(q), Backoff: s.retries,
+			SACK: s.flags&synSACK != 0, Timestamps: s.flags&synTS != 0, ECN: s.flags&synECN != 0,
+			CC: e.tun.CC.String(), TotalRetrans: uint64(s.retries),
+			Timer: TimerRexmt, TimerLeft: max(s.sentAt.Add(e.synWait(q)).Sub(now), 0),
+		}
+		return true
+	}
+	w := e.findTimeWait(h)
+	if w == nil {
+		return false
+	}
+	*info = Info{
+		Handle: h, Flow: w.flow, State: StateTimeWait, Detached: true,
+		SndUna: w.sndNxt, SndNxt: w.sndNxt, SndMax: w.sndNxt, RcvNxt: w.rcvNxt,
+		Timestamps: w.withTS, CC: e.tun.CC.String(),
+		Timer: Timer2MSL, TimerLeft: max(w.expires.Sub(now), 0),
 	}
 	return true
 }

@@ -60,3 +60,53 @@ func (e *Engine) checkRanges(t *TCB, head uint32, n int, lo, hi seq.Num) (sum ui
 	}
 	return sum
 }
+
+// checkRecords panics if the lists of the SYN cache and of TIME-WAIT do not agree with each other. Large
+// tables are not walked.
+func (e *Engine) checkRecords() {
+	must := func(ok bool, what string) {
+		if !ok {
+			panic("tcpoffload: invariant violated: " + what)
+		}
+	}
+	sc, tw := &e.root.synCache, &e.root.timeWait
+	if sc.live+tw.live > 256 {
+		return
+	}
+	var queued, listed, resets uint32
+	for q := range synQueues {
+		at := vtime.Time(0)
+		for i := sc.head[q]; i != 0; i = e.syns[i-e.synBase].next {
+			h := &e.syns[i-e.synBase]
+			must(h.listener != 0 && e.lsts[h.listener].used, "a half-open connection has a listener")
+			must(synQueue(h.retries) == q && h.sentAt >= at, "queues of the SYN cache are in order")
+			must(e.lookupAny(&h.flow) == i, "the flow table leads to half-open connections")
+			must(sc.at <= h.sentAt.Add(e.synWait(q)), "the SYN cache looks at its entries in time")
+			at = h.sentAt
+			queued++
+		}
+	}
+	for i := range e.lsts {
+		if l := &e.lsts[i]; l.used {
+			var n uint32
+			for k := l.oldest; k != 0; k = e.syns[k-e.synBase].newer {
+				n++
+			}
+			must(n == l.halfOpen && n <= l.backlog, "a listener counts its half-open connections")
+			listed += n
+		}
+	}
+	for i := sc.resets; i != 0; i = e.syns[i-e.synBase].next {
+		resets++
+	}
+	must(queued == listed && queued+resets == sc.live, "the SYN cache counts its entries")
+	at, n := vtime.Time(0), uint32(0)
+	for i := tw.head; i != 0; i = e.tws[i-e.twBase].next {
+		w := &e.tws[i-e.twBase]
+		must(w.expires >= at, "TIME-WAIT is in order")
+		must(e.lookupAny(&w.flow) == i, "the flow table leads to TIME-WAIT")
+		at = w.expires
+		n++
+	}
+	must(n == tw.live, "TIME-WAIT counts its entries")
+}

@@ -42,17 +42,25 @@ func (e *Engine) tsOffset(f *wire.Flow) uint32 { return uint32(e.keyedHash(f, fa
 func (e *Engine) keyedHash(f *wire.Flow, ports bool) uint64 {
 	var p uint64
 	if ports {
-		p = uint64(f.LocalPort)<<16 | uint64(f.RemotePort) | 1<<32
+		p = flowPorts(f) | 1<<32
 	}
-	return sipHash(e.root.isnKey, [...]uint64{
+	return flowHash(e.root.isnKey, f, p, 0)
+}
+
+// flowHash is SipHash-2-4 of the addresses of f and two words more.
+func flowHash(key [2]uint64, f *wire.Flow, x, y uint64) uint64 {
+	return sipHash(key, [...]uint64{
 		binary.LittleEndian.Uint64(f.Local[:]), binary.LittleEndian.Uint64(f.Local[8:]),
 		binary.LittleEndian.Uint64(f.Remote[:]), binary.LittleEndian.Uint64(f.Remote[8:]),
-		p,
+		x, y,
 	})
 }
 
-// sipHash is SipHash-2-4 of 40 octets given as little-endian words.
-func sipHash(key [2]uint64, words [5]uint64) uint64 {
+// flowPorts returns the ports of f as a word.
+func flowPorts(f *wire.Flow) uint64 { return uint64(f.LocalPort)<<16 | uint64(f.RemotePort) }
+
+// sipHash is SipHash-2-4 of 48 octets given as little-endian words.
+func sipHash(key [2]uint64, words [6]uint64) uint64 {
 	v0, v1 := key[0]^0x736f6d6570736575, key[1]^0x646f72616e646f6d
 	v2, v3 := key[0]^0x6c7967656e657261, key[1]^0x7465646279746573
 	round := func() {
@@ -93,6 +101,12 @@ func (e *Engine) format(cfg *Config) {
 	r.isnKey = [2]uint64{
 		binary.LittleEndian.Uint64(cfg.ISNKey[:8]), binary.LittleEndian.Uint64(cfg.ISNKey[8:]),
 	}
+	for i := range r.cookieKey {
+		for k := range r.cookieKey[i] {
+			r.cookieKey[i][k] = sipHash(r.isnKey, [...]uint64{'c', uint64(i), uint64(k), 0, 0, 0})
+		}
+	}
+	r.synCache.at = vtime.Never
 	// Two words of the hash key from one seed: SplitMix64.
 	for i := range r.hashKey {
 		z := cfg.Seed + uint64(i+1)*0x9e3779b97f4a7c15

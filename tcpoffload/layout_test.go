@@ -34,11 +34,18 @@ func TestTCBLayout(t *testing.T) {
 	}
 }
 
+// TestRecordsAreCompact: a flood of SYNs and the connections that are over take little memory.
+func TestRecordsAreCompact(t *testing.T) {
+	require.LessOrEqual(t, reflect.TypeFor[HalfOpen]().Size(), uintptr(96))
+	require.LessOrEqual(t, reflect.TypeFor[TimeWait]().Size(), uintptr(80))
+}
+
 // TestTablesHoldNoPointers: the collector must have nothing to scan, and another process must be
 // able to go on with the tables.
 func TestTablesHoldNoPointers(t *testing.T) {
 	for _, typ := range []reflect.Type{
 		reflect.TypeFor[Root](), reflect.TypeFor[TCB](), reflect.TypeFor[Listener](), reflect.TypeFor[Range](),
+		reflect.TypeFor[HalfOpen](), reflect.TypeFor[TimeWait](),
 	} {
 		requirePlain(t, typ, typ.Name())
 	}

@@ -5,8 +5,8 @@ package tcpoffload
 const (
 	// MaxArriveActions and MaxArriveSegs are what one Arrive may append: room that the caller
 	// has to leave in Output. Without room Arrive panics (actions), or postpones an ACK and
-	// forgets a reset (segments).
-	MaxArriveActions = 8
+	// forgets what the peer will ask for again (segments): a reset, a SYN-ACK, the last ACK.
+	MaxArriveActions = 10
 	MaxArriveSegs    = 1
 	// MaxCallActions and MaxCallSegs are what one Call may append.
 	MaxCallActions = 2
@@ -16,8 +16,20 @@ const (
 	maxExpireActions = 2
 	maxExpireSegs    = 1
 
-	// maxConns bounds the connection table; NewMemory is asked for less.
-	maxConns = 1 << 24
+	// MaxConns bounds the connection table, MaxRecords the SYN cache and the TIME-WAIT table.
+	// Together they fit in the 24 bits that a device has for an index. NewMemory is asked for less.
+	MaxConns   = 1 << 23
+	MaxRecords = 1 << 21
+	// The default sizes of the SYN cache and of the TIME-WAIT table lie between these. A full SYN
+	// cache answers by SYN cookies; a full TIME-WAIT table forgets its oldest entry, counted.
+	minRecords       = 64
+	defaultHalfOpens = 1 << 16
+	defaultTimeWaits = 1 << 18
+	// maxExpireRecords is how many records of the SYN cache and of TIME-WAIT one Expire looks at.
+	// More: NextDeadline says that it has to go on.
+	maxExpireRecords = 256
+	// synQueues is how many different waiting times SYN-ACKs have: later ones do not grow.
+	synQueues = 8
 	// maxListeners bounds the listener table.
 	maxListeners = 1 << 16
 	// portBuckets is the number of buckets of the listener table, by port.

@@ -1,6 +1,6 @@
 package tcpoffload
 
-// Listeners (RFC 9293 §3.10.1, passive OPEN): table, backlog, half-open connections.
+// Listeners (RFC 9293 §3.10.1, passive OPEN): table and backlog.
 
 import "opentoe/tcpoffload/wire"
 
@@ -64,7 +64,7 @@ func (e *Engine) listen(c *Call) CallResult {
 	head := e.portBucket(c.Flow.LocalPort)
 	e.lsts[i] = Listener{
 		addr: c.Flow.Local, port: c.Flow.LocalPort, v6only: c.V6Only, used: true,
-		gen: e.lsts[i].gen + 1, next: *head, backlog: uint32(min(c.Value, maxConns)),
+		gen: e.lsts[i].gen + 1, next: *head, backlog: uint32(min(c.Value, MaxConns)),
 		cookie: c.Cookie, opt: c.Opt,
 	}
 	*head = i
@@ -79,10 +79,13 @@ func (e *Engine) unlisten(c *Call) CallResult {
 		return CallNoConnection
 	}
 	i := uint32(c.Listener)
-	for l.list != 0 {
-		t := &e.conns[l.list]
-		e.close(t)
-		e.txAdd(t, pendReset)
+	for l.oldest != 0 {
+		k := l.oldest
+		h := &e.syns[k-e.synBase]
+		e.root.mib.AttemptFails++
+		e.halfOpenClose(h, k)
+		h.next = e.root.synCache.resets
+		e.root.synCache.resets = k
 	}
 	p := e.portBucket(l.port)
 	for *p != i {
@@ -106,31 +109,4 @@ func (e *Engine) findListenerID(id ListenerID) *Listener {
 		return nil
 	}
 	return l
-}
-
-// halfOpenAdd puts t on the list of listener i.
-func (e *Engine) halfOpenAdd(t *TCB, i uint32) {
-	l := &e.lsts[i]
-	t.listener = i
-	t.lnkPrev, t.lnkNext = 0, l.list
-	if l.list != 0 {
-		e.conns[l.list].lnkPrev = t.self
-	}
-	l.list = t.self
-	l.halfOpen++
-}
-
-// halfOpenRemove takes t off the list of its listener.
-func (e *Engine) halfOpenRemove(t *TCB) {
-	l := &e.lsts[t.listener]
-	if t.lnkNext != 0 {
-		e.conns[t.lnkNext].lnkPrev = t.lnkPrev
-	}
-	if t.lnkPrev != 0 {
-		e.conns[t.lnkPrev].lnkNext = t.lnkNext
-	} else {
-		l.list = t.lnkNext
-	}
-	t.lnkNext, t.lnkPrev, t.listener = 0, 0, 0
-	l.halfOpen--
 }

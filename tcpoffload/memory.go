@@ -6,6 +6,7 @@ import (
 	"math/bits"
 
 	"opentoe/tcpoffload/seq"
+	"opentoe/tcpoffload/vtime"
 	"opentoe/tcpoffload/wire"
 )
 
@@ -14,10 +15,14 @@ import (
 // zeroed Memory is formatted by New; one that another engine used is adopted as it is, so that the
 // connections go on.
 //
-// Entry 0 of Conns, Listeners and Ranges is never used: index 0 means none.
+// Entry 0 of Conns, Listeners and Ranges is never used: index 0 means none. Conns, HalfOpens and
+// TimeWaits share one space of indices, in this order: each is a stage in the life of a connection,
+// and the flow table leads to any of them.
 type Memory struct {
 	Root      []Root // one
 	Conns     []TCB
+	HalfOpens []HalfOpen // the SYN cache
+	TimeWaits []TimeWait
 	Listeners []Listener
 	Buckets   []uint32 // of the flow table; a power of two
 	Ports     []uint32 // of the listener table; a power of two
@@ -40,10 +45,11 @@ type Root struct {
 	liveConns   uint32
 	txHead      uint32
 	txTail      uint32
-	twHead      uint32 // TIME-WAIT queue, oldest first
-	twTail      uint32
+	synCache    synCacheVars
+	timeWait    timeWaitVars
 	hashKey     [2]uint64
 	isnKey      [2]uint64
+	cookieKey   [2][2]uint64        // of SYN cookies: for the number, and for what proves it
 	wheelTick   uint64              // ticks before it have expired
 	wheelBusy   [wheelLevels]uint64 // bit per slot that is not empty
 	mib         MIB
@@ -51,7 +57,7 @@ type Root struct {
 }
 
 // memoryFormat changes with the layout of any table.
-const memoryFormat = 0x544f4504
+const memoryFormat = 0x544f4505
 
 // Listener is one passive open.
 type Listener struct {
@@ -61,12 +67,15 @@ type Listener struct {
 	used     bool
 	gen      uint32
 	next     uint32 // next listener in the port's bucket, or in the free list
-	halfOpen uint32 // connections in SYN-RECEIVED
-	ready    uint32 // connections given and not yet taken off by CallAccepted
+	halfOpen uint32 // connections in the SYN cache, at most backlog
+	ready    uint32 // connections given and not yet taken off by CallAccepted, at most backlog
 	backlog  uint32
-	list     uint32 // half-open connections
+	newest   uint32 // list of the half-open connections by age
+	oldest   uint32
 	cookie   uint64
 	opt      SocketOptions
+	// cookieUntil is when the last SYN cookie sent runs out; before the first one, zero.
+	cookieUntil vtime.Time
 }
 
 // Range is the octets [left, right), one element of a list sorted by left.
@@ -76,17 +85,41 @@ type Range struct {
 	stamp       uint32 // when it last grew: larger is later
 }
 
-// NewMemory returns zeroed tables for conns connections and listeners listeners. It panics if
-// either is not in 1 to the limit of limits.go.
+// Sizes are the lengths of the tables that are a matter of taste, entries. Zero: a default that
+// follows from Conns.
+type Sizes struct {
+	Conns     int // connections, 1 to MaxConns
+	Listeners int // 1 to 65536
+	HalfOpens int // SYN cache, at most MaxRecords
+	TimeWaits int // connections in TIME-WAIT, at most MaxRecords
+}
+
+// NewMemory returns zeroed tables for conns connections and listeners listeners, the others of
+// default sizes. It panics if either is not in its range.
 func NewMemory(conns, listeners int) *Memory {
-	if conns < 1 || conns > maxConns || listeners < 1 || listeners > maxListeners {
+	return NewMemoryOf(Sizes{Conns: conns, Listeners: listeners})
+}
+
+// NewMemoryOf returns zeroed tables of the sizes s. It panics if one is not in its range.
+func NewMemoryOf(s Sizes) *Memory {
+	if s.HalfOpens == 0 {
+		s.HalfOpens = min(max(s.Conns/4, minRecords), defaultHalfOpens)
+	}
+	if s.TimeWaits == 0 {
+		s.TimeWaits = min(max(s.Conns, minRecords), defaultTimeWaits)
+	}
+	conns := s.Conns
+	if conns < 1 || conns > MaxConns || s.Listeners < 1 || s.Listeners > maxListeners ||
+		s.HalfOpens < 1 || s.HalfOpens > MaxRecords || s.TimeWaits < 1 || s.TimeWaits > MaxRecords {
 		panic("tcpoffload: NewMemory: table size out of range")
 	}
 	return &Memory{
 		Root:      make([]Root, 1),
 		Conns:     make([]TCB, conns+1),
-		Listeners: make([]Listener, listeners+1),
-		Buckets:   make([]uint32, 1<<bits.Len(uint(2*conns-1))),
+		HalfOpens: make([]HalfOpen, s.HalfOpens),
+		TimeWaits: make([]TimeWait, s.TimeWaits),
+		Listeners: make([]Listener, s.Listeners+1),
+		Buckets:   make([]uint32, 1<<bits.Len(uint(max(2*conns, conns+s.HalfOpens+s.TimeWaits)-1))),
 		Ports:     make([]uint32, portBuckets),
 		Ranges:    make([]Range, 1+max((conns+1)*rangesPerConn, (conns+1)*2+minShared)),
 		Wheel:     make([]uint32, wheelLevels*wheelSlots),

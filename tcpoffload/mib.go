@@ -38,11 +38,16 @@ type MIB struct {
 	ChallengeAcks       uint64 // RFC 5961
 	ChallengeLimited    uint64 // challenge ACKs not sent because of the rate limit
 	SynRetrans          uint64 // SYN and SYN-ACK retransmissions
-	ListenOverflows     uint64 // SYNs dropped because of a full backlog
+	ListenOverflows     uint64 // SYNs and ends of handshakes that found the accept queue full
+	ListenDrops         uint64 // those, and others dropped for want of room
+	SyncookiesSent      uint64 // SYN-ACKs with a SYN cookie (RFC 4987 §3.6)
+	SyncookiesRecv      uint64 // SYN cookies that came back
+	SyncookiesFailed    uint64 // ACKs that were looked at as one, and were none
+	SynCacheEvicted     uint64 // half-open connections that gave way to a new one
 	PAWSDrops           uint64
 	TimeWaits           uint64 // connections that entered TIME-WAIT
 	TimeWaitReused      uint64 // reopened by a SYN (RFC 6191)
-	TimeWaitRecycled    uint64 // cut short because the table was full
+	TimeWaitRecycled    uint64 // cut short because the TIME-WAIT table was full
 	ReasmPoolEmpty      uint64 // segments or SACK blocks forgotten for want of pool entries
 	IdleRestarts        uint64 // congestion window restarted after idle (RFC 5681 §4.1)
 	ECNReductions       uint64 // congestion windows reduced for the peer's ECE (RFC 3168)

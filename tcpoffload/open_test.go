@@ -82,7 +82,8 @@ func TestSynAckIsRepeatedThenForgotten(t *testing.T) {
 	s.expect(wire.SYN|wire.ACK, 0, 0, 1)
 	s.in(wire.SYN, 0, 0, 0) // a repeated SYN is answered, not counted twice
 	s.expect(wire.SYN|wire.ACK, 0, 0, 1)
-	require.Equal(t, 1, s.e.Conns())
+	require.Equal(t, 1, s.e.HalfOpens())
+	require.Zero(t, s.e.Conns(), "no connection before the handshake is complete")
 	start := s.now
 	for _, at := range []vtime.Duration{1, 3, 7, 15, 31} {
 		s.wait(at*sec - s.now.Sub(start) - ms)
@@ -92,13 +93,13 @@ func TestSynAckIsRepeatedThenForgotten(t *testing.T) {
 	}
 	s.wait(200 * sec)
 	s.quiet()
-	require.Zero(t, s.e.Conns())
+	require.Zero(t, s.e.HalfOpens())
 	require.Empty(t, s.acts, "the owner never knew the connection")
 	require.Equal(t, uint64(1), s.e.MIB().AttemptFails)
 }
 
 func TestBacklog(t *testing.T) {
-	s := newScript(t, nil)
+	s := newScript(t, func(c *Config) { c.Tunables.SynCookies = SynCookiesOff })
 	l := s.listen(2, SocketOptions{})
 	open := func(port uint16) DropReason {
 		s.flow.RemotePort = port
@@ -107,16 +108,47 @@ func TestBacklog(t *testing.T) {
 	require.Equal(t, DropNone, open(1))
 	require.Equal(t, DropNone, open(2))
 	require.Equal(t, DropBacklog, open(3))
-	require.Equal(t, uint64(1), s.e.MIB().ListenOverflows)
+	require.Equal(t, [2]uint64{0, 1}, [2]uint64{s.e.MIB().ListenOverflows, s.e.MIB().ListenDrops})
 
-	s.flow.RemotePort = 1
-	s.iss = s.segs[0].Seq
-	s.in(wire.ACK, 1, 0, 1)
-	s.e.SetCookie(s.action(ActPassEstablished).Handle, 1)
-	require.Equal(t, DropBacklog, open(4), "established and not accepted counts")
+	accept := func(i int) DropReason {
+		s.flow.RemotePort = s.segs[i].Flow.RemotePort
+		s.iss = s.segs[i].Seq
+		d := s.in(wire.ACK, 1, 0, 1)
+		if d == DropNone {
+			s.e.SetCookie(s.action(ActPassEstablished).Handle, 1)
+		}
+		return d
+	}
+	require.Equal(t, DropNone, accept(0))
+	require.Equal(t, DropNone, open(3), "the SYN cache has room again")
+	require.Equal(t, DropNone, accept(1))
+	require.Equal(t, DropBacklog, open(4), "the accept queue is full")
+	require.Equal(t, DropAcceptQueue, accept(2))
+	require.Equal(t, [2]uint64{2, 3}, [2]uint64{s.e.MIB().ListenOverflows, s.e.MIB().ListenDrops})
 	s.ok(s.call(Call{Kind: CallAccepted, Listener: l, Value: 1}))
+	require.Equal(t, DropNone, accept(2), "the peer tries again")
+	s.ok(s.call(Call{Kind: CallAccepted, Listener: l, Value: 2}))
 	require.Equal(t, CallInvalid, s.call(Call{Kind: CallAccepted, Listener: l, Value: 1}))
 	require.Equal(t, DropNone, open(4))
+}
+
+// A handshake that ends while the accept queue is full is reset only where that is wanted.
+func TestAbortOnOverflow(t *testing.T) {
+	s := newScript(t, func(c *Config) { c.Tunables.AbortOnOverflow = true })
+	s.listen(1, SocketOptions{})
+	s.in(wire.SYN, 0, 0, 0)
+	first := s.flow
+	s.flow.RemotePort++
+	syn := s.seg(wire.SYN, 0, 0, 0)
+	require.Equal(t, DropNone, s.inject(syn))
+	for i, want := range []DropReason{DropNone, DropAcceptQueue} {
+		s.iss, s.flow = s.segs[0].Seq, s.segs[0].Flow
+		s.segs = s.segs[1:]
+		require.Equal(t, want, s.in(wire.ACK, 1, 0, 1), i)
+	}
+	require.NotEqual(t, first, s.flow)
+	s.expect(wire.RST, 1, 0, 0)
+	require.Zero(t, s.e.HalfOpens())
 }
 
 func TestRefusedOfferFreesBacklog(t *testing.T) {
@@ -133,15 +165,26 @@ func TestRefusedOfferFreesBacklog(t *testing.T) {
 	require.Equal(t, DropNone, s.in(wire.SYN, 0, 0, 0))
 }
 
+// A full connection table turns away ends of handshakes; they are tried again and find room.
 func TestTableFull(t *testing.T) {
 	s := newScript(t, func(c *Config) { c.Memory = NewMemory(2, 1) })
 	s.listen(10, SocketOptions{})
-	for port := uint16(1); port <= 2; port++ {
+	end := func(port uint16) DropReason {
 		s.flow.RemotePort = port
-		require.Equal(t, DropNone, s.in(wire.SYN, 0, 0, 0))
+		s.in(wire.SYN, 0, 0, 0)
+		s.iss = s.segs[0].Seq
+		s.skip()
+		return s.in(wire.ACK, 1, 0, 1)
 	}
-	s.flow.RemotePort = 3
-	require.Equal(t, DropTableFull, s.in(wire.SYN, 0, 0, 0))
+	require.Equal(t, DropNone, end(1))
+	require.Equal(t, DropNone, end(2))
+	require.Equal(t, DropTableFull, end(3))
+	s.quiet()
+	require.Equal(t, uint64(1), s.e.MIB().ListenDrops)
+	s.ok(s.call(Call{Kind: CallAbort, Handle: s.action(ActPassEstablished).Handle}))
+	s.skip()
+	require.Equal(t, DropNone, s.in(wire.ACK, 1, 0, 1))
+	s.flow.RemotePort = 4
 	c := Call{Kind: CallOpen, Flow: s.flow}
 	require.Equal(t, CallTableFull, s.e.Call(s.now, &c, s.out))
 }
@@ -212,7 +255,7 @@ func TestUnlistenResetsHalfOpen(t *testing.T) {
 	for _, g := range s.segs {
 		require.Equal(t, wire.RST|wire.ACK, g.Flags)
 	}
-	require.Zero(t, s.e.Conns())
+	require.Zero(t, s.e.HalfOpens())
 	s.skip()
 	require.Equal(t, DropNoConnection, s.in(wire.SYN, 0, 0, 0))
 }
@@ -319,13 +362,13 @@ func TestISNsDiffer(t *testing.T) {
 	require.Equal(t, s.e.tsOffset(&s.flow), s.e.tsOffset(&f), "per pair of addresses")
 }
 
-// TestSipHash checks against the reference vector for the input 00 01 … 27 and the key 00 01 … 0f.
+// TestSipHash checks against the reference vector for the input 00 01 … 2f and the key 00 01 … 0f.
 func TestSipHash(t *testing.T) {
-	var words [5]uint64
-	for i := range 40 {
+	var words [6]uint64
+	for i := range 48 {
 		words[i/8] |= uint64(i) << (8 * (i % 8))
 	}
-	const want = 0x0e3ea96b5304a7d0
+	const want = 0xe612a3cb9ecba951
 	got := sipHash([2]uint64{0x0706050403020100, 0x0f0e0d0c0b0a0908}, words)
 	require.Equal(t, uint64(want), got)
 }

@@ -21,9 +21,10 @@ const (
 const tsTick = vtime.Millisecond
 
 // tsVal returns t's timestamp clock.
-func (t *TCB) tsVal(now vtime.Time) uint32 {
-	return uint32(int64(now)/int64(tsTick)) + t.ts.offset
-}
+func (t *TCB) tsVal(now vtime.Time) uint32 { return tsClock(now) + t.ts.offset }
+
+// tsClock returns our timestamp clock without offset.
+func tsClock(now vtime.Time) uint32 { return uint32(int64(now) / int64(tsTick)) }
 
 // headerLen returns the octets of the IP and TCP headers without options.
 func headerLen(f *wire.Flow) int {
@@ -33,18 +34,44 @@ func headerLen(f *wire.Flow) int {
 	return 40 + 20
 }
 
-// announcedMSS returns the MSS to announce: what the MTU towards the next hop (0: the device's)
-// leaves, or less if the program chose so. RFC 9293 §3.7.1.
-func (e *Engine) announcedMSS(t *TCB, mtu uint16) uint16 {
+// announcedMSS returns the MSS to announce on flow f: what the MTU towards the next hop (0: the
+// device's) leaves, or less if the program chose so (most, 0: it did not). RFC 9293 §3.7.1.
+func (e *Engine) announcedMSS(f *wire.Flow, most, mtu uint16) uint16 {
 	n := e.mtu
 	if mtu != 0 {
 		n = min(n, max(int(mtu), minMTU))
 	}
-	mss := uint16(n - headerLen(&t.flow))
-	if t.maxSeg != 0 {
-		mss = min(mss, t.maxSeg)
+	mss := uint16(n - headerLen(f))
+	if most != 0 {
+		mss = min(mss, most)
 	}
 	return mss
+}
+
+// peerMSS returns the MSS that a SYN on flow f announces by o, or what is assumed without the option
+// (RFC 9293 §3.7.1).
+func peerMSS(f *wire.Flow, o *wire.Options) uint16 {
+	switch {
+	case o.Set&wire.OptMSS != 0:
+		return max(o.MSS, minMSS)
+	case f.Is4():
+		return defaultMSS4
+	}
+	return defaultMSS6
+}
+
+// receiveLimit returns the receive limit that a connection with settings o begins with, octets, and
+// the window shift that it offers.
+func (e *Engine) receiveLimit(o *SocketOptions) (limit uint32, wscale uint8) {
+	limit, top := e.tun.DefaultRcvBuf, e.tun.MaxRcvBuf
+	if o.RcvBuf != 0 {
+		limit = max(o.RcvBuf, minRcvBuf)
+		top = max(top, limit)
+	}
+	if !e.tun.WindowScale {
+		return limit, 0
+	}
+	return limit, scaleFor(top)
 }
 
 // scaleFor returns the smallest shift with which the 16-bit window can express limit octets.
@@ -62,21 +89,16 @@ func validOptions(o *SocketOptions) bool {
 func (e *Engine) initConn(t *TCB, now vtime.Time, nextHop uint32, mtu uint16, o *SocketOptions) {
 	t.nextHop = nextHop
 	t.maxSeg = o.MSS
-	t.rcv.limit = e.tun.DefaultRcvBuf
-	top := e.tun.MaxRcvBuf
+	t.rcv.limit, t.rcv.wscale = e.receiveLimit(o)
 	if o.RcvBuf != 0 {
-		t.rcv.limit = max(o.RcvBuf, minRcvBuf)
-		top = t.rcv.limit
 		t.flags |= flagFixedRcv
 	}
-	if e.tun.WindowScale {
-		t.rcv.wscale = scaleFor(max(top, e.tun.MaxRcvBuf))
-	} else {
+	if !e.tun.WindowScale {
 		t.flags |= flagNoWScale
 	}
 	t.rcv.limit = max(t.rcv.limit, t.smallestLimit())
 	t.rcv.mss = defaultMSS4
-	t.rcv.maxSeg = e.announcedMSS(t, mtu)
+	t.rcv.maxSeg = e.announcedMSS(&t.flow, o.MSS, mtu)
 	t.rcv.last = now
 	if o.NoDelay {
 		t.flags |= flagNoDelay
@@ -95,20 +117,13 @@ func (e *Engine) initConn(t *TCB, now vtime.Time, nextHop uint32, mtu uint16, o 
 	t.beginAt(e.isn(now, &t.flow))
 	t.rtt.rto = min(max(e.tun.RTOInit, e.tun.RTOMin), e.tun.RTOMax)
 	t.quick = quickAcks
-	e.ecnInit(t, o)
+	t.rcv.ecn = e.ecnPolicy(o)
 }
 
 // synArrived takes the peer's sequence number, window and options from its SYN.
 func (e *Engine) synArrived(t *TCB, now vtime.Time, seg *Segment) {
 	o := &seg.Opt
-	mss := uint32(defaultMSS6)
-	if t.flow.Is4() {
-		mss = defaultMSS4
-	}
-	if o.Set&wire.OptMSS != 0 {
-		mss = max(uint32(o.MSS), minMSS)
-	}
-	t.snd.mss = min(mss, uint32(t.rcv.maxSeg))
+	t.snd.mss = uint32(min(peerMSS(&t.flow, o), t.rcv.maxSeg))
 	t.rcv.mss = min(t.rcv.mss, t.snd.mss) // a guess: what the peer takes is what it sends
 
 	if o.Set&wire.OptTimestamps != 0 && t.flags&flagNoTS == 0 {

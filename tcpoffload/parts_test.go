@@ -374,7 +374,7 @@ func TestManyFlowsAreFound(t *testing.T) {
 func TestTransmitIsFairAndBounded(t *testing.T) {
 	e, err := New(Config{Memory: NewMemory(8, 1), Tunables: DefaultTunables()})
 	require.NoError(t, err)
-	out := NewOutput(64, 8)
+	out := NewOutput(64, MaxArriveActions)
 	var flows []wire.Flow
 	var handles []Handle
 	for i := range uint16(2) {

@@ -192,11 +192,22 @@ func (s *script) noAction(k ActionKind) {
 	}
 }
 
+// entry returns the handle of what there is of the flow: also of what is half-open or in TIME-WAIT.
+func (s *script) entry() Handle {
+	var info Info
+	for h, ok := s.e.Next(0); ok; h, ok = s.e.Next(h.Index() + 1) {
+		if s.e.Info(h, s.now, &info) && info.Flow == s.flow {
+			return h
+		}
+	}
+	return 0
+}
+
 // state demands the connection's state.
 func (s *script) state(want State) {
 	s.t.Helper()
 	var info Info
-	if !s.e.Info(s.h, s.now, &info) {
+	if !s.e.Info(s.entry(), s.now, &info) {
 		require.Equal(s.t, want, StateClosed, "the connection is gone")
 		return
 	}

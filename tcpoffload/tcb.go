@@ -60,7 +60,7 @@ type TCB struct {
 	dsack       dsackRange // duplicate to report; valid with flagDSACK
 	sackMark    uint32     // last stamp given to a range of rcv.reasm
 	listener    uint32     // passive open: index of the listener while half-open, else 0
-	lnkNext     uint32     // list of the listener's half-open connections, or the TIME-WAIT queue
+	lnkNext     uint32     // list of the listener's half-open connections that have an owner
 	lnkPrev     uint32
 	offeredBy   uint32 // listener that offered the connection; valid with flagOffered
 	maxSeg      uint16 // upper bound for MSS from SocketOptions, 0 none

@@ -117,19 +117,23 @@ func (e *Engine) nextSlot() (slot uint32, level int, tick uint64, ok bool) {
 // NextDeadline returns when Expire has to be called next, vtime.Never if no timer runs. It may be
 // earlier than any deadline: then that call only rearranges the wheel.
 func (e *Engine) NextDeadline() vtime.Time {
-	_, _, tick, ok := e.nextSlot()
-	if !ok {
-		return vtime.Never
+	next := min(e.root.synCache.at, e.timeWaitDeadline())
+	if _, _, tick, ok := e.nextSlot(); ok {
+		next = min(next, vtime.Time(tick<<tickShift))
 	}
-	return vtime.Time(tick << tickShift)
+	return next
 }
 
 // Expire fires the timers whose deadline is not after now, at most one tick (66 µs) late. It stops
 // early when out has no room for one more timer; NextDeadline is then not after now. What has to be
-// sent is left to Transmit, except resets. Precondition: now is not negative and never goes back.
+// sent is left to Transmit, except resets and SYN-ACKs of the SYN cache. Precondition: now is not
+// negative and never goes back.
 func (e *Engine) Expire(now vtime.Time, out *Output) {
 	r := e.root
 	target := uint64(now) >> tickShift
+	e.expireHalfOpens(now, maxExpireRecords, out)
+	e.expireTimeWaits(now, maxExpireRecords)
+	e.checkRecords()
 	for {
 		slot, level, tick, ok := e.nextSlot()
 		if !ok || tick > target {

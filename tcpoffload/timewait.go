@@ -1,57 +1,200 @@
 package tcpoffload
 
-// TIME-WAIT and FIN-WAIT-2 (RFC 9293 §3.6, RFC 6191, RFC 1337).
+// TIME-WAIT in compact records (RFC 9293 §3.6, RFC 6191, RFC 1337), and FIN-WAIT-2.
 
 import (
+	"opentoe/tcpoffload/seq"
 	"opentoe/tcpoffload/vtime"
 	"opentoe/tcpoffload/wire"
 )
 
-// enterTimeWait ends t for its owner; the entry stays for 2 MSL to answer the peer.
-func (e *Engine) enterTimeWait(t *TCB, now vtime.Time, out *Output) {
-	e.act(out, t, Action{Kind: ActFinished})
-	e.setState(t, StateTimeWait)
-	t.stopTimers()
-	t.pend &= pendAck
-	e.clearRanges(&t.rcv.reasm, &t.rcv.nreasm)
-	e.clearRanges(&t.snd.score, &t.snd.nscore)
-	t.snd.sacked = 0
-	e.root.mib.TimeWaits++
-	e.timeWaitAdd(t)
-	e.setTimer(t, Timer2MSL, now.Add(2*e.tun.MSL))
+// TimeWait is what is left of a connection in TIME-WAIT: enough to answer the peer, and to tell a new
+// incarnation from an old duplicate. Whatever answers a segment goes where that segment came from.
+type TimeWait struct {
+	flow       wire.Flow
+	hashNext   uint32 // next in the bucket, or in the free list
+	gen        uint32 // part of the handle, as TCB.gen
+	next, prev uint32 // queue by expiry
+	sndNxt     seq.Num
+	rcvNxt     seq.Num    // after the peer's FIN
+	tsRecent   uint32     // valid with withTS
+	wnd        uint16     // of our ACKs, as on the wire
+	challenges uint8      // ACKs sent in second
+	withTS     bool       // both ends use timestamps
+	second     uint32     // of the virtual clock
+	expires    vtime.Time // 0: a free entry
 }
 
-// arriveTimeWait answers segments for t in TIME-WAIT.
-func (e *Engine) arriveTimeWait(t *TCB, now vtime.Time, seg *Segment, out *Output) DropReason {
-	if seg.Flags.Has(wire.RST) {
-		return DropTimeWaitReset // RFC 1337: a RST does not cut TIME-WAIT short
+// timeWaitVars are the table's lists. Links are indices as in the flow table.
+type timeWaitVars struct {
+	free, fresh uint32 // free list; entries from position fresh on were never used
+	live        uint32
+	head, tail  uint32 // queue: all entries wait equally long
+}
+
+// enterTimeWait ends t for its owner and leaves a record to answer the peer for 2 MSL. The ACK that t
+// owes the peer, if any, is sent now.
+func (e *Engine) enterTimeWait(t *TCB, now vtime.Time, ack bool, out *Output) {
+	if (ack || t.pend&pendAck != 0) && out.room(1, 0) {
+		e.appendAck(t, now, out)
 	}
-	if seg.Flags&(wire.SYN|wire.ACK) == wire.SYN && t.reopens(seg) {
-		if i := e.findListener(seg.Flow.Local, seg.Flow.LocalPort); i != 0 {
-			e.root.mib.TimeWaitReused++
-			end := t.snd.nxt
-			e.free(t)
-			d := e.arriveListen(i, now, seg, out)
-			if n := e.lookup(&seg.Flow); n != 0 {
-				e.conns[n].beginBeyond(end)
+	e.act(out, t, Action{Kind: ActFinished})
+	e.setState(t, StateTimeWait)
+	e.root.mib.TimeWaits++
+	w, i := e.timeWaitAlloc()
+	*w = TimeWait{
+		flow: t.flow, gen: w.gen, sndNxt: t.snd.nxt, rcvNxt: t.rcv.nxt,
+		tsRecent: t.ts.recent, withTS: t.flags&flagTS != 0, wnd: t.window(),
+	}
+	e.free(t)
+	e.hashInsert(&w.flow, i, &w.hashNext)
+	e.timeWaitQueue(w, i, now)
+}
+
+// timeWaitAlloc takes an entry; when there is none the oldest gives way.
+func (e *Engine) timeWaitAlloc() (*TimeWait, uint32) {
+	v := &e.root.timeWait
+	if v.free == 0 && v.fresh == uint32(len(e.tws)) {
+		e.root.mib.TimeWaitRecycled++
+		e.timeWaitFree(v.head)
+	}
+	v.live++
+	if i := v.free; i != 0 {
+		w := &e.tws[i-e.twBase]
+		v.free = w.hashNext
+		return w, i
+	}
+	v.fresh++
+	w := &e.tws[v.fresh-1]
+	w.gen = 1
+	return w, e.twBase + v.fresh - 1
+}
+
+// timeWaitFree ends entry i.
+func (e *Engine) timeWaitFree(i uint32) {
+	v, w := &e.root.timeWait, &e.tws[i-e.twBase]
+	e.hashRemove(&w.flow, i, &w.hashNext)
+	e.timeWaitUnqueue(w)
+	w.expires = 0
+	w.gen = nextGen(w.gen)
+	w.hashNext = v.free
+	v.free = i
+	v.live--
+}
+
+// timeWaitQueue lets entry i, which is in no queue, expire after 2 MSL; not before the entry that
+// went before it, if 2 MSL was longer then.
+func (e *Engine) timeWaitQueue(w *TimeWait, i uint32, now vtime.Time) {
+	v := &e.root.timeWait
+	w.expires = now.Add(2 * e.tun.MSL)
+	w.next, w.prev = 0, v.tail
+	if v.tail != 0 {
+		last := &e.tws[v.tail-e.twBase]
+		last.next = i
+		w.expires = max(w.expires, last.expires)
+	} else {
+		v.head = i
+	}
+	v.tail = i
+}
+
+// timeWaitUnqueue takes w off the queue.
+func (e *Engine) timeWaitUnqueue(w *TimeWait) {
+	v := &e.root.timeWait
+	if w.prev != 0 {
+		e.tws[w.prev-e.twBase].next = w.next
+	} else {
+		v.head = w.next
+	}
+	if w.next != 0 {
+		e.tws[w.next-e.twBase].prev = w.prev
+	} else {
+		v.tail = w.prev
+	}
+}
+
+// timeWaitDeadline is when the first entry expires.
+func (e *Engine) timeWaitDeadline() vtime.Time {
+	if i := e.root.timeWait.head; i != 0 {
+		return e.tws[i-e.twBase].expires
+	}
+	return vtime.Never
+}
+
+// expireTimeWaits ends up to most entries that are due, and returns how many more it might have been.
+func (e *Engine) expireTimeWaits(now vtime.Time, most int) int {
+	for ; most > 0 && e.timeWaitDeadline() <= now; most-- {
+		e.timeWaitFree(e.root.timeWait.head)
+	}
+	return most
+}
+
+// arriveTimeWait answers segments for entry i.
+func (e *Engine) arriveTimeWait(i uint32, now vtime.Time, seg *Segment, out *Output) DropReason {
+	w := &e.tws[i-e.twBase]
+	const control = wire.SYN | wire.ACK | wire.RST | wire.FIN
+	stale := w.withTS && seg.Opt.Set&wire.OptTimestamps != 0 && int32(seg.Opt.TSVal-w.tsRecent) < 0
+	end := seg.Seq.Add(seg.Len)
+	switch {
+	case seg.Flags.Has(wire.RST):
+		return DropTimeWaitReset // RFC 1337: a RST does not cut TIME-WAIT short
+	case seg.Flags&control == wire.SYN && w.reopens(seg):
+		if l := e.findListener(seg.Flow.Local, seg.Flow.LocalPort); l != 0 {
+			// Sequence numbers go on beyond those of the old incarnation.
+			d := e.synArrives(l, now, seg, reopening{true, w.sndNxt.Add(issGap)}, out)
+			if d == DropNone {
+				e.root.mib.TimeWaitReused++
+				e.timeWaitFree(i)
 			}
 			return d
 		}
-	}
-	if seg.Flags.Has(wire.FIN) {
+	case stale:
+		e.root.mib.PAWSDrops++
+	case seg.Flags.Has(wire.FIN) && end.Add(1) == w.rcvNxt:
 		// Our last ACK was lost (RFC 9293 §3.10.7.4, eighth step).
-		e.setTimer(t, Timer2MSL, now.Add(2*e.tun.MSL))
+		e.timeWaitUnqueue(w)
+		e.timeWaitQueue(w, i, now)
+	case seg.Flags&control == wire.ACK && seg.Len == 0 && seg.Seq == w.rcvNxt:
+		return DropTimeWait // in order, and asks for nothing: two ends must not answer each other
 	}
-	e.challengeAck(t, now, out)
+	e.answerTimeWait(w, now, seg, out)
 	return DropTimeWait
 }
 
-// reopens reports whether SYN seg is surely of a new incarnation (RFC 6191 §2).
-func (t *TCB) reopens(seg *Segment) bool {
-	if t.flags&flagTS != 0 && seg.Opt.Set&wire.OptTimestamps != 0 && seg.Opt.TSVal != t.ts.recent {
-		return int32(seg.Opt.TSVal-t.ts.recent) > 0
+// answerTimeWait acknowledges what the peer has sent, at most Tunables.ChallengeAcks times a second.
+func (e *Engine) answerTimeWait(w *TimeWait, now vtime.Time, seg *Segment, out *Output) {
+	if s := uint32(now / vtime.Time(challengePeriod)); s != w.second {
+		w.second, w.challenges = s, 0
 	}
-	return seg.Seq.GT(t.rcv.nxt)
+	if w.challenges >= e.tun.ChallengeAcks || !out.room(1, 0) {
+		e.root.mib.ChallengeLimited++
+		return
+	}
+	w.challenges++
+	e.root.mib.ChallengeAcks++
+	e.root.mib.OutSegs++
+	s := out.next()
+	s.Flow, s.NextHop = w.flow, seg.NextHop
+	s.Flags, s.Seq, s.Ack, s.Wnd = wire.ACK, w.sndNxt, w.rcvNxt, w.wnd
+	if w.withTS {
+		s.Opt.Set = wire.OptTimestamps
+		s.Opt.TSVal, s.Opt.TSEcr = tsClock(now)+e.tsOffset(&w.flow), w.tsRecent
+	}
+}
+
+// reopens reports whether SYN seg is surely of a new incarnation (RFC 6191 §2).
+func (w *TimeWait) reopens(seg *Segment) bool {
+	if w.withTS && seg.Opt.Set&wire.OptTimestamps != 0 && seg.Opt.TSVal != w.tsRecent {
+		return int32(seg.Opt.TSVal-w.tsRecent) > 0
+	}
+	return seg.Seq.GT(w.rcvNxt)
+}
+
+// reopening says where the numbers of a connection have to begin because an old incarnation of it is
+// in TIME-WAIT. Valid only with old.
+type reopening struct {
+	old   bool
+	floor seq.Num // not before it
 }
 
 // enterFinWait2 starts the clock of a connection whose program is gone: its peer might never close.
@@ -64,31 +207,4 @@ func (e *Engine) enterFinWait2(t *TCB, now vtime.Time) {
 		d = t.linger2.duration()
 	}
 	e.setTimer(t, Timer2MSL, now.Add(d))
-}
-
-// timeWaitAdd appends t to the queue of connections in TIME-WAIT.
-func (e *Engine) timeWaitAdd(t *TCB) {
-	r := e.root
-	t.lnkNext, t.lnkPrev = 0, r.twTail
-	if r.twTail != 0 {
-		e.conns[r.twTail].lnkNext = t.self
-	} else {
-		r.twHead = t.self
-	}
-	r.twTail = t.self
-}
-
-func (e *Engine) timeWaitRemove(t *TCB) {
-	r := e.root
-	if t.lnkPrev != 0 {
-		e.conns[t.lnkPrev].lnkNext = t.lnkNext
-	} else {
-		r.twHead = t.lnkNext
-	}
-	if t.lnkNext != 0 {
-		e.conns[t.lnkNext].lnkPrev = t.lnkPrev
-	} else {
-		r.twTail = t.lnkPrev
-	}
-	t.lnkNext, t.lnkPrev = 0, 0
 }

@@ -13,6 +13,7 @@ import (
 func (e *Engine) Transmit(now vtime.Time, budget int, out *Output) int {
 	start := len(out.Segs)
 	limit := min(start+budget, cap(out.Segs))
+	e.sendSynResets(out, limit)
 	for e.root.txHead != 0 && len(out.Segs) < limit {
 		t := &e.conns[e.root.txHead]
 		if more := e.send(t, now, out, min(len(out.Segs)+txQuantum, limit)); more {

@@ -35,6 +35,10 @@ type Tunables struct {
 	SACK           bool           // offer and accept SACK (RFC 2018)
 	Timestamps     bool           // offer and accept timestamps (RFC 7323)
 	WindowScale    bool           // offer and accept window scaling (RFC 7323)
+	SynCookies     SynCookieMode  // when to answer SYNs with SYN cookies (RFC 4987 §3.6)
+	// AbortOnOverflow: a handshake that ends while the accept queue is full is reset. Otherwise its last
+	// ACK is ignored, and the peer tries again.
+	AbortOnOverflow bool
 }
 
 // DefaultTunables returns the defaults, those of Linux where it has the knob.
@@ -64,6 +68,7 @@ func DefaultTunables() Tunables {
 		SACK:          true,
 		Timestamps:    true,
 		WindowScale:   true,
+		SynCookies:    SynCookiesOverflow,
 	}
 }
 
@@ -107,6 +112,7 @@ func (t *Tunables) validate() error {
 		{"ChallengeAcks", uint32(t.ChallengeAcks), 1, 255},
 		{"CC", uint32(t.CC), 0, cc.NumAlgorithms - 1},
 		{"ECN", uint32(t.ECN), uint32(ECNOff), uint32(ECNOn)},
+		{"SynCookies", uint32(t.SynCookies), 0, uint32(SynCookiesAlways)},
 	} {
 		if b.v < b.min || b.v > b.max {
 			return fmt.Errorf("tunable %s = %d: must be %d to %d: %w", b.name, b.v, b.min, b.max, ErrTunable)

@@ -5,11 +5,11 @@ package tcpoffload
 // Usage counts the live entries of the engine's tables and lists. With no connection and no listener
 // every field is zero.
 type Usage struct {
-	Conns     int // connection table, TIME-WAIT included
+	Conns     int // connection table
 	Flows     int // entries of the flow table
 	Listeners int
-	HalfOpen  int // connections in SYN-RECEIVED that a listener counts
-	TimeWait  int // TIME-WAIT queue
+	HalfOpen  int // SYN cache
+	TimeWait  int // TIME-WAIT table
 	Ranges    int // received beyond a hole, or reported so by a peer
 	Transmit  int // transmit list
 	Timers    int // connections that the timer wheel looks at
@@ -19,22 +19,20 @@ type Usage struct {
 func (e *Engine) Usage() Usage {
 	r := e.root
 	u := Usage{
-		Conns:  int(r.liveConns),
-		Ranges: int(r.freshRange - 1 - r.freedRanges),
+		Conns:    int(r.liveConns),
+		HalfOpen: e.HalfOpens(),
+		TimeWait: e.TimeWaits(),
+		Ranges:   int(r.freshRange - 1 - r.freedRanges),
 	}
 	for _, i := range e.bucket {
-		for ; i != 0; i = e.conns[i].hashNext {
+		for ; i != 0; i = *e.hashNext(i) {
 			u.Flows++
 		}
 	}
 	for i := uint32(1); i < r.freshListen; i++ {
 		if l := &e.lsts[i]; l.used {
 			u.Listeners++
-			u.HalfOpen += int(l.halfOpen)
 		}
-	}
-	for i := r.twHead; i != 0; i = e.conns[i].lnkNext {
-		u.TimeWait++
 	}
 	for i := r.txHead; i != 0; i = e.conns[i].txNext {
 		u.Transmit++

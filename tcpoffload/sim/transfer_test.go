@@ -135,7 +135,8 @@ func transfer(t *testing.T, seed uint64) error {
 		return fmt.Errorf("streams of %d and %d octets acknowledged to %d and %d", totals[0], totals[1], srv.Acked, cli.Acked)
 	}
 	// TIME-WAIT passes and the tables are empty again.
-	if err := w.Run(20*60*vtime.Second, func() bool { return a.Engine.Conns() == 0 && b.Engine.Conns() == 0 }); err != nil {
+	gone := func(e *tcpoffload.Engine) bool { return e.Conns()+e.HalfOpens()+e.TimeWaits() == 0 }
+	if err := w.Run(20*60*vtime.Second, func() bool { return gone(a.Engine) && gone(b.Engine) }); err != nil {
 		return err
 	}
 	if u := a.Engine.Usage(); u != (tcpoffload.Usage{Listeners: 1}) {

@@ -62,6 +62,8 @@ type Config struct {
 
 	MaxConns     int // connections, all workers together, at least 1
 	MaxListeners int // listening sockets, at least 1
+	HalfOpens    int // SYN cache of a worker, entries; 0 = a default that follows from MaxConns
+	TimeWaits    int // connections in TIME-WAIT of a worker; 0 = a default that follows from MaxConns
 	Tunables     tcpoffload.Tunables
 
 	Poll         PollMode
@@ -92,6 +94,10 @@ func (c *Config) check() error {
 		return fail("%d connections, 1 to %d a worker", c.MaxConns, maxConnsPerWorker)
 	case c.MaxListeners < 1:
 		return fail("%d listeners, at least 1", c.MaxListeners)
+	case c.HalfOpens < 0 || c.HalfOpens > tcpoffload.MaxRecords:
+		return fail("%d half-open connections, 0 to %d a worker", c.HalfOpens, tcpoffload.MaxRecords)
+	case c.TimeWaits < 0 || c.TimeWaits > tcpoffload.MaxRecords:
+		return fail("%d connections in TIME-WAIT, 0 to %d a worker", c.TimeWaits, tcpoffload.MaxRecords)
 	case c.Spin < 0 || c.PollInterval < 0:
 		return fail("a negative duration")
 	}

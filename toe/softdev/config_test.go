@@ -35,6 +35,8 @@ func TestConfigCheck(t *testing.T) {
 		{"processors", func(c *Config) { c.CPUs = []int{0, 1} }, "processors for 2 workers"},
 		{"no connections", func(c *Config) { c.MaxConns = 0 }, "0 connections"},
 		{"too many connections", func(c *Config) { c.MaxConns = 1 << 24 }, "16777216 connections"},
+		{"too many half-open", func(c *Config) { c.HalfOpens = 1 << 22 }, "4194304 half-open connections"},
+		{"TIME-WAIT", func(c *Config) { c.TimeWaits = -1 }, "-1 connections in TIME-WAIT"},
 		{"no listeners", func(c *Config) { c.MaxListeners = 0 }, "0 listeners"},
 		{"time", func(c *Config) { c.Spin = -1 }, "negative"},
 		{"tunable", func(c *Config) { c.Tunables.RTOMin = 0 }, "RTOMin"},

@@ -69,7 +69,10 @@ func newEngine(cfg *Config) (*tcpoffload.Engine, error) {
 		mtu = max(mtu, p.Port.MTU())
 	}
 	return tcpoffload.New(tcpoffload.Config{
-		Memory:   tcpoffload.NewMemory(cfg.connsPerWorker(), cfg.MaxListeners),
+		Memory: tcpoffload.NewMemoryOf(tcpoffload.Sizes{
+			Conns: cfg.connsPerWorker(), Listeners: cfg.MaxListeners,
+			HalfOpens: cfg.HalfOpens, TimeWaits: cfg.TimeWaits,
+		}),
 		Tunables: cfg.Tunables,
 		ISNKey:   [16]byte(secret[:16]),
 		Seed:     binary.NativeEndian.Uint64(secret[16:]),

@@ -1,14 +1,19 @@
 package softdev
 
-import "time"
+import (
+	"time"
+
+	"opentoe/tcpoffload"
+)
 
 // Limits of the package: what is bounded, by how much, and what happens at the bound.
 const (
 	// maxWorkers bounds the queues of a port: a TID has eight bits for its worker. New refuses more.
 	maxWorkers = 1 << tidWorkerBits
 
-	// maxConnsPerWorker is what the remaining index bits of a TID can name. New refuses more.
-	maxConnsPerWorker = 1<<tidWorkerShift - 1
+	// maxConnsPerWorker is what an engine can have; the index bits of a TID name its records too. New
+	// refuses more.
+	maxConnsPerWorker = tcpoffload.MaxConns
 
 	// segsCap is how many segments the engine may put out before frames are built of them.
 	segsCap = 64

@@ -98,24 +98,26 @@ func (w *worker) arrive(l *lane, p *wire.Packet, payload []byte) {
 		}
 		s.NextHop, s.MTU = hop, l.mtu
 	}
-	if known && len(payload) > 0 && !w.reserve(h) {
+	if len(payload) > 0 && (known || w.eng.Opens(&p.Flow)) && !w.reserve(h) {
 		return
 	}
 	w.present(s, payload)
 }
 
-// reserve makes sure that the payload of w.seg can be placed in the stream of connection h. When it
-// cannot, the payload is dropped, which the peer takes for a loss, and the rest of the segment is
-// presented to the engine: what it acknowledges is true all the same.
+// reserve makes sure that the payload of w.seg can be placed in the stream of connection h, or of the
+// connection that the segment makes. When it cannot, the payload is dropped, which the peer takes for
+// a loss, and the rest of the segment is presented to the engine: what it acknowledges is true all the
+// same.
 func (w *worker) reserve(h tcpoffload.Handle) bool {
 	bare := w.seg
 	bare.Len = 0
 	bare.Flags &^= wire.FIN | wire.PSH | wire.URG
 	cookie, _ := w.eng.Cookie(h)
 	if cookie == 0 {
-		// A half-open connection has no socket yet and so no space. The acknowledgement in the same
-		// segment may make it a connection and give it both.
+		// Before the handshake is complete there is no socket and so no space. The acknowledgement
+		// in the same segment may end it and give the connection both.
 		w.present(&bare, nil)
+		h, _ = w.eng.Lookup(&w.seg.Flow)
 		if cookie, _ = w.eng.Cookie(h); cookie == 0 {
 			w.drop(DropNoSocket)
 			return false
