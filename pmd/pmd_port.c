@@ -75,6 +75,7 @@ pmd_port_info(uint16_t port, struct pmd_port_info *info)
 int
 pmd_port_configure(uint16_t port, const struct pmd_port_config *cfg)
 {
+	const uint32_t ether_extra = RTE_ETHER_HDR_LEN + RTE_ETHER_CRC_LEN;
 	struct rte_eth_dev_info d;
 	struct rte_eth_conf conf;
 	int rc = rte_eth_dev_info_get(port, &d);
@@ -83,6 +84,9 @@ pmd_port_configure(uint16_t port, const struct pmd_port_config *cfg)
 		return rc;
 	memset(&conf, 0, sizeof(conf));
 	conf.rxmode.mtu = cfg->mtu;
+	/* AF_PACKET says 1518 octets whatever its frames hold. */
+	if (d.max_mtu == UINT16_MAX && cfg->mtu + ether_extra > d.max_rx_pktlen)
+		conf.rxmode.mtu = d.max_rx_pktlen - ether_extra;
 	if (cfg->offloads & PMD_RX_CSUM)
 		conf.rxmode.offloads |= RX_CSUM;
 	if (cfg->offloads & PMD_TX_CSUM)

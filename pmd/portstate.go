@@ -50,6 +50,17 @@ func (p *Port) SetMTU(mtu int) error {
 // applyMTU makes the device itself use the MTU it was configured with. Devices without any, such
 // as rings, have nothing to set.
 func (p *Port) applyMTU(mtu int) error {
+	if p.driver == "net_af_packet" && mtu > defaultMTU {
+		// DPDK believes that this driver takes 1518 octets. It takes what its frames hold, and the
+		// interface has to be ready for it.
+		switch ifi, err := net.InterfaceByName(p.iface); {
+		case err != nil:
+			return fmt.Errorf("set MTU of %s: %w", p.device, err)
+		case ifi.MTU < mtu:
+			return fmt.Errorf("set MTU of %s: %d is above the interface's %d: ip link set %s mtu %d", p.device, mtu, ifi.MTU, p.iface, mtu)
+		}
+		return nil
+	}
 	err := check(C.pmd_port_set_mtu(p.id, C.uint16_t(mtu)), "set MTU of", p.device)
 	if errors.Is(err, syscall.ENOTSUP) {
 		return nil

@@ -126,10 +126,10 @@ func TestVirtualDevices(t *testing.T) {
 	require.Equal(t, []string{
 		"net_af_xdp0,iface=eth1,start_queue=0,queue_count=1,busy_budget=0",
 		"net_af_packet0,iface=eth1,qpairs=1,qdisc_bypass=1,blocksz=65536,framesz=2048,framecnt=2048",
-	}, vdevs(0, "af_xdp:eth1", 1))
-	require.Equal(t, []string{"0000:01:00.0"}, vdevs(1, "0000:01:00.0", 1))
-	require.Equal(t, []string{"net_memif0,role=client"}, vdevs(1, "net_memif0,role=client", 1))
-	require.Equal(t, "net_af_packet1,iface=eth1,qpairs=2,qdisc_bypass=1,blocksz=65536,framesz=2048,framecnt=2048", vdevs(1, "af_packet:eth1", 2)[0])
+	}, vdevs(0, "af_xdp:eth1", 1, 1500))
+	require.Equal(t, []string{"0000:01:00.0"}, vdevs(1, "0000:01:00.0", 1, 1500))
+	require.Equal(t, []string{"net_memif0,role=client"}, vdevs(1, "net_memif0,role=client", 1, 1500))
+	require.Equal(t, "net_af_packet1,iface=eth1,qpairs=2,qdisc_bypass=1,blocksz=65536,framesz=16384,framecnt=2048", vdevs(1, "af_packet:eth1", 2, 9000)[0])
 	require.True(t, isPCI("0000:01:00.0"))
 	require.False(t, isPCI("net_memif0,socket=/run/a:b"))
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/bits"
 	"net"
 	"strings"
 
@@ -43,7 +44,7 @@ func openNIC(eal *pmd.EAL, i int, p *config.Port, workers int, log *slog.Logger)
 // openDevice tries what can drive the port, in order.
 func openDevice(eal *pmd.EAL, i int, p *config.Port, workers int, log *slog.Logger) (*pmd.Port, error) {
 	var failed error
-	for rest := vdevs(i, p.Device, workers); len(rest) > 0; rest = rest[1:] {
+	for rest := vdevs(i, p.Device, workers, p.MTU); len(rest) > 0; rest = rest[1:] {
 		dev, err := eal.OpenPort(pmd.PortConfig{
 			Name: p.Name, Device: rest[0], MTU: p.MTU,
 			RxQueues: workers, TxQueues: workers, RxDesc: p.RxDesc, TxDesc: p.TxDesc,
@@ -100,10 +101,10 @@ func portConfig(p *config.Port, mac wire.MAC, workers int) ports.Config {
 }
 
 // vdevs returns what to try, in order, for the device of port number i, as DPDK wants it.
-func vdevs(i int, device string, queues int) []string {
+func vdevs(i int, device string, queues, mtu int) []string {
 	kind, iface, _ := strings.Cut(device, ":")
 	xdp := fmt.Sprintf("net_af_xdp%d,iface=%s,start_queue=0,queue_count=%d,busy_budget=0", i, iface, queues)
-	packet := fmt.Sprintf("net_af_packet%d,iface=%s,qpairs=%d,qdisc_bypass=1,blocksz=65536,framesz=2048,framecnt=2048", i, iface, queues)
+	packet := fmt.Sprintf("net_af_packet%d,iface=%s,qpairs=%d,qdisc_bypass=1,blocksz=65536,framesz=%d,framecnt=2048", i, iface, queues, packetFrame(mtu))
 	switch kind {
 	case "af_xdp":
 		return []string{xdp, packet}
@@ -111,6 +112,13 @@ func vdevs(i int, device string, queues int) []string {
 		return []string{packet}
 	}
 	return []string{device}
+}
+
+// packetFrame returns the size of an AF_PACKET ring's frames for IP packets of mtu octets: a power of two
+// that holds the kernel's header, the link layer's, and the packet.
+func packetFrame(mtu int) int {
+	const headers = 128
+	return max(2048, 1<<bits.Len(uint(mtu+headers-1)))
 }
 
 func isPCI(device string) bool {
