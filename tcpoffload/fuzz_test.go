@@ -24,7 +24,10 @@ func FuzzArrive(f *testing.F) {
 		}
 		f.Add(b)
 	}
-	f.Fuzz(func(t *testing.T, b []byte) { newPlay(t).run(b) })
+	f.Fuzz(func(t *testing.T, b []byte) {
+		p := newPlay(t)
+		p.rec.watch(t, func() { p.run(b) })
+	})
 }
 
 // TestRandomProgrammes is FuzzArrive over seeded input.
@@ -41,7 +44,7 @@ func TestRandomProgrammes(t *testing.T) {
 			binary.LittleEndian.PutUint64(b[i:], rng.Uint64())
 		}
 		p := newPlay(t)
-		p.run(b)
+		p.rec.watch(t, func() { p.run(b) })
 		m := p.e[0].MIB()
 		mib.FastPathAcks += m.FastPathAcks
 		mib.FastPathData += m.FastPathData
@@ -63,6 +66,7 @@ type play struct {
 	h   Handle
 	in  []byte
 	end uint64
+	rec recorder
 }
 
 func newPlay(t *testing.T) *play {
@@ -216,6 +220,7 @@ func (p *play) call(c Call) {
 }
 
 func (p *play) arrive(g *Segment) {
+	p.rec.received(p.now, g)
 	var d [2]DropReason
 	n := 0
 	p.each(func(e *Engine, out *Output) { d[n] = e.Arrive(p.now, g, out); n++ })
@@ -232,6 +237,9 @@ func (p *play) each(f func(e *Engine, out *Output)) {
 	}
 	if len(p.out[0].Segs)+len(p.out[1].Segs) > 0 {
 		require.Equal(p.t, p.out[1].Segs, p.out[0].Segs)
+	}
+	for i := range p.out[0].Segs {
+		p.rec.sent(p.now, &p.out[0].Segs[i])
 	}
 	for _, a := range p.out[0].Actions {
 		if a.Kind == ActPassEstablished && p.h == 0 {
