@@ -48,6 +48,9 @@ func (BaseDevice) ListenStart(*Listener) Reason { return ReasonUnsupported }
 // ListenStop does nothing.
 func (BaseDevice) ListenStop(ListenID) {}
 
+// ListenOption refuses.
+func (BaseDevice) ListenOption(ListenID, Option, int64) error { return ErrNotSupported }
+
 // Accepted does nothing.
 func (BaseDevice) Accepted(int, ListenID, int) {}
 
@@ -56,6 +59,9 @@ func (BaseDevice) Connect(int, *ConnectRequest) (TID, Reason) { return 0, Reason
 
 // Output does nothing.
 func (BaseDevice) Output(TID, uint64, bool) {}
+
+// OutputUrgent does nothing.
+func (BaseDevice) OutputUrgent(TID, uint64) {}
 
 // Received does nothing.
 func (BaseDevice) Received(TID, uint64) {}

@@ -77,6 +77,9 @@ type Device interface {
 	// resets half-open connections.
 	ListenStart(l *Listener) Reason
 	ListenStop(id ListenID)
+	// ListenOption changes what connections of a listener start with; those that exist stay as
+	// they are.
+	ListenOption(id ListenID, o Option, value int64) error
 	// Accepted says that the program took n connections off l's accept queue on worker w. [worker]
 	Accepted(w int, id ListenID, n int)
 
@@ -85,6 +88,8 @@ type Device interface {
 	// Output says that the send stream now ends at position end; with more set the program is
 	// about to append (MSG_MORE). (tod_output) [worker]
 	Output(tid TID, end uint64, more bool)
+	// OutputUrgent is Output, and the octet before end is urgent (RFC 6093). [worker]
+	OutputUrgent(tid TID, end uint64)
 	// Received says that the program has read everything before pos. (tod_rcvd) [worker]
 	Received(tid TID, pos uint64)
 	// SendFIN closes our direction after the last octet of the send stream. [worker]
@@ -134,32 +139,6 @@ type ConnectRequest struct {
 	Opt  SocketOptions
 }
 
-// SocketOptions are settings that a socket has when it is opened. Zero means the device's default.
-type SocketOptions struct {
-	RcvBuf, SndBuf uint32 // octets
-	MSS            uint16 // octets, an upper bound
-	NoDelay        bool
-	Keepalive      bool
-}
-
-// Option names a setting for [Device.SetOption]; Value's unit is in the comment.
-type Option uint8
-
-// The options.
-const (
-	OptionNoDelay     Option = iota + 1 // 0 or 1
-	OptionCork                          // 0 or 1
-	OptionKeepalive                     // 0 or 1
-	OptionKeepIdle                      // ns
-	OptionKeepIntvl                     // ns
-	OptionKeepCnt                       // probes
-	OptionRcvBuf                        // octets
-	OptionQuickAck                      // 0 or 1
-	OptionUserTimeout                   // ns
-	OptionMaxSeg                        // octets
-	OptionLinger2                       // ns
-)
-
 // UpperLayer is what a device calls: the socket layer, after FreeBSD's toe_* upcalls. Every method
 // is called on worker w's thread, or on the thread of the worker that owns the socket.
 type UpperLayer interface {
@@ -198,13 +177,15 @@ const (
 	EventPeerClose                        // PEER_CLOSE: the receive stream ends at Pos
 	EventFinished                         // CLOSE_CON_RPL, ABORT_REQ: the TID is gone or lingers without us; End says why
 	EventUrgent                           // RX_URG_NOTIFY: urgent pointer at Pos
+	EventSent                             // the send stream was sent up to Pos; for a connection with a NotSentLowat
+	EventSndBuf                           // the send stream is worth Pos octets of buffer now
 )
 
 // Event is an upcall's content.
 type Event struct {
 	Kind EventKind
 	End  End        // EventFinished
-	Pos  uint64     // stream position
+	Pos  uint64     // stream position, or a size
 	Flow *wire.Flow // EventEstablished; valid during the call
 }
 

@@ -206,6 +206,31 @@ func (r *Registry) ListenStop(id ListenID) {
 	}
 }
 
+// ListenOption changes what connections of a listener start with, on every active device and on those
+// that become active later. It fails with what the last device that refused says, when none took it.
+// Not for workers.
+func (r *Registry) ListenOption(id ListenID, o Option, value int64) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	i := slices.IndexFunc(r.listeners, func(l *Listener) bool { return l.ID == id })
+	if i < 0 {
+		return fmt.Errorf("toe: option of listener %d: %w", id, ErrNotFound)
+	}
+	taken, refusal := false, ErrDetached
+	for _, dev := range *r.active.Load() {
+		if err := dev.ListenOption(id, o, value); err != nil {
+			refusal = err
+		} else {
+			taken = true
+		}
+	}
+	if !taken {
+		return fmt.Errorf("toe: option of listener %d: %w", id, refusal)
+	}
+	r.listeners[i].Opt.set(o, value)
+	return nil
+}
+
 // Route returns the first active device that would carry req. When none would, the reason is that
 // of the last device that has a route, else ReasonNoRoute, or ReasonNoDevice when none is active.
 // It does not block or allocate.

@@ -34,8 +34,14 @@ func (l *layer) Notify(id toe.SockID, e toe.Event) {
 		atomic.OrUint32(&p.RxFlags, shm.RxEOF)
 		sh.wake(n)
 	case toe.EventUrgent:
-		atomic.StoreUint32(&p.RxUrg, uint32(e.Pos)+1)
-		sh.wake(n)
+		if e.Pos > atomic.LoadUint64(&p.RxUrg) {
+			atomic.StoreUint64(&p.RxUrg, e.Pos)
+			sh.wake(n)
+		}
+	case toe.EventSent:
+		sh.sent(n, e.Pos)
+	case toe.EventSndBuf:
+		sh.tuned(n, e.Pos)
 	case toe.EventFinished:
 		sh.finished(n, e.End)
 	}

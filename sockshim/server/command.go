@@ -121,13 +121,21 @@ func (sh *share) rxData(n uint32) {
 // txData tells the device of what was written.
 func (sh *share) txData(n uint32, more bool) {
 	s := sh.sock(n)
-	if s.state != sockOpen || s.txShut || sh.dead {
+	if s.state != sockOpen && !s.early || s.txShut || sh.dead {
 		return
 	}
+	told := s.txProd
 	grown := sh.txAdvance(n)
-	if s.tid != 0 && !sh.dead && (grown || !more) {
-		sh.w.dev.Output(s.tid, s.txProd, more)
+	if s.tid == 0 || sh.dead || !grown && more {
+		return
 	}
+	if urg := atomic.LoadUint64(&sh.slot(n).TxUrg); urg > told && urg <= s.txProd {
+		sh.w.dev.OutputUrgent(s.tid, urg)
+		if urg == s.txProd {
+			return
+		}
+	}
+	sh.w.dev.Output(s.tid, s.txProd, more)
 }
 
 // options translates TOE_OPT_*; 0 means none.
@@ -143,26 +151,78 @@ var options = [...]toe.Option{
 	shm.OptUserTimeout: toe.OptionUserTimeout,
 	shm.OptMaxSeg:      toe.OptionMaxSeg,
 	shm.OptLinger2:     toe.OptionLinger2,
+	shm.OptSndBuf:      toe.OptionSndBuf,
+
+	shm.OptCC:            toe.OptionCC,
+	shm.OptMaxPacingRate: toe.OptionMaxPacingRate,
+	shm.OptNotSentLowat:  toe.OptionNotSentLowat,
+	shm.OptPMTUDiscover:  toe.OptionPMTUDiscover,
+	shm.OptFastOpen:      toe.OptionFastOpen,
 }
 
-// setOption changes a setting of an open connection. What the device does not take is counted and
-// otherwise forgotten: the placeholder has validated it.
+// setOption changes a setting of an open connection or of a listener. What the device does not take is
+// counted and otherwise forgotten: the placeholder has validated it.
 func (sh *share) setOption(n, option uint32, value int64) {
 	s := sh.sock(n)
-	if s.state != sockOpen && s.state != sockOpening {
-		return
-	}
-	if option == shm.OptSndBuf {
-		sh.setSndBuf(n, uint64(min(max(value, sndBufMin), sndBufMax)))
-		return
-	}
 	if option >= uint32(len(options)) || options[option] == 0 {
 		sh.violate(violationOption)
 		return
 	}
+	if s.state == sockListen {
+		sh.setListenOption(s, options[option], value)
+		return
+	}
+	if s.state != sockOpen && s.state != sockOpening {
+		return
+	}
+	switch option {
+	case shm.OptSndBuf:
+		value = min(max(value, sndBufMin), sndBufMax)
+		sh.setSndBuf(n, uint64(value))
+	case shm.OptNotSentLowat:
+		sh.setLowat(n, value)
+	}
 	if s.tid != 0 && sh.w.dev.SetOption(s.tid, options[option], value) != nil {
 		sh.w.stats.OptionsRefused++
 	}
+}
+
+// setListenOption changes what the connections of a listener start with. The registry may wait for
+// workers, so a goroutine asks it, for one setting of a listener at a time: more are refused.
+func (sh *share) setListenOption(s *sock, o toe.Option, value int64) {
+	ls := s.listener
+	if s.stopping || !ls.setting.CompareAndSwap(false, true) {
+		sh.w.stats.OptionsRefused++
+		return
+	}
+	if o == toe.OptionSndBuf {
+		ls.sndBuf.Store(uint32(min(max(value, sndBufMin), sndBufMax)))
+	}
+	if o == toe.OptionNotSentLowat {
+		ls.lowat.Store(uint32(min(max(value, 0), lowatNone)))
+	}
+	srv := sh.w.l.srv
+	sh.w.l.errands.add(func() {
+		if srv.cfg.Registry.ListenOption(ls.id, o, value) != nil {
+			srv.mu.Lock()
+			srv.stats.OptionsRefused++
+			srv.mu.Unlock()
+		}
+		ls.setting.Store(false)
+	})
+}
+
+// lowatNone and more is no low-water mark at all, as in Linux.
+const lowatNone = 1<<32 - 1
+
+// setLowat sets TCP_NOTSENT_LOWAT. Until the device says otherwise, all that was written may be unsent.
+func (sh *share) setLowat(n uint32, value int64) {
+	p := sh.slot(n)
+	if value < 0 || value >= lowatNone {
+		value = 0
+	}
+	atomic.StoreUint32(&p.TxLowat, uint32(value))
+	sh.wake(n)
 }
 
 // setSndBuf fixes how far the writer may be ahead. A lower limit holds for what is written from

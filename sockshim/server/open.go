@@ -18,8 +18,10 @@ type listener struct {
 	slot    uint32
 	worker  int // the slot's; other workers reach the slot by Post
 	backlog int32
-	sndBuf  uint32       // for the connections; 0 default
 	queued  atomic.Int32 // connections that wait for accept, all workers
+
+	sndBuf, lowat atomic.Uint32 // for the connections; 0 default
+	setting       atomic.Bool   // the registry is being asked for a setting
 }
 
 // cookie returns the SO_COOKIE that the client claims for the slot's placeholder.
@@ -62,13 +64,22 @@ func reqAddr(b [16]uint8, family uint16) (wire.Addr, bool) {
 }
 
 func reqOptions(p *shm.Slot) toe.SocketOptions {
-	return toe.SocketOptions{
-		RcvBuf:    atomic.LoadUint32(&p.ReqRcvbuf),
-		SndBuf:    atomic.LoadUint32(&p.ReqSndbuf),
-		MSS:       uint16(min(atomic.LoadUint32(&p.ReqMaxseg), 1<<16-1)),
-		NoDelay:   p.ReqNodelay != 0,
-		Keepalive: p.ReqKeepalive != 0,
+	o := toe.SocketOptions{
+		RcvBuf:        atomic.LoadUint32(&p.ReqRcvbuf),
+		SndBuf:        atomic.LoadUint32(&p.ReqSndbuf),
+		MSS:           uint16(min(atomic.LoadUint32(&p.ReqMaxseg), 1<<16-1)),
+		NoDelay:       p.ReqNodelay != 0,
+		Keepalive:     p.ReqKeepalive != 0,
+		CC:            toe.CC(p.ReqCc),
+		MaxPacingRate: atomic.LoadUint64(&p.ReqMaxPacing),
+		NotSentLowat:  atomic.LoadUint32(&p.ReqLowat),
+		FastOpen:      min(atomic.LoadUint32(&p.ReqFastopenLen), backlogMax),
+		FastOpenConn:  p.ReqFastopen != 0,
 	}
+	if o.NotSentLowat == lowatNone {
+		o.NotSentLowat = 0
+	}
+	return o
 }
 
 // connect carries out ACT_OPEN_REQ.
@@ -116,11 +127,15 @@ func (sh *share) connect(n uint32, from *region) {
 	}
 	s := sh.sock(n)
 	s.tid = tid
-	sh.initTx(s, p, req.Opt.SndBuf)
+	sh.initTx(s, p, req.Opt.SndBuf, req.Opt.NotSentLowat)
 	if w.dev.ConnInfo(tid, &w.info) {
 		f = &w.info.Flow // with the local address that the device chose
 	}
 	setFlow(p, f)
+	if req.Opt.FastOpenConn {
+		s.early = true
+		sh.txData(n, false) // what is written already may go with the SYN
+	}
 	sh.setState(n, shm.SlotSynSent)
 	w.stats.ActiveOpens++
 }
@@ -144,8 +159,9 @@ func (w *worker) mayConnect(from *region) toe.Reason {
 	return reason
 }
 
-// initTx sets the send limit of a new connection.
-func (sh *share) initTx(s *sock, p *shm.Slot, sndbuf uint32) {
+// initTx sets the send limit and the low-water mark of a new connection.
+func (sh *share) initTx(s *sock, p *shm.Slot, sndbuf, lowat uint32) {
+	atomic.StoreUint32(&p.TxLowat, lowat)
 	s.txLimit = txLimitInitial
 	if sndbuf != 0 {
 		s.txLimit, s.txFixed = uint64(min(max(sndbuf, sndBufMin), sndBufMax)), true
@@ -195,7 +211,9 @@ func (sh *share) listen(n uint32, from *region, backlog uint32) {
 	gen := sh.sock(n).gen
 	w.l.errands.add(func() {
 		reason := w.l.srv.cfg.Registry.ListenStart(l)
-		ls := &listener{id: l.ID, reg: sh.reg, slot: n, worker: w.id, backlog: int32(l.Backlog), sndBuf: l.Opt.SndBuf}
+		ls := &listener{id: l.ID, reg: sh.reg, slot: n, worker: w.id, backlog: int32(l.Backlog)}
+		ls.sndBuf.Store(l.Opt.SndBuf)
+		ls.lowat.Store(l.Opt.NotSentLowat)
 		if reason == toe.Offloaded {
 			w.l.register(ls)
 		}
@@ -281,7 +299,7 @@ func (l *layer) PassEstablish(wi int, id toe.ListenID, tid toe.TID, flow *wire.F
 	sh.busy++
 	s, p := sh.sock(n), sh.slot(n)
 	s.tid, s.held, s.listener = tid, true, ls
-	sh.initTx(s, p, ls.sndBuf)
+	sh.initTx(s, p, ls.sndBuf.Load(), ls.lowat.Load())
 	setFlow(p, flow)
 	atomic.StoreUint32(&p.State, shm.SlotEstablished)
 	if wi == ls.worker {

@@ -31,6 +31,7 @@ type sock struct {
 	txProd uint64  // written up to here, as far as we were told and checked
 	txCons uint64  // acknowledged up to here
 	txSeen uint64  // fetched up to here: beyond it nothing was ever sent
+	txTold uint64  // sent up to here, as the device has said for the low-water mark
 	rxDir  uint32  // reference that we published
 	txDir  uint32  // reference that the client published and we checked
 	gen    uint32
@@ -41,6 +42,7 @@ type sock struct {
 
 	txLimit  uint64 // octets that the client may be ahead of txCons; only grows
 	txFixed  bool   // the program set SO_SNDBUF: txLimit does not grow with use
+	early    bool   // Fast Open: octets may be written before the handshake ends
 	rxEOF    bool   // the peer's FIN was told
 	txShut   bool   // our FIN was asked for
 	accepted bool   // valid only if listener != nil: a client has taken it

@@ -167,7 +167,41 @@ func (sh *share) acked(n uint32, pos uint64) {
 		atomic.StoreUint64(&p.TxLimit, s.txLimit)
 	}
 	limit := atomic.LoadUint64(&p.TxLimit)
-	if ahead+limit/3 <= limit && atomic.SwapUint32(&p.TxNospace, 0) != 0 {
+	if ahead+limit/3 <= limit && sh.belowLowat(s, p) && atomic.SwapUint32(&p.TxNospace, 0) != 0 {
+		sh.wake(n)
+	}
+}
+
+// belowLowat reports whether less is unsent, as far as the client knows, than its low-water mark.
+func (sh *share) belowLowat(s *sock, p *shm.Slot) bool {
+	lowat := atomic.LoadUint32(&p.TxLowat)
+	return lowat == 0 || s.txProd-min(max(s.txCons, s.txTold), s.txProd) < uint64(lowat)
+}
+
+// sent publishes how much of the send stream was sent, and lets a writer go on who waits for that.
+func (sh *share) sent(n uint32, pos uint64) {
+	s, p := sh.sock(n), sh.slot(n)
+	if pos <= s.txTold {
+		return
+	}
+	s.txTold = pos
+	atomic.StoreUint64(&p.TxSent, pos)
+	limit := atomic.LoadUint64(&p.TxLimit)
+	if s.txProd-s.txCons+limit/3 <= limit && atomic.SwapUint32(&p.TxNospace, 0) != 0 {
+		sh.wake(n)
+	}
+}
+
+// tuned takes the device's opinion of how far the writer may be ahead. The limit only grows: the
+// client is held to the largest that it was ever shown.
+func (sh *share) tuned(n uint32, size uint64) {
+	s, p := sh.sock(n), sh.slot(n)
+	if size = min(size, sndBufMax); s.txFixed || size <= s.txLimit || sh.chunks.Avail() <= sh.chunks.Len()/4 {
+		return
+	}
+	s.txLimit = size
+	atomic.StoreUint64(&p.TxLimit, size)
+	if atomic.SwapUint32(&p.TxNospace, 0) != 0 {
 		sh.wake(n)
 	}
 }

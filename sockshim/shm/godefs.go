@@ -19,6 +19,7 @@ type (
 	Accept       C.struct_toe_shm_accept
 	Slot         C.struct_toe_shm_slot
 	AddrPrefix   C.struct_toe_shm_addr
+	More         C.struct_toe_shm_more
 	Msg          C.struct_toe_shm_msg
 )
 
@@ -89,6 +90,21 @@ const (
 	OptMaxSeg      = C.TOE_OPT_MAXSEG
 	OptLinger2     = C.TOE_OPT_LINGER2
 	OptSndBuf      = C.TOE_OPT_SNDBUF
+
+	OptCC            = C.TOE_OPT_CC
+	OptMaxPacingRate = C.TOE_OPT_MAX_PACING_RATE
+	OptNotSentLowat  = C.TOE_OPT_NOTSENT_LOWAT
+	OptPMTUDiscover  = C.TOE_OPT_PMTU_DISCOVER
+	OptFastOpen      = C.TOE_OPT_FASTOPEN
+)
+
+// Congestion control.
+const (
+	CCDefault = C.TOE_CC_DEFAULT
+	CCReno    = C.TOE_CC_RENO
+	CCCubic   = C.TOE_CC_CUBIC
+	CCDCTCP   = C.TOE_CC_DCTCP
+	CCBBR     = C.TOE_CC_BBR
 )
 
 // Slot states, and the flags of the hot line.

@@ -72,64 +72,81 @@ type (
 		Gen  uint32
 	}
 	Slot struct {
-		State         uint32
-		Gen           uint32
-		Worker        uint16
-		Family        uint16
-		LocalPort     uint16
-		RemotePort    uint16
-		LocalAddr     [16]uint8
-		RemoteAddr    [16]uint8
-		Reason        uint8
-		Steer         uint8
-		Pad0          [14]uint8
-		RxProd        uint64
-		TxCons        uint64
-		TxLimit       uint64
-		RxFlags       uint32
-		TxFlags       uint32
-		EventSeq      uint32
-		RxUrg         uint32
-		RxDir         uint32
-		Pad1          [5]uint32
-		RxCons        uint64
-		TxProd        uint64
-		TxDir         uint32
-		Pad4          uint32
-		CookieLo      uint32
-		CookieHi      uint32
-		Pad2          [4]uint64
-		EqMask        uint64
-		EqPending     uint64
-		CmdPending    uint32
-		Waiters       uint32
-		Error         uint32
-		RxLock        uint32
-		TxLock        uint32
-		Shared        uint32
-		TxNospace     uint32
-		Pad3          [5]uint32
-		RxEntry       [16]uint32
-		TxEntry       [16]uint32
-		ReqLocalAddr  [16]uint8
-		ReqRemoteAddr [16]uint8
-		ReqLocalPort  uint16
-		ReqRemotePort uint16
-		ReqFamily     uint16
-		ReqV6only     uint8
-		ReqNodelay    uint8
-		ReqKeepalive  uint8
-		Pad5          [3]uint8
-		ReqRcvbuf     uint32
-		ReqSndbuf     uint32
-		ReqMaxseg     uint32
-		ReqValue      uint64
-		Pad6          [8]uint64
+		State          uint32
+		Gen            uint32
+		Worker         uint16
+		Family         uint16
+		LocalPort      uint16
+		RemotePort     uint16
+		LocalAddr      [16]uint8
+		RemoteAddr     [16]uint8
+		Reason         uint8
+		Steer          uint8
+		Pad0           [14]uint8
+		RxProd         uint64
+		TxCons         uint64
+		TxLimit        uint64
+		RxFlags        uint32
+		TxFlags        uint32
+		EventSeq       uint32
+		TxLowat        uint32
+		RxDir          uint32
+		Pad1           uint32
+		TxSent         uint64
+		RxUrg          uint64
+		RxCons         uint64
+		TxProd         uint64
+		TxDir          uint32
+		Pad4           uint32
+		CookieLo       uint32
+		CookieHi       uint32
+		TxUrg          uint64
+		RxUrgRead      uint64
+		Pad2           [2]uint64
+		EqMask         uint64
+		EqPending      uint64
+		CmdPending     uint32
+		Waiters        uint32
+		Error          uint32
+		RxLock         uint32
+		TxLock         uint32
+		Shared         uint32
+		TxNospace      uint32
+		Pad3           [5]uint32
+		RxEntry        [16]uint32
+		TxEntry        [16]uint32
+		ReqLocalAddr   [16]uint8
+		ReqRemoteAddr  [16]uint8
+		ReqLocalPort   uint16
+		ReqRemotePort  uint16
+		ReqFamily      uint16
+		ReqV6only      uint8
+		ReqNodelay     uint8
+		ReqKeepalive   uint8
+		ReqCc          uint8
+		ReqFastopen    uint8
+		Pad5           uint8
+		ReqRcvbuf      uint32
+		ReqSndbuf      uint32
+		ReqMaxseg      uint32
+		ReqValue       uint64
+		ReqMaxPacing   uint64
+		ReqLowat       uint32
+		ReqFastopenLen uint32
+		Pad6           [6]uint64
 	}
 	AddrPrefix struct {
 		Addr   [16]uint8
 		Prefix uint32
 		Mtu    uint32
+	}
+	More struct {
+		Cc        [16]int8
+		CcInfo    [32]uint8
+		CcInfoLen uint32
+		PathMtu   uint32
+		Unsent    uint32
+		Meminfo   [9]uint32
 	}
 	Msg struct {
 		Type     uint32
@@ -145,6 +162,7 @@ type (
 		Prog     [16]int8
 		Naddrs   uint32
 		InfoLen  uint32
+		More     More
 		U        [384]byte
 	}
 )
@@ -157,12 +175,12 @@ const (
 	SizeofLoan   = 0x480
 	SizeofAccept = 0x8
 	SizeofSlot   = 0x200
-	SizeofMsg    = 0x1d0
+	SizeofMsg    = 0x230
 )
 
 const (
 	Magic       = 0x4d48534f454f5431
-	ABI         = 0x1
+	ABI         = 0x2
 	ChunkShift  = 0xe
 	ChunkBytes  = 0x4000
 	DirInline   = 0x10
@@ -212,6 +230,20 @@ const (
 	OptMaxSeg      = 0xa
 	OptLinger2     = 0xb
 	OptSndBuf      = 0xc
+
+	OptCC            = 0xd
+	OptMaxPacingRate = 0xe
+	OptNotSentLowat  = 0xf
+	OptPMTUDiscover  = 0x10
+	OptFastOpen      = 0x11
+)
+
+const (
+	CCDefault = 0x0
+	CCReno    = 0x1
+	CCCubic   = 0x2
+	CCDCTCP   = 0x3
+	CCBBR     = 0x4
 )
 
 const (

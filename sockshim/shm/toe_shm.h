@@ -27,7 +27,7 @@
 #include <stdint.h>
 
 #define TOE_SHM_MAGIC 0x4d48534f454f5431ull /* "1TOEOSHM" */
-#define TOE_SHM_ABI 1u
+#define TOE_SHM_ABI 2u
 
 #define TOE_CHUNK_SHIFT 14u
 #define TOE_CHUNK_BYTES (1u << TOE_CHUNK_SHIFT)
@@ -134,6 +134,18 @@ struct toe_shm_cmdq {
 #define TOE_OPT_MAXSEG 10u
 #define TOE_OPT_LINGER2 11u
 #define TOE_OPT_SNDBUF 12u
+#define TOE_OPT_CC 13u /* TOE_CC_* */
+#define TOE_OPT_MAX_PACING_RATE 14u
+#define TOE_OPT_NOTSENT_LOWAT 15u
+#define TOE_OPT_PMTU_DISCOVER 16u
+#define TOE_OPT_FASTOPEN 17u /* listeners only */
+
+/* Congestion control. */
+#define TOE_CC_DEFAULT 0u
+#define TOE_CC_RENO 1u
+#define TOE_CC_CUBIC 2u
+#define TOE_CC_DCTCP 3u
+#define TOE_CC_BBR 4u
 
 /*
  * Event queue, toed to one waiter (an epoll set, a thread in poll): slot numbers whose readiness
@@ -220,9 +232,11 @@ struct toe_shm_slot {
 	uint32_t rx_flags;
 	uint32_t tx_flags;
 	uint32_t event_seq; /* +1 with every change of this line or of state; the futex of blocked callers */
-	uint32_t rx_urg;    /* low half of the urgent pointer's position + 1; 0 none */
+	uint32_t tx_lowat;  /* TCP_NOTSENT_LOWAT in force, octets; 0 none */
 	uint32_t rx_dir;    /* 0: rx_entry; else (level << 28) | chunk of the directory, level 1 or 2 */
-	uint32_t pad1[5];
+	uint32_t pad1;
+	uint64_t tx_sent; /* the send stream was sent up to here, or further; valid with tx_lowat */
+	uint64_t rx_urg;  /* the octet before this position is the peer's urgent one; 0 none ever */
 
 	/* line 2, C: hot */
 	uint64_t rx_cons; /* under rx_lock */
@@ -231,7 +245,9 @@ struct toe_shm_slot {
 	uint32_t pad4;
 	uint32_t cookie_lo; /* SO_COOKIE of the placeholder; 0 none */
 	uint32_t cookie_hi;
-	uint64_t pad2[4];
+	uint64_t tx_urg;      /* as rx_urg, of the send stream; before tx_prod reaches it; under tx_lock */
+	uint64_t rx_urg_read; /* the rx_urg whose octet was read by MSG_OOB; under rx_lock */
+	uint64_t pad2[2];
 
 	/* line 3, B */
 	uint64_t eq_mask;     /* event queues that want to hear of this slot (C) */
@@ -259,14 +275,19 @@ struct toe_shm_slot {
 	uint8_t req_v6only;
 	uint8_t req_nodelay;
 	uint8_t req_keepalive;
-	uint8_t pad5[3];
+	uint8_t req_cc;       /* TOE_CC_* */
+	uint8_t req_fastopen; /* ACT_OPEN_REQ: ask for a Fast Open cookie, or use one; octets may be in the send stream already */
+	uint8_t pad5;
 	uint32_t req_rcvbuf; /* octets, 0 default */
 	uint32_t req_sndbuf;
 	uint32_t req_maxseg;
 	uint64_t req_value; /* option value of SET_TCB_FIELD */
 
-	/* line 7, spare */
-	uint64_t pad6[8];
+	/* line 7, C: more arguments of an open */
+	uint64_t req_max_pacing;   /* octets per second, 0 no bound */
+	uint32_t req_lowat;	   /* TCP_NOTSENT_LOWAT, octets, 0 none */
+	uint32_t req_fastopen_len; /* PASS_OPEN_REQ: connections that may wait for their handshake's end, 0: no Fast Open */
+	uint64_t pad6[6];
 };
 
 #define TOE_LOCK_CONTENDED 0x80000000u
@@ -292,7 +313,7 @@ struct toe_shm_slot {
 #define TOE_MSG_EQ_ALLOC 3u  /* region_id; fd: eventfd -> eq */
 #define TOE_MSG_EQ_FREE 4u   /* region_id, eq */
 #define TOE_MSG_PROBE 5u     /* fd: a TCP socket -> region_id, slot, gen; fd: region, if the client has it not yet. ENOENT: not offloaded; EACCES: by a client of another user */
-#define TOE_MSG_INFO 6u      /* region_id, slot, gen (0: whatever it is) -> info = struct tcp_info as of linux/tcp.h, info_len */
+#define TOE_MSG_INFO 6u      /* region_id, slot, gen (0: whatever it is) -> info = struct tcp_info as of linux/tcp.h, info_len; more */
 #define TOE_MSG_BYE 7u       /* the process ends in order; no answer */
 
 #define TOE_MSG_MAX_FDS (2u + TOE_MAX_WORKERS)
@@ -301,6 +322,16 @@ struct toe_shm_addr {
 	uint8_t addr[16]; /* IPv4 mapped */
 	uint32_t prefix;  /* bits, of the 128 */
 	uint32_t mtu;
+};
+
+/* What INFO tells besides struct tcp_info. */
+struct toe_shm_more {
+	char cc[16];	     /* name of the congestion control */
+	uint8_t cc_info[32]; /* union tcp_cc_info as of linux/inet_diag.h */
+	uint32_t cc_info_len;
+	uint32_t path_mtu;    /* octets of IP packet */
+	uint32_t unsent;      /* octets written and never sent */
+	uint32_t meminfo[9]; /* SO_MEMINFO, as of linux/sock_diag.h */
 };
 
 struct toe_shm_msg {
@@ -317,6 +348,7 @@ struct toe_shm_msg {
 	char prog[16];
 	uint32_t naddrs;
 	uint32_t info_len;
+	struct toe_shm_more more;
 	union {
 		struct toe_shm_addr addr[TOE_MAX_ADDRS];
 		uint8_t info[384];
@@ -341,6 +373,9 @@ TOE_ASSERT_OFFSET(toe_shm_slot, eq_mask, 192);
 TOE_ASSERT_OFFSET(toe_shm_slot, rx_entry, 256);
 TOE_ASSERT_OFFSET(toe_shm_slot, tx_entry, 320);
 TOE_ASSERT_OFFSET(toe_shm_slot, req_local_addr, 384);
-_Static_assert(sizeof(struct toe_shm_msg) == 80 + 384, "toe_shm_msg");
+TOE_ASSERT_OFFSET(toe_shm_slot, req_value, 440);
+TOE_ASSERT_OFFSET(toe_shm_slot, req_max_pacing, 448);
+_Static_assert(sizeof(struct toe_shm_more) == 96, "toe_shm_more");
+_Static_assert(sizeof(struct toe_shm_msg) == 176 + 384, "toe_shm_msg");
 
 #endif

@@ -14,6 +14,7 @@ type conn struct {
 
 	end      uint64 // the send stream ends here
 	moved    uint64 // and was copied to the peer up to here
+	urgent   uint64 // the octet before is urgent and the peer was not told; 0 none
 	received uint64 // the program read up to here
 	rcvBuf   uint64 // octets that may be unread
 
@@ -53,6 +54,15 @@ func (d *Device) Output(tid toe.TID, end uint64, _ bool) {
 	if c := w.conns[tid]; c != nil && !c.fin && end > c.end {
 		c.end = end
 		w.activate(c)
+	}
+}
+
+// OutputUrgent moves the end of the send stream and marks the octet before it.
+func (d *Device) OutputUrgent(tid toe.TID, end uint64) {
+	w := d.owner(tid)
+	if c := w.conns[tid]; c != nil && !c.fin && end > c.moved {
+		c.urgent = end
+		d.Output(tid, end, false)
 	}
 }
 
@@ -97,6 +107,9 @@ func (d *Device) Release(tid toe.TID) {
 		}
 	}
 }
+
+// ListenOption takes every option without effect.
+func (d *Device) ListenOption(toe.ListenID, toe.Option, int64) error { return nil }
 
 // SetOption knows OptionRcvBuf and takes the others without effect.
 func (d *Device) SetOption(tid toe.TID, o toe.Option, value int64) error {
@@ -207,6 +220,10 @@ func (w *worker) move(c *conn) bool {
 		w.resetPeer(p) // data that nobody will read
 		w.finish(p, toe.EndAborted)
 		return true
+	}
+	if c.urgent != 0 {
+		w.notify(p, toe.Event{Kind: toe.EventUrgent, Pos: c.urgent}) // as a header, it needs no window
+		c.urgent = 0
 	}
 	window := p.received + p.rcvBuf
 	n := min(c.end-c.moved, uint64(len(w.buf)))

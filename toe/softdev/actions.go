@@ -46,6 +46,10 @@ func (w *worker) notify(s toe.SockID, a *tcpoffload.Action) {
 		w.up.Notify(s, toe.Event{Kind: toe.EventPeerClose, Pos: a.Pos})
 	case tcpoffload.ActUrgent:
 		w.up.Notify(s, toe.Event{Kind: toe.EventUrgent, Pos: a.Pos})
+	case tcpoffload.ActSent:
+		w.up.Notify(s, toe.Event{Kind: toe.EventSent, Pos: a.Pos})
+	case tcpoffload.ActSndBuf:
+		w.up.Notify(s, toe.Event{Kind: toe.EventSndBuf, Pos: uint64(a.Len)})
 	case tcpoffload.ActFinished:
 		w.eng.SetCookie(a.Handle, 0) // it may linger in TIME-WAIT, without the socket layer
 		w.up.Notify(s, toe.Event{Kind: toe.EventFinished, End: endOf(a.Reason)})

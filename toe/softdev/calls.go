@@ -66,6 +66,12 @@ func (d *Device) Output(tid toe.TID, end uint64, more bool) {
 	w.call(&tcpoffload.Call{Kind: tcpoffload.CallSend, Handle: h, Pos: end, More: more})
 }
 
+// OutputUrgent says that tid's send stream now ends at position end with an urgent octet. [worker]
+func (d *Device) OutputUrgent(tid toe.TID, end uint64) {
+	w, h := d.owner(tid)
+	w.call(&tcpoffload.Call{Kind: tcpoffload.CallSend, Handle: h, Pos: end, Urgent: true})
+}
+
 // Received says that the program has read everything before pos. [worker]
 func (d *Device) Received(tid toe.TID, pos uint64) {
 	w, h := d.owner(tid)
@@ -93,7 +99,7 @@ func (d *Device) Release(tid toe.TID) {
 // SetOption changes a setting of an open connection. The errors are bare sentinels: a client can
 // provoke them at any rate, and a worker does not allocate. [worker]
 func (d *Device) SetOption(tid toe.TID, o toe.Option, value int64) error {
-	opt, ok := engineOption(o)
+	opt, value, ok := engineOption(o, value)
 	if !ok {
 		return toe.ErrNotSupported
 	}
@@ -168,42 +174,6 @@ func timerName(t tcpoffload.TimerKind) string {
 		return ""
 	}
 	return ""
-}
-
-// engineOptions translates the settings of an open.
-func engineOptions(o *toe.SocketOptions) tcpoffload.SocketOptions {
-	return tcpoffload.SocketOptions{
-		RcvBuf: o.RcvBuf, SndBuf: o.SndBuf, MSS: o.MSS, NoDelay: o.NoDelay, Keepalive: o.Keepalive,
-	}
-}
-
-// engineOption translates an option's name.
-func engineOption(o toe.Option) (tcpoffload.Option, bool) {
-	switch o {
-	case toe.OptionNoDelay:
-		return tcpoffload.OptionNoDelay, true
-	case toe.OptionCork:
-		return tcpoffload.OptionCork, true
-	case toe.OptionKeepalive:
-		return tcpoffload.OptionKeepalive, true
-	case toe.OptionKeepIdle:
-		return tcpoffload.OptionKeepIdle, true
-	case toe.OptionKeepIntvl:
-		return tcpoffload.OptionKeepIntvl, true
-	case toe.OptionKeepCnt:
-		return tcpoffload.OptionKeepCnt, true
-	case toe.OptionRcvBuf:
-		return tcpoffload.OptionRcvBuf, true
-	case toe.OptionQuickAck:
-		return tcpoffload.OptionQuickAck, true
-	case toe.OptionUserTimeout:
-		return tcpoffload.OptionUserTimeout, true
-	case toe.OptionMaxSeg:
-		return tcpoffload.OptionMaxSeg, true
-	case toe.OptionLinger2:
-		return tcpoffload.OptionLinger2, true
-	}
-	return 0, false
 }
 
 // reasonOf translates the engine's answer to an open.

@@ -1,6 +1,8 @@
 package softdev
 
 import (
+	"fmt"
+
 	"opentoe/tcpoffload"
 	"opentoe/tcpoffload/vtime"
 	"opentoe/tcpoffload/wire"
@@ -35,6 +37,32 @@ func (d *Device) ListenStop(id toe.ListenID) {
 	for i, w := range d.workers {
 		_ = d.Do(i, func(vtime.Time) { w.unlisten(id) }) // a worker that does not run does not listen
 	}
+}
+
+// ListenOption changes what connections of listener id start with, on every worker. Not for workers.
+func (d *Device) ListenOption(id toe.ListenID, o toe.Option, value int64) error {
+	opt, v, ok := engineOption(o, value)
+	if !ok {
+		return fmt.Errorf("softdev: %s: option %d: %w", d.cfg.Name, o, toe.ErrNotSupported)
+	}
+	for i, w := range d.workers {
+		result := tcpoffload.CallNoConnection
+		c := tcpoffload.Call{Kind: tcpoffload.CallSetOption, Option: opt, Value: v}
+		err := d.Do(i, func(vtime.Time) {
+			if c.Listener = w.listeners[id]; c.Listener != 0 {
+				result = w.call(&c)
+			}
+		})
+		switch {
+		case err != nil:
+			return err
+		case result == tcpoffload.CallNoConnection:
+			return fmt.Errorf("softdev: %s: listener %d: %w", d.cfg.Name, id, toe.ErrNotFound)
+		case result != tcpoffload.CallOK:
+			return fmt.Errorf("softdev: %s: option %d = %d: %w", d.cfg.Name, o, value, toe.ErrInvalid)
+		}
+	}
+	return nil
 }
 
 // Accepted says that the program took n connections off a listener's accept queue. [worker]
