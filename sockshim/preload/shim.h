@@ -255,7 +255,8 @@ int shim_eq_alloc(struct shim_region *r, int event_fd); /* the queue's number or
 void shim_eq_free(struct shim_region *r, uint32_t eq);
 /* shim_probe_fd asks whether fd is an offloaded socket; -ENOENT if not. */
 int shim_probe_fd(int fd, struct shim_region **r, uint32_t *slot, uint32_t *gen);
-int shim_info(struct shim_region *r, uint32_t slot, uint32_t gen, void *info, uint32_t *len);
+/* shim_info asks what toed knows of a socket; the lengths in the answer are checked. */
+int shim_info(struct shim_region *r, uint32_t slot, uint32_t gen, struct toe_shm_msg *m);
 void shim_bye(void);
 
 /* ---- shim_queue.c: commands, loans, sleeping ------------------------------------------------ */
@@ -313,12 +314,19 @@ enum shim_role {
 /* Socket options that we act upon, as they were last set. */
 struct shim_options {
 	uint64_t rcvtimeo, sndtimeo; /* ns, 0 none */
+	uint64_t max_pacing;	     /* octets per second, 0 no bound */
 	uint32_t rcvbuf, sndbuf;     /* octets, 0 default */
+	uint32_t window_clamp;	     /* octets, 0 none */
+	uint32_t notsent_lowat;	     /* octets, 0 none */
+	uint32_t fastopen;	     /* a listener's queue, 0 no Fast Open */
 	uint32_t rcvlowat;
 	uint32_t maxseg;
 	uint32_t keepidle, keepintvl, keepcnt, user_timeout; /* as given; 0 default */
 	int32_t linger;					     /* seconds, -1 off */
-	uint8_t nodelay, cork, keepalive;
+	uint8_t nodelay, cork, keepalive, oobinline;
+	uint8_t fastopen_connect;
+	uint8_t no_pmtu;     /* IP_PMTUDISC_DONT */
+	uint8_t cc;	     /* TOE_CC_* */
 	uint8_t kernel_only; /* has a setting that only the kernel can honour */
 };
 
@@ -410,7 +418,22 @@ bool shim_nonblock(struct shim_sock *s, int fd);
 /* shim_take_error returns the pending error as a positive errno and clears it. */
 int shim_take_error(struct shim_sock *s);
 
+/* shim_urgent returns the position of the peer's urgent octet, which has not been passed by
+ * reading; UINT64_MAX if there is none. */
+uint64_t shim_urgent(const struct toe_shm_slot *slot);
+/* shim_unread returns how many octets a read has before it, an urgent one that it passes over not
+ * counted. */
+uint64_t shim_unread(struct shim_sock *s);
+/* shim_tx_free returns how many octets may be written now: by the limit, and not at all while more
+ * is unsent than TCP_NOTSENT_LOWAT allows. */
+uint64_t shim_tx_free(const struct toe_shm_slot *slot);
+
 /* ---- shim_open.c ---------------------------------------------------------------------------- */
+
+/* shim_fastopen is send with MSG_FASTOPEN: it connects and sends in one. -EAGAIN: it is for the
+ * kernel. */
+struct msghdr;
+ssize_t shim_fastopen(struct shim_sock *s, int fd, const struct msghdr *m, int flags);
 
 /* shim_sock_close gives the slot back as the last close would. */
 void shim_sock_close(struct shim_sock *s);

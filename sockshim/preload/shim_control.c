@@ -397,18 +397,20 @@ int shim_probe_fd(int fd, struct shim_region **r, uint32_t *slot, uint32_t *gen)
 	return 0;
 }
 
-int shim_info(struct shim_region *r, uint32_t slot, uint32_t gen, void *info, uint32_t *len)
+int shim_info(struct shim_region *r, uint32_t slot, uint32_t gen, struct toe_shm_msg *m)
 {
-	struct toe_shm_msg m = {.type = TOE_MSG_INFO, .region_id = r->id, .slot = slot, .gen = gen};
-	int rc = ask(&m, -1, NULL, NULL);
+	int rc;
 
+	*m = (struct toe_shm_msg){
+		.type = TOE_MSG_INFO, .region_id = r->id, .slot = slot, .gen = gen};
+	rc = ask(m, -1, NULL, NULL);
 	if (rc < 0)
 		return rc;
-	if (m.info_len < *len)
-		*len = m.info_len;
-	if (*len > sizeof m.u.info)
-		*len = sizeof m.u.info;
-	memcpy(info, m.u.info, *len);
+	if (m->info_len > sizeof m->u.info)
+		m->info_len = sizeof m->u.info;
+	if (m->more.cc_info_len > sizeof m->more.cc_info)
+		m->more.cc_info_len = sizeof m->more.cc_info;
+	m->more.cc[sizeof m->more.cc - 1] = 0;
 	return 0;
 }
 

@@ -177,17 +177,25 @@ static int conn_ioctl(struct shim_sock *s, unsigned long request, int *value)
 	struct toe_shm_slot *slot = s->slot;
 	uint64_t unread = load_acquire(&slot->rx_prod) - load_relaxed(&slot->rx_cons);
 	uint64_t unsent = load_relaxed(&slot->tx_prod) - load_acquire(&slot->tx_cons);
-	uint32_t urgent = load_relaxed(&slot->rx_urg);
+	uint64_t urgent = shim_urgent(slot);
+	struct toe_shm_msg m;
 
 	switch (request) {
 	case FIONREAD:
+		if (!s->opt.oobinline && urgent - load_relaxed(&slot->rx_cons) < unread)
+			unread = urgent - load_relaxed(&slot->rx_cons);
 		*value = unread > INT32_MAX ? INT32_MAX : (int)unread;
 		return 0;
 	case SIOCOUTQ:
 		*value = unsent > INT32_MAX ? INT32_MAX : (int)unsent;
 		return 0;
 	case SIOCATMARK:
-		*value = urgent != 0 && urgent - 1 == (uint32_t)load_relaxed(&slot->rx_cons);
+		*value = urgent == load_relaxed(&slot->rx_cons);
+		return 0;
+	case SIOCOUTQNSD:
+		if (shim_info(s->region, s->slot_no, s->gen, &m) < 0)
+			m.more.unsent = 0;
+		*value = m.more.unsent > INT32_MAX ? INT32_MAX : (int)m.more.unsent;
 		return 0;
 	}
 	return -ENOTTY;
@@ -202,6 +210,7 @@ SHIM_API int ioctl(int fd, unsigned long request, ...)
 	switch (request) {
 	case FIONREAD:
 	case SIOCOUTQ:
+	case SIOCOUTQNSD:
 	case SIOCATMARK:
 		s = shim_conn_get(fd);
 		if (s) {
@@ -219,4 +228,12 @@ SHIM_API int ioctl(int fd, unsigned long request, ...)
 		return rc;
 	}
 	return shim_real()->ioctl(fd, request, arg);
+}
+
+/* libc's own asks the kernel without us. */
+SHIM_API int sockatmark(int fd)
+{
+	int at;
+
+	return ioctl(fd, SIOCATMARK, &at) < 0 ? -1 : at;
 }

@@ -59,19 +59,62 @@ static int rx_outcome(struct shim_sock *s)
 	return shim_rx_ended(s) ? 0 : 1;
 }
 
+/* rx_limit makes a read stop before the urgent octet, and one that begins there pass over it unless
+ * it is in line: it was, or was to be, read by MSG_OOB. */
+static void rx_limit(struct shim_sock *s, uint64_t urgent, bool peek, uint64_t *pos,
+		     uint64_t *unread)
+{
+	if (urgent > *pos) {
+		if (urgent - *pos < *unread)
+			*unread = urgent - *pos;
+	} else if (!s->opt.oobinline && *unread > 0) {
+		++*pos;
+		--*unread;
+		if (!peek)
+			rx_advance(s, *pos);
+	}
+}
+
 /* Peeking copies once enough is there and moves nothing, so it never continues a copy. */
 static ssize_t rx_step(struct shim_sock *s, shim_drain drain, void *arg, size_t len, size_t target,
 		       bool peek)
 {
 	uint64_t pos = s->slot->rx_cons, unread = load_acquire(&s->slot->rx_prod) - pos;
+	uint64_t urgent = shim_urgent(s->slot);
 	ssize_t n;
 
+	if (unlikely(urgent != UINT64_MAX))
+		rx_limit(s, urgent, peek, &pos, &unread);
 	if (unread == 0 || (peek && unread < target && !shim_rx_ended(s)))
 		return 0;
 	n = shim_rx_copy(s, pos, len < unread ? len : (size_t)unread, drain, arg);
 	if (n > 0 && !peek)
 		rx_advance(s, pos + (uint64_t)n);
 	return n;
+}
+
+/* recv_urgent is recv with MSG_OOB: Linux' tcp_recv_urg. */
+static ssize_t recv_urgent(struct shim_sock *s, shim_drain drain, void *arg, size_t len, bool peek)
+{
+	struct toe_shm_slot *slot = s->slot;
+	ssize_t rc = shim_slot_lock(&slot->rx_lock);
+	uint64_t urgent;
+
+	if (rc < 0)
+		return rc;
+	urgent = shim_urgent(slot);
+	if (s->opt.oobinline || urgent == UINT64_MAX || slot->rx_urg_read == urgent + 1) {
+		rc = -EINVAL;
+	} else if (load_acquire(&slot->rx_prod) > urgent) {
+		if (len > 0)
+			rc = shim_rx_copy(s, urgent, 1, drain, arg);
+		if (rc >= 0 && !peek)
+			store_relaxed(&slot->rx_urg_read, urgent + 1);
+	} else {
+		rc = shim_rx_ended(s) ? 0 : -EAGAIN;
+	}
+	shim_slot_unlock(&slot->rx_lock);
+	return rc;
 }
 
 ssize_t shim_recv(struct shim_sock *s, int fd, shim_drain drain, void *arg, size_t len, int flags)
@@ -84,8 +127,8 @@ ssize_t shim_recv(struct shim_sock *s, int fd, shim_drain drain, void *arg, size
 
 	if (flags & MSG_ERRQUEUE)
 		return -EAGAIN;
-	if (flags & MSG_OOB)
-		return -EINVAL;
+	if (unlikely(flags & MSG_OOB))
+		return recv_urgent(s, drain, arg, len, peek);
 	if (flags & MSG_TRUNC)
 		drain = shim_null_drain;
 	if (flags & MSG_WAITALL || target > len)
@@ -100,10 +143,11 @@ ssize_t shim_recv(struct shim_sock *s, int fd, shim_drain drain, void *arg, size
 		rc = rx_step(s, drain, arg, len - got, target, peek);
 		if (rc > 0)
 			got += (size_t)rc;
-		if (got >= target || rc < 0 || (peek && got > 0))
+		if (got >= target || rc < 0 || (peek && got > 0) ||
+		    (got > 0 && unlikely(shim_urgent(slot) == slot->rx_cons)))
 			break;
 		if ((shim_rx_ended(s) || (!peek && load_relaxed(&slot->error))) &&
-		    load_acquire(&slot->rx_prod) != slot->rx_cons)
+		    shim_unread(s) > 0)
 			continue; /* the end came together with octets */
 		rc = got ? !shim_rx_ended(s) : rx_outcome(s);
 		if (rc <= 0)
@@ -143,14 +187,6 @@ static int tx_outcome(struct shim_sock *s)
 	return state != TOE_SLOT_SYN_SENT && state != TOE_SLOT_OPENING;
 }
 
-static uint64_t tx_space(const struct toe_shm_slot *slot)
-{
-	uint64_t used = slot->tx_prod - load_acquire(&slot->tx_cons);
-	uint64_t limit = load_relaxed(&slot->tx_limit);
-
-	return used < limit ? limit - used : 0;
-}
-
 /* tell makes toed look at tx_prod. With more set toed may hold back a short last segment; such a
  * message is not merged with others, whose flag it would change. */
 static void tell(struct shim_sock *s, bool more)
@@ -163,17 +199,17 @@ static void tell(struct shim_sock *s, bool more)
 
 /* tx_step appends up to len octets: how many, 0 for end of the source, -EAGAIN without space,
  * -ENOBUFS without a chunk. Large writes are told chunk by chunk, so that sending starts early. */
-static ssize_t tx_step(struct shim_sock *s, shim_fill fill, void *arg, size_t len, bool more)
+static ssize_t tx_step(struct shim_sock *s, shim_fill fill, void *arg, size_t len, int flags)
 {
 	struct toe_shm_slot *slot = s->slot;
-	uint64_t space = tx_space(slot);
+	uint64_t space = shim_tx_free(slot);
 	size_t n = TOE_CHUNK_BYTES - (size_t)(slot->tx_prod & (TOE_CHUNK_BYTES - 1));
 	ssize_t rc;
 
 	if (space == 0) {
 		store_relaxed(&slot->tx_nospace, 1);
 		fence_seq();
-		space = tx_space(slot);
+		space = shim_tx_free(slot);
 		if (space == 0)
 			return -EAGAIN;
 	}
@@ -181,9 +217,13 @@ static ssize_t tx_step(struct shim_sock *s, shim_fill fill, void *arg, size_t le
 		n = (size_t)space;
 	if (n > len)
 		n = len;
+	if (unlikely((flags & MSG_OOB) && n == len))
+		store_release(&slot->tx_urg, slot->tx_prod + n); /* before toed can see the octet */
 	rc = shim_tx_copy(s, n, fill, arg);
+	if (unlikely((flags & MSG_OOB) && n == len && rc != (ssize_t)n))
+		store_release(&slot->tx_urg, 0);
 	if (rc > 0)
-		tell(s, more && (size_t)rc == len);
+		tell(s, (flags & MSG_MORE) && (size_t)rc == len);
 	return rc;
 }
 
@@ -224,8 +264,6 @@ ssize_t shim_send(struct shim_sock *s, int fd, shim_fill fill, void *arg, size_t
 	size_t put = 0;
 	ssize_t rc;
 
-	if (flags & MSG_OOB)
-		return -EOPNOTSUPP;
 	rc = shim_slot_lock(&slot->tx_lock);
 	if (rc < 0)
 		return rc;
@@ -237,7 +275,7 @@ ssize_t shim_send(struct shim_sock *s, int fd, shim_fill fill, void *arg, size_t
 		if (rc < 0)
 			break;
 		if (rc > 0) {
-			rc = len > put ? tx_step(s, fill, arg, len - put, flags & MSG_MORE) : 0;
+			rc = len > put ? tx_step(s, fill, arg, len - put, flags) : 0;
 			if (rc > 0) {
 				put += (size_t)rc;
 				if (put < len)
@@ -462,12 +500,36 @@ SHIM_API ssize_t send(int fd, const void *buf, size_t n, int flags)
 	return s ? send_iov(s, fd, &iov, 1, flags) : shim_real()->send(fd, buf, n, flags);
 }
 
+/* send_fastopen is a send with MSG_FASTOPEN; -EAGAIN: it is for the kernel. */
+static ssize_t send_fastopen(int fd, const struct msghdr *m, int flags)
+{
+	struct shim_sock *s = shim_sock_adopt(fd);
+	ssize_t rc;
+
+	if (!s)
+		return -EAGAIN;
+	rc = shim_fastopen(s, fd, m, flags & ~MSG_FASTOPEN);
+	shim_obj_put(&s->obj);
+	return rc;
+}
+
 SHIM_API ssize_t sendto(int fd, const void *buf, size_t n, int flags, const struct sockaddr *to,
 			socklen_t len)
 {
-	struct shim_sock *s = shim_conn_get(fd);
 	struct iovec iov = {.iov_base = (void *)buf, .iov_len = n};
+	struct shim_sock *s;
 
+	if (unlikely(flags & MSG_FASTOPEN)) {
+		struct msghdr m = {.msg_name = (void *)to,
+				   .msg_namelen = len,
+				   .msg_iov = &iov,
+				   .msg_iovlen = 1};
+		ssize_t rc = send_fastopen(fd, &m, flags);
+
+		if (rc != -EAGAIN)
+			return shim_result(rc);
+	}
+	s = shim_conn_get(fd);
 	/* A destination given for a connected stream is ignored, as in Linux. */
 	return s ? send_iov(s, fd, &iov, 1, flags)
 		 : shim_real()->sendto(fd, buf, n, flags, to, len);
@@ -475,8 +537,15 @@ SHIM_API ssize_t sendto(int fd, const void *buf, size_t n, int flags, const stru
 
 SHIM_API ssize_t sendmsg(int fd, const struct msghdr *m, int flags)
 {
-	struct shim_sock *s = shim_conn_get(fd);
+	struct shim_sock *s;
 
+	if (unlikely(flags & MSG_FASTOPEN)) {
+		ssize_t rc = send_fastopen(fd, m, flags);
+
+		if (rc != -EAGAIN)
+			return shim_result(rc);
+	}
+	s = shim_conn_get(fd);
 	if (s)
 		return send_iov(s, fd, m->msg_iov, m->msg_iovlen, flags);
 	announce(m);

@@ -10,7 +10,8 @@
 #define SLOT_PATIENCE_NS 5000000ull
 /* An open is decided by toed within its control loop's turn. */
 #define DECISION_PATIENCE_NS 2000000000ull
-/* A listener is stopped on all workers within a few turns of their loops; toed goes on without us. */
+/* A listener is stopped on all workers within a few turns of their loops; toed goes on without us.
+ */
 #define STOP_PATIENCE_NS 200000000ull
 /* How many ports that the device has in use are passed over before connect gives up. */
 #define PORT_TRIES 64
@@ -210,8 +211,8 @@ static void linger_wait(struct shim_sock *s)
 	}
 }
 
-/* stop_wait waits until toed has stopped a listener: whoever connects after close is refused. The slot
- * is free then, or already another socket's. */
+/* stop_wait waits until toed has stopped a listener: whoever connects after close is refused. The
+ * slot is free then, or already another socket's. */
 static void stop_wait(struct shim_sock *s)
 {
 	struct toe_shm_slot *slot = s->slot;
@@ -334,10 +335,29 @@ static bool other_port(struct shim_sock *s, int fd, struct endpoint *local)
 	       local_name(fd, local);
 }
 
+/* Fast Open: what a program sends while it connects, and how much of that the send stream took
+ * before toed was asked. It is what every send buffer holds and, about, what goes with a SYN; the
+ * rest waits. */
+#define EARLY_BYTES 4096u
+
+struct early {
+	const struct msghdr *m;
+	size_t len, put;
+};
+
+static void early_put(struct shim_sock *s, struct early *e)
+{
+	struct shim_iter it = {.iov = e->m->msg_iov, .count = e->m->msg_iovlen};
+	ssize_t rc =
+		shim_tx_copy(s, e->len < EARLY_BYTES ? e->len : EARLY_BYTES, shim_iter_fill, &it);
+
+	e->put = rc > 0 ? (size_t)rc : 0;
+}
+
 /* ask_connect asks one worker after the other to carry the connection: 0 if one does,
  * -EADDRNOTAVAIL if the device has such a connection already, -EAGAIN if it is for the kernel. */
 static int ask_connect(struct shim_sock *s, int fd, const struct endpoint *local,
-		       const struct endpoint *remote)
+		       const struct endpoint *remote, struct early *early)
 {
 	int worker = -1;
 
@@ -356,6 +376,10 @@ static int ask_connect(struct shim_sock *s, int fd, const struct endpoint *local
 		shim_options_request(s);
 		slot_cookie(s, fd);
 		store_relaxed(&slot->tx_nospace, 1); /* being connected is being writable */
+		if (early) {
+			slot->req_fastopen = 1;
+			early_put(s, early);
+		}
 		state = slot_ask(s, TOE_OP_ACT_OPEN_REQ, 0);
 		if (state != TOE_SLOT_DECLINED && state != TOE_SLOT_OPENING &&
 		    shim_region_ok(s->region))
@@ -378,7 +402,8 @@ static int ask_connect(struct shim_sock *s, int fd, const struct endpoint *local
 /* offer_connect offers toed the connection. 0: s is in role SHIM_CONN; -EAGAIN: it is for the
  * kernel; -EADDRNOTAVAIL as in Linux. The kernel does not know which ports the device still has in
  * use towards remote, and may well choose one of those: then another is tried. */
-static int offer_connect(struct shim_sock *s, int fd, const struct endpoint *remote)
+static int offer_connect(struct shim_sock *s, int fd, const struct endpoint *remote,
+			 struct early *early)
 {
 	struct endpoint local, chosen;
 	int rc = -EAGAIN, saved = errno;
@@ -388,11 +413,11 @@ static int offer_connect(struct shim_sock *s, int fd, const struct endpoint *rem
 	    !local_port(s, fd, &local) || is_loopback(local.addr))
 		goto out;
 	ours = chosen.port == 0;
-	rc = ask_connect(s, fd, &local, remote);
+	rc = ask_connect(s, fd, &local, remote, early);
 	for (int i = 0; i < PORT_TRIES && rc == -EADDRNOTAVAIL && ours; i++) {
 		if (!other_port(s, fd, &local))
 			break;
-		rc = ask_connect(s, fd, &local, remote);
+		rc = ask_connect(s, fd, &local, remote, early);
 	}
 	if (rc == 0) {
 		shim_log(1, "fd %d: offloaded to slot %u", fd, s->slot_no);
@@ -466,7 +491,7 @@ SHIM_API int connect(int fd, const struct sockaddr *addr, socklen_t len)
 		return shim_real()->connect(fd, addr, len);
 	shim_mutex_lock(&s->lock);
 	if (shim_role(s) == SHIM_UNDECIDED && endpoint_get(&remote, addr, len)) {
-		rc = offer_connect(s, fd, &remote);
+		rc = offer_connect(s, fd, &remote, NULL);
 		pending = -EINPROGRESS;
 	}
 	if (shim_role(s) == SHIM_CONN) {
@@ -483,6 +508,52 @@ SHIM_API int connect(int fd, const struct sockaddr *addr, socklen_t len)
 	}
 	shim_obj_put(&s->obj);
 	return (int)shim_result(rc);
+}
+
+/* early_rest sends what did not go with the open, skipping what did. */
+static ssize_t early_rest(struct shim_sock *s, int fd, struct early *e, int flags)
+{
+	struct shim_iter it = {.iov = e->m->msg_iov, .count = e->m->msg_iovlen};
+	size_t skip = e->put;
+	ssize_t rc;
+
+	while (it.count > 0 && skip >= it.iov->iov_len) {
+		skip -= it.iov->iov_len;
+		it.iov++;
+		it.count--;
+	}
+	it.offset = skip;
+	rc = shim_send(s, fd, shim_iter_fill, &it, e->len - e->put, flags);
+	if (rc > 0)
+		e->put += (size_t)rc;
+	return e->put > 0 ? (ssize_t)e->put : rc;
+}
+
+ssize_t shim_fastopen(struct shim_sock *s, int fd, const struct msghdr *m, int flags)
+{
+	struct early early = {.m = m};
+	struct endpoint remote;
+	int rc = -EAGAIN;
+
+	for (size_t i = 0; i < m->msg_iovlen; i++)
+		early.len += m->msg_iov[i].iov_len;
+	shim_mutex_lock(&s->lock);
+	if (shim_role(s) == SHIM_CONN) {
+		rc = load_acquire(&s->slot->state) == TOE_SLOT_ESTABLISHED ? -EISCONN : -EALREADY;
+	} else if (shim_role(s) == SHIM_UNDECIDED &&
+		   endpoint_get(&remote, m->msg_name, m->msg_namelen)) {
+		rc = offer_connect(s, fd, &remote, &early);
+		if (rc == -EAGAIN) {
+			store_release(&s->role, SHIM_KERNEL);
+			shim_epoll_rebind(s);
+		}
+	}
+	shim_mutex_unlock(&s->lock);
+	if (rc < 0)
+		return rc;
+	if (early.put < early.len)
+		return early_rest(s, fd, &early, flags);
+	return (ssize_t)early.put;
 }
 
 /* offer_listen asks toed to listen too. */
@@ -612,6 +683,7 @@ static int accept_toed(struct shim_sock *l, int flags, struct sockaddr *addr, so
 	s->opt = l->opt;
 	s->rx_step = shim_rx_step(s->opt.rcvbuf);
 	s->opt.rcvtimeo = s->opt.sndtimeo = 0;
+	s->opt.fastopen = 0; /* the listener's alone */
 	shim_options_apply(fd, &s->opt);
 	slot_cookie(s, fd);
 	store_release(&s->role, SHIM_CONN);

@@ -25,6 +25,12 @@ static uint64_t timeval_ns(const struct timeval *t)
 	return (uint64_t)t->tv_sec * second + (uint64_t)t->tv_usec * 1000u;
 }
 
+/* What toed has, by TOE_CC_*. */
+static const char cc_names[][16] = {[TOE_CC_RENO] = "reno",
+				    [TOE_CC_CUBIC] = "cubic",
+				    [TOE_CC_DCTCP] = "dctcp",
+				    [TOE_CC_BBR] = "bbr"};
+
 /* The integer options that toed understands, the place where we keep them, and the factor to toed's
  * unit. Size 0: not kept. */
 struct forward {
@@ -49,6 +55,9 @@ static const struct forward forwards[] = {
 	{SOL_SOCKET, SO_SNDBUF, TOE_OPT_SNDBUF, 1, KEEP(sndbuf)},
 	{SOL_SOCKET, SO_RCVBUFFORCE, TOE_OPT_RCVBUF, 1, KEEP(rcvbuf)},
 	{SOL_SOCKET, SO_SNDBUFFORCE, TOE_OPT_SNDBUF, 1, KEEP(sndbuf)},
+	{IPPROTO_TCP, TCP_NOTSENT_LOWAT, TOE_OPT_NOTSENT_LOWAT, 1, KEEP(notsent_lowat)},
+	{IPPROTO_TCP, TCP_WINDOW_CLAMP, TOE_OPT_RCVBUF, 1, KEEP(window_clamp)},
+	{IPPROTO_TCP, TCP_FASTOPEN, TOE_OPT_FASTOPEN, 1, KEEP(fastopen)},
 	{IPPROTO_TCP, TCP_QUICKACK, TOE_OPT_QUICKACK, 1, 0, 0},
 	{IPPROTO_TCP, TCP_LINGER2, TOE_OPT_LINGER2, 1000000000u, 0, 0},
 };
@@ -93,7 +102,6 @@ static bool kernel_only(int level, int name)
 		case TCP_AO_ADD_KEY:
 		case TCP_REPAIR:
 		case TCP_ULP:
-		case TCP_CONGESTION:
 		case TCP_ZEROCOPY_RECEIVE:
 			return true;
 		}
@@ -102,17 +110,19 @@ static bool kernel_only(int level, int name)
 	if (level == SOL_SOCKET)
 		return name == SO_ZEROCOPY || name == SO_BINDTODEVICE || name == SO_BINDTOIFINDEX ||
 		       name == SO_MARK || name == SO_TIMESTAMPING || name == SO_ATTACH_FILTER ||
-		       name == SO_ATTACH_BPF || name == SO_MAX_PACING_RATE;
+		       name == SO_ATTACH_BPF;
 	return false;
 }
 
-/* refused says which settings an offloaded connection cannot have any more. Fast open is no reason
- * to stay with the kernel: an ordinary handshake is within its contract. */
-static bool refused(int level, int name)
+/* refused returns the error of a setting that an offloaded connection cannot have any more, else 0.
+ */
+static int refused(int level, int name)
 {
-	return kernel_only(level, name) ||
-	       (level == IPPROTO_TCP &&
-		(name == TCP_FASTOPEN || name == TCP_FASTOPEN_CONNECT || name == TCP_FASTOPEN_KEY));
+	if (kernel_only(level, name))
+		return -ENOPROTOOPT;
+	return level == IPPROTO_TCP && (name == TCP_FASTOPEN || name == TCP_FASTOPEN_CONNECT)
+		       ? -EINVAL
+		       : 0;
 }
 
 /* send_option tells toed. The slot holds one value at a time: the one before has to be taken. */
@@ -139,9 +149,16 @@ void shim_options_request(struct shim_sock *s)
 
 	slot->req_nodelay = s->opt.nodelay;
 	slot->req_keepalive = s->opt.keepalive;
+	slot->req_cc = s->opt.cc;
 	slot->req_rcvbuf = s->opt.rcvbuf;
+	if (s->opt.window_clamp && (!s->opt.rcvbuf || s->opt.rcvbuf > s->opt.window_clamp))
+		slot->req_rcvbuf = s->opt.window_clamp;
 	slot->req_sndbuf = s->opt.sndbuf;
 	slot->req_maxseg = s->opt.maxseg;
+	slot->req_lowat = s->opt.notsent_lowat;
+	slot->req_max_pacing = s->opt.max_pacing;
+	slot->req_fastopen = s->opt.fastopen_connect;
+	slot->req_fastopen_len = s->opt.fastopen;
 }
 
 void shim_options_send(struct shim_sock *s)
@@ -154,6 +171,69 @@ void shim_options_send(struct shim_sock *s)
 			if (forwards[i].option == later[k] && kept(&s->opt, &forwards[i]) != 0)
 				send_option(s, forwards[i].option,
 					    kept(&s->opt, &forwards[i]) * forwards[i].factor);
+	if (s->opt.no_pmtu)
+		send_option(s, TOE_OPT_PMTU_DISCOVER, 0);
+}
+
+/* ---- settings that are no plain integers ---------------------------------------------------- */
+
+/* cc_named returns the TOE_CC_* of a name as setsockopt takes it, TOE_CC_DEFAULT if toed has none
+ * such. */
+static uint8_t cc_named(const char *name, socklen_t len)
+{
+	size_t n = strnlen(name, len);
+
+	for (uint8_t i = TOE_CC_RENO; i <= TOE_CC_BBR; i++)
+		if (strlen(cc_names[i]) == n && memcmp(cc_names[i], name, n) == 0)
+			return i;
+	return TOE_CC_DEFAULT;
+}
+
+/* set_congestion is TCP_CONGESTION. What toed has, a socket that toed carries or may come to carry
+ * can have without the kernel's consent; what only the kernel has keeps a socket there. */
+static int set_congestion(struct shim_sock *s, int fd, const void *value, socklen_t len)
+{
+	uint8_t cc = value ? cc_named(value, len) : TOE_CC_DEFAULT;
+	bool open = shim_role(s) == SHIM_CONN;
+	int saved = errno, rc;
+
+	if (open && cc == TOE_CC_DEFAULT)
+		return value && len > 0 ? -ENOENT : -EINVAL;
+	rc = shim_real()->setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, value, len) < 0 ? -errno : 0;
+	if (rc < 0 && cc != TOE_CC_DEFAULT && (open || shim_attach_live() == 0))
+		rc = 0;
+	if (rc < 0)
+		return rc;
+	errno = saved;
+	s->opt.cc = cc;
+	s->opt.kernel_only |= cc == TOE_CC_DEFAULT;
+	if (open || shim_role(s) == SHIM_LISTENER)
+		send_option(s, TOE_OPT_CC, cc);
+	return 0;
+}
+
+/* set_pacing notes SO_MAX_PACING_RATE, of 32 or 64 bits; all ones: no bound. The kernel has it. */
+static void set_pacing(struct shim_sock *s, const void *value, socklen_t len)
+{
+	uint64_t rate = 0;
+	uint32_t small;
+
+	if (len >= sizeof rate) {
+		memcpy(&rate, value, sizeof rate);
+		rate = rate == UINT64_MAX ? 0 : rate;
+	} else {
+		memcpy(&small, value, sizeof small);
+		rate = small == UINT32_MAX ? 0 : small;
+	}
+	s->opt.max_pacing = rate > INT64_MAX ? 0 : rate;
+	if (shim_role(s) == SHIM_CONN || shim_role(s) == SHIM_LISTENER)
+		send_option(s, TOE_OPT_MAX_PACING_RATE, s->opt.max_pacing);
+}
+
+static bool is_mtu_discover(int level, int name)
+{
+	return (level == IPPROTO_IP && name == IP_MTU_DISCOVER) ||
+	       (level == IPPROTO_IPV6 && name == IPV6_MTU_DISCOVER);
 }
 
 void shim_options_load(int fd, struct shim_options *o)
@@ -161,6 +241,8 @@ void shim_options_load(int fd, struct shim_options *o)
 	struct linger l;
 	struct timeval t;
 	socklen_t len = sizeof l;
+	uint64_t rate;
+	int on;
 
 	if (shim_real()->getsockopt(fd, SOL_SOCKET, SO_LINGER, &l, &len) == 0 && l.l_onoff)
 		o->linger = l.l_linger;
@@ -170,6 +252,13 @@ void shim_options_load(int fd, struct shim_options *o)
 	len = sizeof t;
 	if (shim_real()->getsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &t, &len) == 0)
 		o->sndtimeo = timeval_ns(&t);
+	len = sizeof on;
+	if (shim_real()->getsockopt(fd, SOL_SOCKET, SO_OOBINLINE, &on, &len) == 0)
+		o->oobinline = on != 0;
+	len = sizeof rate;
+	if (shim_real()->getsockopt(fd, SOL_SOCKET, SO_MAX_PACING_RATE, &rate, &len) == 0 &&
+	    len == sizeof rate && rate <= INT64_MAX)
+		o->max_pacing = rate;
 	for (size_t i = 0; i < NFORWARDS; i++) {
 		const struct forward *f = &forwards[i];
 		int value;
@@ -193,6 +282,17 @@ void shim_options_apply(int fd, const struct shim_options *o)
 		if (value != 0)
 			shim_real()->setsockopt(fd, forwards[i].level, forwards[i].name, &value,
 						sizeof value);
+	}
+	if (o->cc != TOE_CC_DEFAULT)
+		shim_real()->setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, cc_names[o->cc],
+					(socklen_t)strlen(cc_names[o->cc]));
+	if (o->max_pacing != 0)
+		shim_real()->setsockopt(fd, SOL_SOCKET, SO_MAX_PACING_RATE, &o->max_pacing,
+					sizeof o->max_pacing);
+	if (o->oobinline) {
+		int one = 1;
+
+		shim_real()->setsockopt(fd, SOL_SOCKET, SO_OOBINLINE, &one, sizeof one);
 	}
 	if (o->linger >= 0) {
 		struct linger l = {.l_onoff = 1, .l_linger = o->linger};
@@ -222,44 +322,75 @@ static void remember(struct shim_sock *s, int level, int name, const void *value
 	case SO_RCVLOWAT:
 		s->opt.rcvlowat = (uint32_t) * (const int *)value;
 		break;
+	case SO_OOBINLINE:
+		s->opt.oobinline = *(const int *)value != 0;
+		break;
 	}
+}
+
+/* note_flag keeps, and forwards, the settings that are one bit to us. */
+static void note_flag(struct shim_sock *s, int level, int name, int value)
+{
+	if (level == IPPROTO_TCP && name == TCP_FASTOPEN_CONNECT)
+		s->opt.fastopen_connect = value != 0;
+	if (is_mtu_discover(level, name)) {
+		s->opt.no_pmtu = value == IP_PMTUDISC_DONT;
+		if (shim_role(s) == SHIM_CONN)
+			send_option(s, TOE_OPT_PMTU_DISCOVER, !s->opt.no_pmtu);
+	}
+}
+
+/* listener_too says which settings a listener can still be given for its connections. The others
+ * are set when a connection is accepted. */
+static bool listener_too(uint32_t option)
+{
+	return option == TOE_OPT_NODELAY || option == TOE_OPT_KEEPALIVE ||
+	       option == TOE_OPT_RCVBUF || option == TOE_OPT_SNDBUF || option == TOE_OPT_MAXSEG ||
+	       option == TOE_OPT_NOTSENT_LOWAT || option == TOE_OPT_FASTOPEN;
+}
+
+/* take_option acts on a setting that the kernel has accepted. */
+static void take_option(struct shim_sock *s, int level, int name, const void *value, socklen_t len)
+{
+	const struct forward *f = forward_find(level, name);
+	int v;
+
+	remember(s, level, name, value);
+	if (len < sizeof(int))
+		return;
+	if (level == SOL_SOCKET && name == SO_MAX_PACING_RATE)
+		set_pacing(s, value, len);
+	v = *(const int *)value;
+	note_flag(s, level, name, v);
+	if (!f)
+		return;
+	keep(&s->opt, f, v);
+	if (f->option == TOE_OPT_RCVBUF)
+		s->rx_step = shim_rx_step(s->opt.rcvbuf);
+	if (shim_role(s) == SHIM_CONN || (shim_role(s) == SHIM_LISTENER && listener_too(f->option)))
+		send_option(s, f->option, (uint64_t)(v < 0 ? 0 : v) * f->factor);
 }
 
 SHIM_API int setsockopt(int fd, int level, int name, const void *value, socklen_t len)
 {
 	struct shim_sock *s = shim_sock_get(fd);
-	const struct forward *f;
-	int rc;
+	int rc = 0;
 
 	if (!s)
 		return shim_real()->setsockopt(fd, level, name, value, len);
-	if (shim_role(s) == SHIM_CONN && refused(level, name)) {
-		shim_obj_put(&s->obj);
-		return (int)shim_result(-ENOPROTOOPT);
-	}
-	if (kernel_only(level, name)) {
-		rc = shim_real()->setsockopt(fd, level, name, value, len);
-		if (rc == 0)
+	if (shim_role(s) == SHIM_CONN)
+		rc = refused(level, name);
+	if (rc == 0 && level == IPPROTO_TCP && name == TCP_CONGESTION) {
+		rc = set_congestion(s, fd, value, len);
+	} else if (rc == 0) {
+		rc = shim_real()->setsockopt(fd, level, name, value, len) < 0 ? -errno : 0;
+		if (rc == 0 && kernel_only(level, name))
 			s->opt.kernel_only = 1;
-		shim_obj_put(&s->obj);
-		return rc;
-	}
-	rc = shim_real()->setsockopt(fd, level, name, value, len);
-	if (rc == 0) {
-		remember(s, level, name, value);
-		f = forward_find(level, name);
-		if (f && len >= sizeof(int)) {
-			int v = *(const int *)value;
-
-			keep(&s->opt, f, v);
-			if (f->option == TOE_OPT_RCVBUF)
-				s->rx_step = shim_rx_step(s->opt.rcvbuf);
-			if (shim_role(s) == SHIM_CONN)
-				send_option(s, f->option, (uint64_t)(v < 0 ? 0 : v) * f->factor);
-		}
+		else if (rc == 0)
+			take_option(s, level, name, value, len);
 	}
 	shim_obj_put(&s->obj);
-	return rc;
+	return (int)shim_result(rc);
 }
 
 /* put_int answers an integer option, cut to the caller's room as the kernel does. */
@@ -271,12 +402,53 @@ static int put_int(int v, void *value, socklen_t *len)
 	return 0;
 }
 
+/* put_bytes answers an option of n octets, cut to the caller's room. */
+static int put_bytes(const void *from, size_t n, void *value, socklen_t *len)
+{
+	if (*len > n)
+		*len = (socklen_t)n;
+	memcpy(value, from, *len);
+	return 0;
+}
+
+/* asked says whether an option's truth is with toed and costs a question. */
+static bool asked(int level, int name)
+{
+	if (level == IPPROTO_TCP)
+		return name == TCP_INFO || name == TCP_CC_INFO || name == TCP_MAXSEG ||
+		       name == TCP_CONGESTION;
+	return (level == IPPROTO_IP && name == IP_MTU) ||
+	       (level == IPPROTO_IPV6 && name == IPV6_MTU) ||
+	       (level == SOL_SOCKET && name == SO_MEMINFO);
+}
+
+/* ask_option answers such an option. */
+static int ask_option(struct shim_sock *s, int level, int name, void *value, socklen_t *len)
+{
+	struct toe_shm_msg m;
+	uint32_t mss;
+
+	if (shim_info(s->region, s->slot_no, s->gen, &m) < 0)
+		return level == IPPROTO_TCP && name == TCP_INFO ? -EINVAL : -EAGAIN;
+	if (level == SOL_SOCKET)
+		return put_bytes(m.more.meminfo, sizeof m.more.meminfo, value, len);
+	if (level != IPPROTO_TCP)
+		return m.more.path_mtu ? put_int((int)m.more.path_mtu, value, len) : -EAGAIN;
+	switch (name) {
+	case TCP_INFO:
+		return put_bytes(m.u.info, m.info_len, value, len);
+	case TCP_CC_INFO:
+		return put_bytes(m.more.cc_info, m.more.cc_info_len, value, len);
+	case TCP_CONGESTION:
+		return m.more.cc[0] ? put_bytes(m.more.cc, sizeof m.more.cc, value, len) : -EAGAIN;
+	}
+	memcpy(&mss, m.u.info + offsetof(struct tcp_info, tcpi_snd_mss), sizeof mss);
+	return put_int((int)mss, value, len);
+}
+
 /* conn_option answers the options whose truth is with toed; -EAGAIN: ask the placeholder. */
 static int conn_option(struct shim_sock *s, int level, int name, void *value, socklen_t *len)
 {
-	struct tcp_info info = {0};
-	uint32_t n = sizeof info;
-	int rc;
 
 	if (level == SOL_SOCKET && name == SO_ERROR) {
 		int e = shim_take_error(s);
@@ -285,20 +457,9 @@ static int conn_option(struct shim_sock *s, int level, int name, void *value, so
 			e = ECONNRESET;
 		return put_int(e, value, len);
 	}
-	if (level != IPPROTO_TCP)
-		return -EAGAIN;
-	switch (name) {
-	case TCP_INFO:
-		n = *len;
-		rc = shim_info(s->region, s->slot_no, s->gen, value, &n);
-		*len = n;
-		return rc < 0 ? -EINVAL : 0;
-	case TCP_MAXSEG:
-		if (shim_info(s->region, s->slot_no, s->gen, &info, &n) < 0)
-			return -EAGAIN;
-		return put_int((int)info.tcpi_snd_mss, value, len);
-	}
-	return refused(level, name) ? -ENOPROTOOPT : -EAGAIN;
+	if (asked(level, name))
+		return ask_option(s, level, name, value, len);
+	return kernel_only(level, name) ? -ENOPROTOOPT : -EAGAIN;
 }
 
 SHIM_API int getsockopt(int fd, int level, int name, void *restrict value, socklen_t *restrict len)
@@ -309,6 +470,12 @@ SHIM_API int getsockopt(int fd, int level, int name, void *restrict value, sockl
 	if (s) {
 		rc = conn_option(s, level, name, value, len);
 		shim_obj_put(&s->obj);
+	} else if (level == IPPROTO_TCP && name == TCP_CONGESTION) {
+		s = shim_sock_get(fd);
+		if (s && shim_role(s) != SHIM_KERNEL && s->opt.cc != TOE_CC_DEFAULT)
+			rc = put_bytes(cc_names[s->opt.cc], sizeof cc_names[0], value, len);
+		if (s)
+			shim_obj_put(&s->obj);
 	}
 	return rc == -EAGAIN ? shim_real()->getsockopt(fd, level, name, value, len)
 			     : (int)shim_result(rc);

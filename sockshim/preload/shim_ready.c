@@ -15,12 +15,42 @@ bool shim_tx_ended(struct shim_sock *s)
 	       load_acquire(&s->slot->state) == TOE_SLOT_CLOSED || !shim_region_ok(s->region);
 }
 
+uint64_t shim_tx_free(const struct toe_shm_slot *slot)
+{
+	uint64_t prod = load_relaxed(&slot->tx_prod), cons = load_acquire(&slot->tx_cons), sent;
+	uint64_t limit = load_relaxed(&slot->tx_limit);
+	uint32_t lowat = load_relaxed(&slot->tx_lowat);
+
+	if (unlikely(lowat != 0)) {
+		sent = load_acquire(&slot->tx_sent);
+		if (prod - (sent > cons ? sent : cons) >= lowat)
+			return 0;
+	}
+	return prod - cons < limit ? limit - (prod - cons) : 0;
+}
+
 static bool writable(const struct toe_shm_slot *slot)
 {
-	uint64_t used = load_relaxed(&slot->tx_prod) - load_acquire(&slot->tx_cons);
-	uint64_t limit = load_relaxed(&slot->tx_limit);
+	uint64_t room = shim_tx_free(slot);
 
-	return used + limit / 3 <= limit;
+	return room > 0 && room >= load_relaxed(&slot->tx_limit) / 3;
+}
+
+uint64_t shim_urgent(const struct toe_shm_slot *slot)
+{
+	uint64_t after = load_acquire(&slot->rx_urg);
+
+	return likely(after == 0) || after <= load_relaxed(&slot->rx_cons) ? UINT64_MAX : after - 1;
+}
+
+uint64_t shim_unread(struct shim_sock *s)
+{
+	uint64_t cons = load_relaxed(&s->slot->rx_cons);
+	uint64_t unread = load_acquire(&s->slot->rx_prod) - cons;
+
+	return unread > 0 && unlikely(shim_urgent(s->slot) == cons) && !s->opt.oobinline
+		       ? unread - 1
+		       : unread;
 }
 
 uint32_t shim_ready(struct shim_sock *s, uint32_t want)
@@ -28,7 +58,7 @@ uint32_t shim_ready(struct shim_sock *s, uint32_t want)
 	struct toe_shm_slot *slot = s->slot;
 	uint32_t state = load_acquire(&slot->state), mask = 0;
 	bool dead = !shim_region_ok(s->region), rx_end, tx_end;
-	uint64_t unread;
+	uint64_t unread, urgent;
 
 	if (s->role == SHIM_LISTENER)
 		return !dead && load_acquire(&slot->rx_prod) - load_relaxed(&slot->rx_cons) >=
@@ -42,11 +72,13 @@ uint32_t shim_ready(struct shim_sock *s, uint32_t want)
 	if (rx_end)
 		mask |= EPOLLIN | EPOLLRDNORM | EPOLLRDHUP;
 	if (state != TOE_SLOT_SYN_SENT && state != TOE_SLOT_OPENING) {
-		unread = load_acquire(&slot->rx_prod) - load_relaxed(&slot->rx_cons);
+		unread = shim_unread(s);
+		urgent = shim_urgent(slot);
+		if (unlikely(urgent != UINT64_MAX) && load_acquire(&slot->rx_prod) > urgent &&
+		    load_relaxed(&slot->rx_urg_read) != urgent + 1)
+			mask |= EPOLLPRI;
 		if (unread > 0 && unread >= s->opt.rcvlowat)
 			mask |= EPOLLIN | EPOLLRDNORM;
-		if (load_relaxed(&slot->rx_urg))
-			mask |= EPOLLPRI;
 		if (tx_end || writable(slot)) {
 			mask |= EPOLLOUT | EPOLLWRNORM;
 		} else if (want & (EPOLLOUT | EPOLLWRNORM)) {

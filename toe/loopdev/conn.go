@@ -15,6 +15,7 @@ type conn struct {
 	end      uint64 // the send stream ends here
 	moved    uint64 // and was copied to the peer up to here
 	urgent   uint64 // the octet before is urgent and the peer was not told; 0 none
+	cc       toe.CC // without effect
 	received uint64 // the program read up to here
 	rcvBuf   uint64 // octets that may be unread
 
@@ -27,12 +28,13 @@ type conn struct {
 	queued   bool // in Device.active
 }
 
-func (w *worker) newConn(flow wire.Flow, rcvBuf uint32) *conn {
+func (w *worker) newConn(flow wire.Flow, o *toe.SocketOptions) *conn {
+	rcvBuf := o.RcvBuf
 	if rcvBuf == 0 {
 		rcvBuf = w.dev.cfg.RcvBuf
 	}
 	w.last++
-	c := &conn{tid: w.last*maxWorkers + toe.TID(w.id), flow: flow, rcvBuf: uint64(rcvBuf)}
+	c := &conn{tid: w.last*maxWorkers + toe.TID(w.id), flow: flow, rcvBuf: uint64(rcvBuf), cc: o.CC}
 	w.conns[c.tid], w.flows[flow] = c, c.tid
 	return c
 }
@@ -111,12 +113,15 @@ func (d *Device) Release(tid toe.TID) {
 // ListenOption takes every option without effect.
 func (d *Device) ListenOption(toe.ListenID, toe.Option, int64) error { return nil }
 
-// SetOption knows OptionRcvBuf and takes the others without effect.
+// SetOption knows OptionRcvBuf and the name of OptionCC, and takes the others without effect.
 func (d *Device) SetOption(tid toe.TID, o toe.Option, value int64) error {
 	w := d.owner(tid)
 	c := w.conns[tid]
 	if c == nil {
 		return toe.ErrNotFound
+	}
+	if o == toe.OptionCC {
+		c.cc = toe.CC(value)
 	}
 	if o == toe.OptionRcvBuf && value > 0 {
 		c.rcvBuf = uint64(value)
@@ -136,6 +141,7 @@ func (d *Device) ConnInfo(tid toe.TID, info *toe.ConnInfo) bool {
 	*info = toe.ConnInfo{
 		Flow: c.flow, Sock: c.sock, State: "ESTABLISHED",
 		SndMSS: uint32(d.cfg.MTU - 40), RcvMSS: uint32(d.cfg.MTU - 40),
+		Cwnd: uint32(c.rcvBuf), PathMTU: uint32(d.cfg.MTU), RcvLimit: uint32(c.rcvBuf), CC: c.cc.String(),
 		BytesSent: c.moved, BytesAcked: c.moved, SndBufUsed: c.end - c.moved,
 	}
 	if c.opening {

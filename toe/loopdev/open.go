@@ -94,7 +94,7 @@ func (d *Device) Connect(i int, r *toe.ConnectRequest) (toe.TID, toe.Reason) {
 	if _, taken := w.flows[flow]; taken {
 		return 0, toe.ReasonInUse
 	}
-	c := w.newConn(flow, r.Opt.RcvBuf)
+	c := w.newConn(flow, &r.Opt)
 	c.sock, c.opening = r.Sock, true
 	w.activate(c)
 	return c.tid, toe.Offloaded
@@ -115,7 +115,7 @@ func (w *worker) open(c *conn) {
 		Local: c.flow.Remote, LocalPort: c.flow.RemotePort,
 		Remote: c.flow.Local, RemotePort: c.flow.LocalPort,
 	}
-	p := w.newConn(flow, l.Opt.RcvBuf)
+	p := w.newConn(flow, &l.Opt)
 	s, ok := w.up.PassEstablish(w.id, l.ID, p.tid, &p.flow)
 	c.opening = false
 	if !ok {
@@ -126,6 +126,9 @@ func (w *worker) open(c *conn) {
 	l.waiting[w.id]++
 	p.sock, p.peer, c.peer = s, c, p
 	w.notify(c, toe.Event{Kind: toe.EventEstablished, Flow: &c.flow})
+	if c.end > 0 {
+		w.activate(c) // octets that were written before, as with Fast Open
+	}
 }
 
 func (d *Device) lookup(addr wire.Addr, port uint16) *listener {
