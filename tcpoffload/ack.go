@@ -70,6 +70,9 @@ func (e *Engine) advanceUna(t *TCB, now vtime.Time, seg *Segment, out *Output) {
 	s.una = seg.Ack
 	s.una64 += uint64(acked)
 	e.measure(t, now, seg)
+	if t.snd.mode&sendSearch != 0 {
+		e.probeAnswered(t)
+	}
 	t.retries = 0
 	t.deadline[TimerRexmt] = vtime.Never
 	if s.una != s.nxt {

@@ -26,6 +26,8 @@ func (e *Engine) Call(now vtime.Time, c *Call, out *Output) CallResult {
 		if c.Listener != 0 {
 			return e.setListenerOption(c)
 		}
+	case CallICMP:
+		return e.icmp(now, c, out)
 	}
 	t := e.find(c.Handle)
 	if t == nil {
@@ -55,6 +57,8 @@ func (e *Engine) callConn(t *TCB, now vtime.Time, c *Call, out *Output) CallResu
 	case CallNextHop:
 		t.nextHop = c.NextHop
 		return CallOK
+	case CallPathMTU:
+		return e.pathMTU(t, now, c.Value)
 	}
 	return CallInvalid
 }
@@ -288,10 +292,13 @@ func (e *Engine) setOption(t *TCB, now vtime.Time, c *Call) CallResult {
 		}
 		t.maxSeg = uint16(v)
 		if !isOpening.has(t.state) {
-			t.snd.mss = min(t.snd.mss, uint32(v))
+			t.pmtu.peerMSS = min(t.pmtu.peerMSS, uint16(v))
+			e.usePath(t, t.pmtu.mtu)
 		}
 	case OptionLinger2:
 		t.linger2 = millisFrom(vtime.Duration(v))
+	case OptionPMTUDiscover:
+		e.setDiscovery(t, v != 0)
 	default:
 		return CallInvalid
 	}

@@ -35,6 +35,7 @@ type Engine struct {
 	mask   uint32 // len(bucket)-1
 	ports  []uint32
 	ranges []Range
+	paths  []Path
 	wheel  []uint32
 	tun    Tunables
 	mtu    int
@@ -58,8 +59,9 @@ func New(cfg Config) (*Engine, error) {
 		len(m.Listeners) > maxListeners+1 || len(m.Ranges) < 2 || len(m.Wheel) != wheelLevels*wheelSlots:
 		return nil, fmt.Errorf("memory tables have impossible lengths: %w", ErrConfig)
 	case len(m.Buckets) == 0 || len(m.Buckets)&(len(m.Buckets)-1) != 0 ||
-		len(m.Ports) == 0 || len(m.Ports)&(len(m.Ports)-1) != 0:
-		return nil, fmt.Errorf("%d flow and %d port buckets: not powers of two: %w", len(m.Buckets), len(m.Ports), ErrConfig)
+		len(m.Ports) == 0 || len(m.Ports)&(len(m.Ports)-1) != 0, len(m.Paths)&(len(m.Paths)-1) != 0:
+		return nil, fmt.Errorf("%d flow buckets, %d port buckets, %d paths: not powers of two: %w",
+			len(m.Buckets), len(m.Ports), len(m.Paths), ErrConfig)
 	}
 	if cfg.MTU == 0 {
 		cfg.MTU = 1500
@@ -73,7 +75,7 @@ func New(cfg Config) (*Engine, error) {
 	e := &Engine{
 		root: &m.Root[0], conns: m.Conns, syns: m.HalfOpens, tws: m.TimeWaits, lsts: m.Listeners, bucket: m.Buckets,
 		synBase: uint32(len(m.Conns)), twBase: uint32(len(m.Conns) + len(m.HalfOpens)),
-		mask: uint32(len(m.Buckets) - 1), ports: m.Ports, ranges: m.Ranges, wheel: m.Wheel,
+		mask: uint32(len(m.Buckets) - 1), ports: m.Ports, ranges: m.Ranges, paths: m.Paths, wheel: m.Wheel,
 		tun: cfg.Tunables, mtu: cfg.MTU,
 	}
 	if cfg.DeviceSegments {

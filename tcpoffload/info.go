@@ -18,6 +18,7 @@ const (
 	TimerKeep                     // keepalive (RFC 9293 §3.8.4)
 	Timer2MSL                     // TIME-WAIT (records have one of their own), FIN-WAIT-2 of a detached connection
 	TimerDelack                   // delayed ACK (RFC 9293 §3.8.6.3)
+	TimerMTU                      // time to try larger packets (RFC 1191 §6.3, RFC 8899 §5.1.1)
 	numTimers
 	TimerNone = numTimers // in Info: no timer runs
 )
@@ -35,6 +36,7 @@ type Info struct {
 	SndWnd, RcvWnd         uint32
 	SndWscale, RcvWscale   uint8
 	SndMSS, RcvMSS         uint32
+	PathMTU                uint16 // octets of an IP packet
 	RcvLimit               uint32 // octets that the receive stream may hold unread, as tuned
 
 	Cwnd, Ssthresh uint32
@@ -106,7 +108,11 @@ func (e *Engine) Info(h Handle, now vtime.Time, info *Info) bool {
 		info.Lost = segs(uint32(t.rec.lost-t.snd.una) - lost)
 		info.Retrans = segs(uint32(t.rec.highRxt-t.snd.una) - rxt)
 	}
+	info.PathMTU = t.pmtu.mtu
+	quiet := t.deadline[TimerMTU]
+	t.deadline[TimerMTU] = vtime.Never // nothing that anybody waits for
 	when, kind := t.earliest()
+	t.deadline[TimerMTU] = quiet
 	info.Timer = kind
 	if kind != TimerNone {
 		info.TimerLeft = max(when.Sub(now), 0)

@@ -47,6 +47,11 @@ const (
 	rangesPerConn = 4
 	minShared     = 4 * (maxReasmRanges + maxScoreRanges)
 
+	// pathEntries is how many addresses the engine remembers path MTUs of, in sets of pathWays; a set that
+	// is full forgets the oldest.
+	pathEntries = 1 << 10
+	pathWays    = 4
+
 	// txQuantum is how many segments a connection sends before the next one has its turn.
 	txQuantum = 16
 	// quickAcks is how many segments at the start of a connection, or after idle, are

@@ -27,6 +27,7 @@ type Memory struct {
 	Buckets   []uint32 // of the flow table; a power of two
 	Ports     []uint32 // of the listener table; a power of two
 	Ranges    []Range
+	Paths     []Path   // a power of two
 	Wheel     []uint32 // wheelLevels × wheelSlots list heads
 }
 
@@ -122,6 +123,7 @@ func NewMemoryOf(s Sizes) *Memory {
 		Buckets:   make([]uint32, 1<<bits.Len(uint(max(2*conns, conns+s.HalfOpens+s.TimeWaits)-1))),
 		Ports:     make([]uint32, portBuckets),
 		Ranges:    make([]Range, 1+max((conns+1)*rangesPerConn, (conns+1)*2+minShared)),
+		Paths:     make([]Path, pathEntries),
 		Wheel:     make([]uint32, wheelLevels*wheelSlots),
 	}
 }

@@ -50,6 +50,12 @@ type MIB struct {
 	TimeWaitRecycled    uint64 // cut short because the TIME-WAIT table was full
 	ReasmPoolEmpty      uint64 // segments or SACK blocks forgotten for want of pool entries
 	IdleRestarts        uint64 // congestion window restarted after idle (RFC 5681 §4.1)
+	ICMPErrors          uint64 // CallICMP: believed
+	ICMPIgnored         uint64 // CallICMP: not believed (RFC 5927)
+	MTUBlackHoles       uint64 // path MTUs lowered because of timeouts (RFC 4821 §7.7)
+	MTUProbes           uint64 // probes of a larger path MTU sent
+	MTUProbesOK         uint64 // and acknowledged
+	MTUProbesLost       uint64
 	ECNReductions       uint64 // congestion windows reduced for the peer's ECE (RFC 3168)
 	WindowUpdates       uint64 // ACKs sent only because the window opened
 }

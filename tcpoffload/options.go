@@ -37,15 +37,19 @@ func headerLen(f *wire.Flow) int {
 // announcedMSS returns the MSS to announce on flow f: what the MTU towards the next hop (0: the
 // device's) leaves, or less if the program chose so (most, 0: it did not). RFC 9293 §3.7.1.
 func (e *Engine) announcedMSS(f *wire.Flow, most, mtu uint16) uint16 {
-	n := e.mtu
-	if mtu != 0 {
-		n = min(n, max(int(mtu), minMTU))
-	}
-	mss := uint16(n - headerLen(f))
+	mss := e.hopMTU(mtu) - uint16(headerLen(f))
 	if most != 0 {
 		mss = min(mss, most)
 	}
 	return mss
+}
+
+// hopMTU returns the largest IP packet towards a next hop that takes mtu octets (0: as many as the device).
+func (e *Engine) hopMTU(mtu uint16) uint16 {
+	if mtu == 0 {
+		return uint16(e.mtu)
+	}
+	return uint16(min(e.mtu, max(int(mtu), minMTU)))
 }
 
 // peerMSS returns the MSS that a SYN on flow f announces by o, or what is assumed without the option
@@ -98,6 +102,7 @@ func (e *Engine) initConn(t *TCB, now vtime.Time, nextHop uint32, mtu uint16, o 
 	}
 	t.rcv.limit = max(t.rcv.limit, t.smallestLimit())
 	t.rcv.mss = defaultMSS4
+	t.pmtu.hop = e.hopMTU(mtu)
 	t.rcv.maxSeg = e.announcedMSS(&t.flow, o.MSS, mtu)
 	t.rcv.last = now
 	if o.NoDelay {
@@ -149,6 +154,7 @@ func (e *Engine) synArrived(t *TCB, now vtime.Time, seg *Segment) {
 	t.snd.wndMax = t.snd.wnd
 	t.snd.wl1, t.snd.wl2 = seg.Seq, seg.Ack
 
+	e.startPath(t, now)
 	e.startCongestion(t)
 }
 

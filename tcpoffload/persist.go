@@ -33,7 +33,7 @@ func (e *Engine) persistExpired(t *TCB, now vtime.Time, out *Output) {
 	if t.rcv.probes >= e.tun.Retries2 || orphan || e.userTimedOut(t, now, max(t.rtt.rto, e.tun.PersMin), e.tun.PersMax) {
 		e.root.mib.TimeoutDrops++
 		e.appendReset(t, out)
-		e.finish(t, ReasonTimedOut, out)
+		e.finish(t, t.timeoutReason(), out)
 		return
 	}
 	e.root.mib.ZeroWindowProbes++

@@ -83,6 +83,9 @@ func (e *Engine) recoveryAck(t *TCB, now vtime.Time, seg *Segment, acked uint32,
 	switch t.ca {
 	case caOpen, caDisorder:
 		if t.lossSeen() {
+			if e.probeLost(t, now) {
+				return
+			}
 			e.enterRecovery(t, now, prior)
 			e.updatePipe(t)
 			e.reduceRate(t, delivered, news)
@@ -194,7 +197,7 @@ func (e *Engine) rexmtExpired(t *TCB, now vtime.Time, out *Output) {
 	answers := t.snd.wnd == 0 && t.flags&flagDetached == 0 && now.Sub(t.rcv.last) < e.tun.RTOMax
 	if t.retries >= e.retryLimit(t) && !answers || e.userTimedOut(t, now, t.rtt.rto, e.tun.RTOMax) {
 		e.root.mib.TimeoutDrops++
-		e.finish(t, ReasonTimedOut, out)
+		e.finish(t, t.timeoutReason(), out)
 		return
 	}
 	e.root.mib.Timeouts++
@@ -204,6 +207,7 @@ func (e *Engine) rexmtExpired(t *TCB, now vtime.Time, out *Output) {
 	t.queueCWR()
 	t.backoff = min(t.backoff+1, maxBackoff)
 	t.retries = min(t.retries+1, 255)
+	e.blackHole(t, now)
 	t.ca = caLoss
 	if again || t.flags&flagSACK == 0 {
 		// RFC 2018 §8: the peer may have reneged.
@@ -234,7 +238,7 @@ func (e *Engine) synExpired(t *TCB, now vtime.Time, out *Output) {
 		limit = e.tun.SynAckRetries
 	}
 	if t.retries >= limit || e.userTimedOut(t, now, t.rtt.rto, e.tun.RTOMax) {
-		e.finish(t, ReasonTimedOut, out)
+		e.finish(t, t.timeoutReason(), out)
 		return
 	}
 	t.backoff = min(t.backoff+1, maxBackoff)

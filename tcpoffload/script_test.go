@@ -34,7 +34,8 @@ type script struct {
 	segs []TxSegment
 	acts []Action
 	wnd  uint16 // what the peer announces
-	ts   bool   // the peer sends timestamps: its clock is the virtual time in ms
+	peer sackPeer
+	ts   bool // the peer sends timestamps: its clock is the virtual time in ms
 }
 
 func newScript(t *testing.T, edit func(*Config)) *script {

@@ -44,9 +44,17 @@ func (e *Engine) appendSegment(t *TCB, now vtime.Time, flags wire.Flags, sq seq.
 	if t.rcv.ecn&ecnOK != 0 {
 		t.ecnMark(s)
 	}
+	if t.snd.mode != 0 {
+		t.unusual(s)
+	}
 	t.segsOut++
 	t.ackSent()
 	return s
+}
+
+// unusual adds to segment s what t.snd.mode asks for.
+func (t *TCB) unusual(s *TxSegment) {
+	s.DF = t.snd.mode&sendFrag == 0
 }
 
 // appendAck appends a pure ACK.
@@ -78,6 +86,7 @@ func (e *Engine) appendSyn(t *TCB, now vtime.Time, out *Output) {
 	}
 	t.synOptions(now, &s.Opt)
 	t.ecnSyn(s)
+	s.DF = t.snd.mode&sendFrag == 0
 	t.segsOut++
 	if t.snd.nxt == t.snd.iss {
 		e.root.mib.OutSegs++

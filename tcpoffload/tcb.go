@@ -38,9 +38,10 @@ type TCB struct {
 	snd     sendVars
 	segsOut uint64
 	ecn     ecnVars
-	_       [40]byte
+	rec     recoveryVars
+	_       [24]byte
 
-	// Lines 5 and 6: timers and what bulk transfer needs of recovery.
+	// Lines 5 and 6: timers.
 	rtt       rttVars
 	deadline  [numTimers]vtime.Time
 	wheelAt   vtime.Time // when the wheel looks at this TCB; Never: it is in no slot
@@ -50,7 +51,6 @@ type TCB struct {
 	backoff   uint8 // exponent of timer back-off (RFC 6298 5.5)
 	retries   uint8 // timeouts since the peer last acknowledged something new
 	nextHop   uint32
-	rec       recoveryVars
 
 	// Lines 7 and 8: loss, handshake, settings, reports.
 	prr         prrVars
@@ -77,6 +77,11 @@ type TCB struct {
 
 	// Lines 9 to 15: congestion control. The first two are hot.
 	cc cc.State
+
+	// Line 16: path MTU, errors.
+	pmtu   pmtuVars
+	softAt vtime.Time // of the last ICMP error that is not fatal; 0: none
+	_      [40]byte
 }
 
 // millis is a duration in milliseconds, up to 49 days.
@@ -121,6 +126,15 @@ const (
 	flagUndoTS                          // undo.tsVal is valid
 	flagProbeRxt                        // the loss probe in flight repeats octets sent before
 	flagRxtLost                         // the retransmission at SND.UNA was lost: send it once more
+)
+
+// sendMode says what is unusual about sending on a connection.
+type sendMode uint8
+
+const (
+	sendFrag      sendMode = 1 << iota // IPv4: routers may fragment, DF is off
+	sendFragAsked                      // the program asked for that
+	sendSearch                         // a larger path MTU is searched for
 )
 
 // pending are the jobs of Transmit for one connection.
@@ -181,7 +195,7 @@ type sendVars struct {
 	wscale   uint8   // Snd.Wind.Shift
 	nscore   uint8   // ranges in the scoreboard
 	dupAcks  uint8
-	_        uint8
+	mode     sendMode
 	score    uint32     // SACKed ranges, ascending (pool index); valid only with flagSACK
 	sacked   uint32     // octets in the scoreboard, or estimated from duplicate ACKs
 	lastSent vtime.Time // of the last segment with data

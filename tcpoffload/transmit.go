@@ -100,6 +100,10 @@ func (e *Engine) sendData(t *TCB, now vtime.Time, out *Output, limit int) (more 
 		}
 		e.retransmit(t, now, left, right, out)
 	}
+	if t.snd.mode&sendSearch != 0 && t.flags&flagFinSent == 0 && len(out.Segs) < limit &&
+		e.sendProbe(t, now, out) {
+		return false
+	}
 	for t.flags&flagFinSent == 0 {
 		if len(out.Segs) >= limit {
 			return e.hasUnsent(t)

@@ -39,6 +39,8 @@ type Tunables struct {
 	// AbortOnOverflow: a handshake that ends while the accept queue is full is reset. Otherwise its last
 	// ACK is ignored, and the peer tries again.
 	AbortOnOverflow bool
+	MTUProbing      MTUProbing // RFC 4821
+	MinPMTU         uint16     // IPv4: smallest path MTU that an ICMP error can make us use, octets
 }
 
 // DefaultTunables returns the defaults, those of Linux where it has the knob.
@@ -69,6 +71,8 @@ func DefaultTunables() Tunables {
 		Timestamps:    true,
 		WindowScale:   true,
 		SynCookies:    SynCookiesOverflow,
+		MTUProbing:    MTUProbingBlackHole,
+		MinPMTU:       552,
 	}
 }
 
@@ -113,6 +117,8 @@ func (t *Tunables) validate() error {
 		{"CC", uint32(t.CC), 0, cc.NumAlgorithms - 1},
 		{"ECN", uint32(t.ECN), uint32(ECNOff), uint32(ECNOn)},
 		{"SynCookies", uint32(t.SynCookies), 0, uint32(SynCookiesAlways)},
+		{"MTUProbing", uint32(t.MTUProbing), 0, uint32(MTUProbingAlways)},
+		{"MinPMTU", uint32(t.MinPMTU), 256, 1280},
 	} {
 		if b.v < b.min || b.v > b.max {
 			return fmt.Errorf("tunable %s = %d: must be %d to %d: %w", b.name, b.v, b.min, b.max, ErrTunable)

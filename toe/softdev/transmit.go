@@ -80,6 +80,9 @@ func (w *worker) build(f *frame.Frame, s *tcpoffload.TxSegment, checksum bool) b
 	h.Flow, h.Seq, h.Ack = s.Flow, s.Seq, s.Ack
 	h.Flags, h.Wnd, h.Urg, h.ECN, h.DF = s.Flags, s.Wnd, s.Urg, s.ECN, s.DF
 	h.Opt = s.Opt
+	if !s.DF {
+		h.IPID++ // fragments are put together by it
+	}
 	hlen := h.Len()
 	if cap(f.Data) < hlen+int(s.Len) {
 		w.drop(DropOversize)
