@@ -81,7 +81,7 @@ type TCB struct {
 	// Line 16: path MTU, errors.
 	pmtu   pmtuVars
 	softAt vtime.Time // of the last ICMP error that is not fatal; 0: none
-	_      [40]byte
+	_      [48]byte
 }
 
 // millis is a duration in milliseconds, up to 49 days.
