@@ -51,6 +51,7 @@ type TCB struct {
 	backoff   uint8 // exponent of timer back-off (RFC 6298 5.5)
 	retries   uint8 // timeouts since the peer last acknowledged something new
 	nextHop   uint32
+	_         [8]byte
 
 	// Lines 7 and 8: loss, handshake, settings, reports.
 	prr         prrVars
@@ -81,7 +82,7 @@ type TCB struct {
 	// Line 16: path MTU, errors.
 	pmtu   pmtuVars
 	softAt vtime.Time // of the last ICMP error that is not fatal; 0: none
-	_      [48]byte
+	_      [40]byte
 }
 
 // millis is a duration in milliseconds, up to 49 days.
