@@ -9,7 +9,7 @@ FUZZTIME ?= 20s
 # Two cores are enough for everything here; packages one at a time keep timing-free tests quick.
 GOTEST   := $(GO) test -timeout 10m
 
-.PHONY: help all build shim check test unit invariants race sanitize e2e fuzz bench generate fmt demo demo-stop clean deps
+.PHONY: help all build shim check test unit invariants race sanitize e2e fuzz bench generate fmt demo demo-stop clean deps packetdrill
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,6 +46,13 @@ sanitize: build ## socket programs on the preload library built with sanitizers
 
 e2e: build ## unmodified programs over a real wire; needs root
 	$(GOTEST) -count=1 -tags e2e -v -timeout 12m ./test/e2e
+
+packetdrill: ## the engine as a plug-in for packetdrill: docs/CONFORMANCE.md says how to use it
+	@mkdir -p $(BUILD)
+	@$(GO) build -buildmode=c-shared -o $(BUILD)/libpacketdrill_toe.so ./test/packetdrill
+	@rm -f $(BUILD)/libpacketdrill_toe.h
+	@$(CC) -std=gnu11 -O2 -Wall -Wextra -Werror -shared -fPIC -o $(BUILD)/libpacketdrill_preload.so \
+		test/packetdrill/preload/preload.c -ldl
 
 fuzz: ## fuzz every parser and descriptor path for FUZZTIME each
 	@.ci/fuzz $(FUZZTIME)

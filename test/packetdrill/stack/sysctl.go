@@ -1,0 +1,93 @@
+package stack
+
+// Settings: scripts change the kernel's, in the network namespace in which packetdrill runs. They are
+// read again before everything that packetdrill does, and become the engine's.
+
+import (
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"opentoe/tcpoffload"
+	"opentoe/tcpoffload/vtime"
+)
+
+// settings are what the engine and the socket layer take from the kernel's settings.
+type settings struct {
+	tun  tcpoffload.Tunables
+	wmem int64 // send buffer at first, octets
+}
+
+// sysctl is one of the kernel's settings. v holds its numbers, at least one.
+type sysctl struct {
+	name string
+	set  func(s *settings, v []int64)
+}
+
+// sysctls are the settings that are mapped; others have no counterpart, or scripts do not change them.
+var sysctls = []sysctl{
+	{"tcp_timestamps", func(s *settings, v []int64) { s.tun.Timestamps = v[0] != 0 }},
+	{"tcp_sack", func(s *settings, v []int64) { s.tun.SACK = v[0] != 0 }},
+	{"tcp_window_scaling", func(s *settings, v []int64) { s.tun.WindowScale = v[0] != 0 }},
+	{"tcp_ecn", func(s *settings, v []int64) { s.tun.ECN = ecnMode(v[0]) }},
+	{"tcp_rmem", func(s *settings, v []int64) {
+		if len(v) == 3 {
+			// Of what the kernel accounts, half is for payload (tcp_adv_win_scale = 1).
+			s.tun.DefaultRcvBuf, s.tun.MaxRcvBuf = uint32(min(v[1]/2, 65535)), uint32(v[2])
+		}
+	}},
+	{"tcp_wmem", func(s *settings, v []int64) {
+		if len(v) == 3 {
+			s.wmem = v[1]
+		}
+	}},
+	{"tcp_syn_retries", func(s *settings, v []int64) { s.tun.SynRetries = uint8(v[0]) }},
+	{"tcp_synack_retries", func(s *settings, v []int64) { s.tun.SynAckRetries = uint8(v[0]) }},
+	{"tcp_retries2", func(s *settings, v []int64) { s.tun.Retries2 = uint8(v[0]) }},
+	{"tcp_fin_timeout", func(s *settings, v []int64) { s.tun.FinWait2 = seconds(v[0]) }},
+	{"tcp_keepalive_time", func(s *settings, v []int64) { s.tun.KeepIdle = seconds(v[0]) }},
+	{"tcp_keepalive_intvl", func(s *settings, v []int64) { s.tun.KeepIntvl = seconds(v[0]) }},
+	{"tcp_keepalive_probes", func(s *settings, v []int64) { s.tun.KeepCnt = uint8(v[0]) }},
+}
+
+// ecnMode translates tcp_ecn.
+func ecnMode(v int64) tcpoffload.ECNMode {
+	switch v {
+	case 1:
+		return tcpoffload.ECNOn
+	case 2:
+		return tcpoffload.ECNPassive
+	}
+	return tcpoffload.ECNOff
+}
+
+func seconds(n int64) vtime.Duration { return vtime.Duration(n) * vtime.Second }
+
+// readSettings returns the engine's defaults as changed by the files in dir. A file that is missing or
+// not understood changes nothing.
+func readSettings(dir string) settings {
+	s := settings{tun: tcpoffload.DefaultTunables(), wmem: 256 << 10}
+	for _, c := range sysctls {
+		text, err := os.ReadFile(filepath.Join(dir, c.name))
+		if err != nil {
+			continue
+		}
+		if v, ok := numbers(string(text)); ok {
+			c.set(&s, v)
+		}
+	}
+	return s
+}
+
+// numbers parses numbers between blanks.
+func numbers(text string) (v []int64, ok bool) {
+	for _, f := range strings.Fields(text) {
+		n, err := strconv.ParseInt(f, 0, 64)
+		if err != nil {
+			return nil, false
+		}
+		v = append(v, n)
+	}
+	return v, len(v) > 0
+}
