@@ -23,6 +23,12 @@ import (
 // relayed is a lab with toed on a wire that runs through a relay; more is for toed's configuration.
 func relayed(t *testing.T, mtu int, more string) (context.Context, *lab.Lab, *lab.Relay, *lab.Toed) {
 	t.Helper()
+	return relayedPort(t, mtu, "", more)
+}
+
+// relayedPort is relayed with more keys of the port.
+func relayedPort(t *testing.T, mtu int, port, more string) (context.Context, *lab.Lab, *lab.Relay, *lab.Toed) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 2*limit)
 	t.Cleanup(cancel)
 	root, err := filepath.Abs("../..")
@@ -38,7 +44,7 @@ func relayed(t *testing.T, mtu int, more string) (context.Context, *lab.Lab, *la
 	})
 	r, err := l.AddRelayedWire(lab.Wire{NearIf: nearIf, FarIf: farIf, Address: peerAddr + "/24", Address6: peerAddr6 + "/64"}, mtu, 1)
 	require.NoError(t, err)
-	body := fmt.Sprintf("ports:\n  - name: toe0\n    device: af_xdp:%s\n    mtu: %d\n    addresses: [%s/24, \"%s/64\"]\n%s", nearIf, mtu, toeAddr, toeAddr6, more)
+	body := fmt.Sprintf("ports:\n  - {name: toe0, device: \"af_xdp:%s\", mtu: %d, addresses: [%s/24, \"%s/64\"]%s}\n%s", nearIf, mtu, toeAddr, toeAddr6, port, more)
 	file, runDir, err := l.WriteConfig(body)
 	require.NoError(t, err)
 	d, err := l.StartToed(ctx, file, runDir)

@@ -26,12 +26,17 @@ type Relay struct {
 	Forwarded, Lost, Doubled, Late atomic.Uint64 // segments, both directions
 
 	rules atomic.Pointer[[2]Impairment] // near to far, far to near
+	near  *afpacket.TPacket
 	stop  context.CancelFunc
 	done  chan error
 }
 
 // Impair replaces what happens to segments towards the far and towards the near end.
 func (r *Relay) Impair(toFar, toNear Impairment) { r.rules.Store(&[2]Impairment{toFar, toNear}) }
+
+// Inject puts a frame on the wire towards the near end, as an attacker on the path or elsewhere would. It may be lost
+// like any other when the near end is too slow.
+func (r *Relay) Inject(frame []byte) error { return r.near.WritePacketData(frame) }
 
 // relayPoll bounds how long a reader waits, and so how long held segments stay on a silent wire.
 const relayPoll = 5 * time.Millisecond
@@ -66,12 +71,12 @@ func (l *Lab) AddRelayedWire(w Wire, mtu int, seed uint64) (*Relay, error) {
 	); err != nil {
 		return nil, err
 	}
-	r := &Relay{done: make(chan error, 2)}
-	r.Impair(Impairment{}, Impairment{})
 	near, far, err := openIn(middle.Namespace, "near", "far")
 	if err != nil {
 		return nil, err
 	}
+	r := &Relay{near: near, done: make(chan error, 2)}
+	r.Impair(Impairment{}, Impairment{})
 	ctx, stop := context.WithCancel(context.Background())
 	r.stop = stop
 	go func() { r.done <- r.carry(ctx, near, far, 0, seed) }()
