@@ -3,6 +3,7 @@ package tcpoffload
 // User calls (RFC 9293 §3.9.1, §3.10.1 to §3.10.6).
 
 import (
+	"opentoe/tcpoffload/cc"
 	"opentoe/tcpoffload/seq"
 	"opentoe/tcpoffload/vtime"
 )
@@ -223,6 +224,16 @@ func (e *Engine) setListenerOption(c *Call) CallResult {
 		o.NoDelay = c.Value != 0
 	case OptionKeepalive:
 		o.Keepalive = c.Value != 0
+	case OptionCC:
+		if c.Value < 0 || c.Value >= cc.NumAlgorithms {
+			return CallInvalid
+		}
+		o.CC = cc.Choose(cc.Algorithm(c.Value))
+	case OptionMaxPacingRate:
+		if c.Value < 0 {
+			return CallInvalid
+		}
+		o.MaxPacingRate = uint64(c.Value)
 	case OptionRcvBuf:
 		if c.Value < 0 || c.Value > maxRcvBuf {
 			return CallInvalid
@@ -295,6 +306,10 @@ func (e *Engine) setOption(t *TCB, now vtime.Time, c *Call) CallResult {
 			t.pmtu.peerMSS = min(t.pmtu.peerMSS, uint16(v))
 			e.usePath(t, t.pmtu.mtu)
 		}
+	case OptionCC:
+		return e.setCC(t, now, v)
+	case OptionMaxPacingRate:
+		return e.setMaxPacingRate(t, v)
 	case OptionLinger2:
 		t.linger2 = millisFrom(vtime.Duration(v))
 	case OptionPMTUDiscover:

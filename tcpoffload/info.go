@@ -19,6 +19,7 @@ const (
 	Timer2MSL                     // TIME-WAIT (records have one of their own), FIN-WAIT-2 of a detached connection
 	TimerDelack                   // delayed ACK (RFC 9293 §3.8.6.3)
 	TimerMTU                      // time to try larger packets (RFC 1191 §6.3, RFC 8899 §5.1.1)
+	TimerPace                     // the next quantum of paced data may leave
 	numTimers
 	TimerNone = numTimers // in Info: no timer runs
 )

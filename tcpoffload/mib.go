@@ -57,5 +57,6 @@ type MIB struct {
 	MTUProbesOK         uint64 // and acknowledged
 	MTUProbesLost       uint64
 	ECNReductions       uint64 // congestion windows reduced for the peer's ECE (RFC 3168)
+	PacingWaits         uint64 // times that paced data waited for its time
 	WindowUpdates       uint64 // ACKs sent only because the window opened
 }

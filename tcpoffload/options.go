@@ -118,6 +118,8 @@ func (e *Engine) initConn(t *TCB, now vtime.Time, nextHop uint32, mtu uint16, o 
 		t.flags |= flagNoTS
 	}
 	t.cc.Prefer(o.CC.Or(e.tun.CC))
+	t.cc.SetPaced(e.tun.Pacing, 0)
+	t.cc.SetMaxRate(o.MaxPacingRate, 0)
 	t.ts.offset = e.tsOffset(&t.flow)
 	t.beginAt(e.isn(now, &t.flow))
 	t.rtt.rto = min(max(e.tun.RTOInit, e.tun.RTOMin), e.tun.RTOMax)

@@ -217,6 +217,7 @@ func (e *Engine) rexmtExpired(t *TCB, now vtime.Time, out *Output) {
 	r := &t.rec
 	r.point, r.lost, r.highRxt = t.snd.nxt, t.snd.nxt, t.snd.una
 	t.flags &^= flagRxtLost
+	t.paceReset()
 	t.rtt.timedAt = vtime.Never // Karn
 	e.updatePipe(t)
 	e.armRexmt(t, now)

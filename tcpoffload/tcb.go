@@ -37,9 +37,10 @@ type TCB struct {
 	// Lines 3 and 4: transmit and acknowledgment.
 	snd     sendVars
 	segsOut uint64
+	pace    paceVars
 	ecn     ecnVars
 	rec     recoveryVars
-	_       [24]byte
+	_       [8]byte
 
 	// Lines 5 and 6: timers.
 	rtt       rttVars
@@ -51,7 +52,6 @@ type TCB struct {
 	backoff   uint8 // exponent of timer back-off (RFC 6298 5.5)
 	retries   uint8 // timeouts since the peer last acknowledged something new
 	nextHop   uint32
-	_         [8]byte
 
 	// Lines 7 and 8: loss, handshake, settings, reports.
 	prr         prrVars

@@ -179,6 +179,8 @@ func (e *Engine) fire(t *TCB, now vtime.Time, out *Output) {
 			e.delackExpired(t)
 		case TimerMTU:
 			e.pathExpired(t)
+		case TimerPace:
+			e.paceExpired(t)
 		}
 		if t.gen != gen {
 			return

@@ -98,6 +98,9 @@ func (e *Engine) sendData(t *TCB, now vtime.Time, out *Output, limit int) (more 
 			t.flags |= flagCwndFull
 			return false
 		}
+		if e.paceHolds(t, now) {
+			return false
+		}
 		e.retransmit(t, now, left, right, out)
 	}
 	if t.snd.mode&sendSearch != 0 && t.flags&flagFinSent == 0 && len(out.Segs) < limit &&
@@ -107,6 +110,9 @@ func (e *Engine) sendData(t *TCB, now vtime.Time, out *Output, limit int) (more 
 	for t.flags&flagFinSent == 0 {
 		if len(out.Segs) >= limit {
 			return e.hasUnsent(t)
+		}
+		if e.paceHolds(t, now) && e.unsent(t) > 0 {
+			return false
 		}
 		n, fin := e.sendable(t)
 		if n == 0 && !fin {
@@ -148,6 +154,7 @@ func (e *Engine) sendable(t *TCB) (n uint32, fin bool) {
 		if space := t.cc.Cwnd - min(t.cc.Cwnd, t.rec.pipe); n > space {
 			n = max(space-space%mss, mss)
 		}
+		n = t.paceFits(n, mss)
 	}
 	last := uint64(n) == avail
 	if n < mss && !e.partialMayGo(t, n, last, wantFin) {
@@ -231,21 +238,9 @@ func (e *Engine) sendNew(t *TCB, now vtime.Time, n uint32, fin bool, out *Output
 // sentOctets counts n octets into the network.
 func (t *TCB) sentOctets(n uint32) {
 	t.rec.pipe += n
+	t.paceSpend(n)
 	if t.ca == caRecovery {
 		t.prr.out += n
-	}
-}
-
-// afterIdle restarts the congestion window if nothing was sent for longer than a timeout
-// (RFC 5681 §4.1).
-func (e *Engine) afterIdle(t *TCB, now vtime.Time) {
-	if t.snd.lastSent == 0 || now.Sub(t.snd.lastSent) <= t.rtt.rto {
-		return
-	}
-	restart := uint32(e.tun.InitCwnd) * t.effMSS()
-	if t.cc.Cwnd > restart {
-		e.root.mib.IdleRestarts++
-		t.cc.OnIdle(restart)
 	}
 }
 

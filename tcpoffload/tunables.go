@@ -30,6 +30,8 @@ type Tunables struct {
 	DefaultRcvBuf  uint32         // receive-stream limit at first, octets
 	MaxRcvBuf      uint32         // limit that auto-tuning may reach, octets; chooses the window scale
 	ChallengeAcks  uint8          // challenge ACKs per second and connection (RFC 5961 §7)
+	Pacing         bool           // spread windows over the round trip, where it is long; BBR always does
+	IdleRestart    bool           // slow start again after idle (RFC 5681 §4.1); else keep the window (RFC 7661)
 	CC             cc.Algorithm   // of connections opened from now on
 	ECN            ECNMode        // of connections that do not say (RFC 3168)
 	SACK           bool           // offer and accept SACK (RFC 2018)
@@ -65,6 +67,7 @@ func DefaultTunables() Tunables {
 		DefaultRcvBuf: 256 << 10,
 		MaxRcvBuf:     6 << 20,
 		ChallengeAcks: 10,
+		IdleRestart:   true,
 		CC:            cc.Cubic,
 		ECN:           ECNPassive,
 		SACK:          true,

@@ -12,6 +12,10 @@ const (
 
 	// maxQuantum bounds what leaves at once, octets (draft-ietf-ccwg-bbr §5.6.3).
 	maxQuantum = 64 << 10
+
+	// minPacedRTT is the round trip from which on a window is spread. On shorter paths a window is a
+	// few portions of what leaves at once anyway, and timers are too coarse.
+	minPacedRTT = vtime.Millisecond
 )
 
 // SetPaced says whether a window is to leave spread over the round trip. BBR always does so.
@@ -47,7 +51,7 @@ func (s *State) SendQuantum(mss uint32) uint32 {
 // paceWindow sets the rate of an algorithm that grows a window.
 func (s *State) paceWindow(srtt vtime.Duration) {
 	switch {
-	case s.flags&flagPaced != 0 && srtt > 0:
+	case s.flags&flagPaced != 0 && srtt >= minPacedRTT:
 		ratio := uint64(paceAvoidance)
 		if s.Cwnd < s.Ssthresh/2 { // beyond, a doubling would overshoot the threshold
 			ratio = paceSlowStart

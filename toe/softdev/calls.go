@@ -170,7 +170,7 @@ func timerName(t tcpoffload.TimerKind) string {
 		return "keepalive"
 	case tcpoffload.Timer2MSL:
 		return "timewait"
-	case tcpoffload.TimerDelack, tcpoffload.TimerMTU, tcpoffload.TimerNone:
+	case tcpoffload.TimerDelack, tcpoffload.TimerMTU, tcpoffload.TimerPace, tcpoffload.TimerNone:
 		return ""
 	}
 	return ""

@@ -1,0 +1,111 @@
+package tcpoffload
+
+// Pacing: what may leave is spread over time at the rate that congestion control or the program asks
+// for (draft-ietf-ccwg-bbr §5.6.2, SO_MAX_PACING_RATE).
+//
+// Segments leave in quanta, at once, and each quantum sets the time of the next: one division for a
+// quantum, none for a segment, one comparison where nothing is paced. What comes too early waits for
+// TimerPace. Loss probes, FINs and the first segment after a timeout do not wait.
+
+import (
+	"opentoe/tcpoffload/cc"
+	"opentoe/tcpoffload/vtime"
+)
+
+// maxPaceLate bounds how much of the time that passed since a quantum was due counts towards the ones
+// after it. Timers are up to a tick late; the rate must not suffer. What is later than this comes from
+// a sender that had nothing to send, or may not burst.
+const maxPaceLate = 4 << tickShift * vtime.Nanosecond
+
+// paceVars are the pacer's.
+type paceVars struct {
+	next vtime.Time // when the next quantum may leave
+	left uint32     // octets of this quantum that may still leave
+}
+
+// paceHolds reports whether nothing may leave now. Then TimerPace runs.
+func (e *Engine) paceHolds(t *TCB, now vtime.Time) bool {
+	rate := t.cc.PacingRate()
+	if rate == 0 || t.pace.left > 0 {
+		return false
+	}
+	p := &t.pace
+	if p.next > now {
+		e.setTimer(t, TimerPace, p.next)
+		return true
+	}
+	p.left = t.cc.SendQuantum(t.effMSS())
+	if now.Sub(p.next) > maxPaceLate {
+		p.next = now
+	}
+	p.next = p.next.Add(vtime.Duration(uint64(p.left) * uint64(vtime.Second) / rate))
+	return false
+}
+
+// paceSpend takes n octets off the quantum.
+func (t *TCB) paceSpend(n uint32) {
+	if t.pace.left != 0 {
+		t.pace.left -= min(t.pace.left, n)
+	}
+}
+
+// paceFits bounds a transmission of several segments of mss octets to what is left of the quantum.
+func (t *TCB) paceFits(n, mss uint32) uint32 {
+	if t.cc.PacingRate() == 0 || n <= t.pace.left {
+		return n
+	}
+	return max(t.pace.left-t.pace.left%mss, mss)
+}
+
+// paceReset lets the next segment leave at once.
+func (t *TCB) paceReset() {
+	t.pace = paceVars{}
+	t.deadline[TimerPace] = vtime.Never
+}
+
+// paceExpired asks Transmit to go on.
+func (e *Engine) paceExpired(t *TCB) {
+	e.root.mib.PacingWaits++
+	if canTransmit.has(t.state) {
+		e.txAdd(t, pendData)
+	}
+}
+
+// setCC is OptionCC.
+func (e *Engine) setCC(t *TCB, now vtime.Time, v int64) CallResult {
+	if v >= cc.NumAlgorithms {
+		return CallInvalid
+	}
+	a := cc.Algorithm(v)
+	if isOpening.has(t.state) {
+		t.cc.Prefer(a)
+		return CallOK
+	}
+	t.cc.Switch(a, now, t.rtt.srtt)
+	t.paceReset()
+	e.wakeSend(t)
+	return CallOK
+}
+
+// setMaxPacingRate is OptionMaxPacingRate.
+func (e *Engine) setMaxPacingRate(t *TCB, v int64) CallResult {
+	t.cc.SetMaxRate(uint64(v), t.rtt.srtt)
+	t.paceReset()
+	e.wakeSend(t)
+	return CallOK
+}
+
+// afterIdle is called before data leaves when nothing is in flight. If nothing was sent for longer than
+// a timeout the window is restarted (RFC 5681 §4.1), or with IdleRestart off kept and validated
+// (RFC 7661).
+func (e *Engine) afterIdle(t *TCB, now vtime.Time) {
+	t.cc.OnRestart(now)
+	if !e.tun.IdleRestart || t.snd.lastSent == 0 || now.Sub(t.snd.lastSent) <= t.rtt.rto {
+		return
+	}
+	before := t.cc.Cwnd
+	t.cc.OnIdle(uint32(e.tun.InitCwnd) * t.effMSS())
+	if t.cc.Cwnd < before {
+		e.root.mib.IdleRestarts++
+	}
+}
