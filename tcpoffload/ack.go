@@ -118,14 +118,14 @@ func (e *Engine) growWindow(t *TCB, now vtime.Time, acked, prior uint32) {
 
 // wakeSend puts t on the transmit list if it may have something to send.
 func (e *Engine) wakeSend(t *TCB) {
-	if canTransmit.has(t.state) && (e.hasUnsent(t) || t.rec.highRxt.LT(t.rec.lost) || t.flags&flagRxtLost != 0) {
+	if t.mayTransmit() && (e.hasUnsent(t) || t.rec.highRxt.LT(t.rec.lost) || t.flags&flagRxtLost != 0) {
 		e.txAdd(t, pendData)
 	}
 }
 
 // unsent returns the octets of the send stream that were never sent.
 func (e *Engine) unsent(t *TCB) uint64 {
-	if t.flags&flagFinSent != 0 || isOpening.has(t.state) {
+	if t.flags&flagFinSent != 0 || isOpening.has(t.state) && !t.mayTransmit() {
 		return 0
 	}
 	return t.snd.end - t.sndPos(uint32(t.snd.nxt))

@@ -109,22 +109,33 @@ func (e *Engine) arriveSynSent(t *TCB, now vtime.Time, seg *Segment, out *Output
 	if !seg.Flags.Has(wire.SYN) {
 		return DropNoAck
 	}
-	if seg.Flags.Has(wire.FIN) {
+	if seg.Flags.Has(wire.FIN) && !ack {
 		return DropBadFlags
 	}
 	e.synArrived(t, now, seg)
 	t.rcv.last = now
 	t.probes0()
 	if !ack {
-		// Simultaneous open: SYN-ACK with the same sequence number.
+		// Simultaneous open: SYN-ACK with the same sequence number. Text is left to be sent again.
 		e.setState(t, StateSynReceived)
 		e.txAdd(t, pendSyn)
 		return DropNone
 	}
 	t.pend &^= pendSyn
+	if t.fastOpen&fastAsked != 0 {
+		e.fastOpenAnswered(t, now, seg)
+	}
 	e.established(t, now, seg, out)
 	e.txAdd(t, pendAck|pendData)
-	return DropNone
+	// Text and other controls go on at the sixth step.
+	a := arrival{seg: seg, now: now, seq: seg.Seq.Add(1), len: seg.Len, fin: seg.Flags.Has(wire.FIN)}
+	a.trimRight(t.rcv.adv)
+	e.checkUrgent(t, &a, out)
+	d := e.processText(t, &a, out)
+	if d == DropNone && t.state != StateClosed {
+		e.checkFin(t, &a, out)
+	}
+	return d
 }
 
 // established ends the handshake of t: seg acknowledges our SYN.
@@ -152,22 +163,41 @@ func (e *Engine) established(t *TCB, now vtime.Time, seg *Segment, out *Output) 
 	t.pend &^= pendSyn
 	t.rcvTune.at = now
 
-	if i := t.listener; i != 0 {
-		t.listener = 0
-		e.setState(t, StateEstablished)
-		l := &e.lsts[i]
-		l.ready++
-		t.flags |= flagOffered
-		t.offeredBy = i
-		e.act(out, t, Action{Kind: ActPassEstablished, Listener: l.cookie})
-	} else {
-		e.setState(t, StateEstablished)
+	e.setState(t, StateEstablished)
+	switch {
+	case t.fastOpen&fastPending != 0:
+		e.fastOpenLeave(t, now, false) // offered with the SYN
+	case t.flags&flagPassive != 0:
+		e.offer(t, out)
+	default:
 		e.act(out, t, Action{Kind: ActEstablished})
+	}
+	if t.fastOpen&fastData != 0 {
+		e.synDataAcked(t, seg, out)
+	}
+	if t.snd.una != t.snd.nxt {
+		e.armRexmt(t, now) // a server's data, sent before the handshake was complete
 	}
 	if t.flags&flagFinWanted != 0 {
 		e.setState(t, StateFinWait1) // closed before it was open
 	}
 	e.startKeepalive(t)
+}
+
+// offer gives t, which a listener opened, to the owner.
+func (e *Engine) offer(t *TCB, out *Output) {
+	l := &e.lsts[t.listener]
+	l.ready++
+	t.flags |= flagOffered
+	e.act(out, t, Action{Kind: ActPassEstablished, Listener: l.cookie})
+}
+
+// offeredBy returns the listener that opened t, or nil if it is closed.
+func (e *Engine) offeredBy(t *TCB) *Listener {
+	if l := &e.lsts[t.listener]; l.used && l.gen == t.listenGen {
+		return l
+	}
+	return nil
 }
 
 // arriveSynchronized is §3.10.7.4: SYN-RECEIVED and all states after it but TIME-WAIT.
@@ -176,7 +206,7 @@ func (e *Engine) arriveSynchronized(t *TCB, now vtime.Time, seg *Segment, out *O
 		seg: seg, now: now, seq: seg.Seq, len: seg.Len,
 		syn: seg.Flags.Has(wire.SYN), fin: seg.Flags.Has(wire.FIN),
 	}
-	if t.state == StateSynReceived && a.syn && a.seq == t.rcv.irs && e.repeatedSyn(t, &a) {
+	if t.state == StateSynReceived && a.syn && a.seq == t.rcv.irs && e.repeatedSyn(t, &a, out) {
 		return DropNone
 	}
 	if d := e.checkSequence(t, &a, out); d != DropNone {
@@ -205,9 +235,12 @@ func (e *Engine) arriveSynchronized(t *TCB, now vtime.Time, seg *Segment, out *O
 // repeatedSyn recognises the peer's SYN come again in SYN-RECEIVED. By itself it asks for our
 // SYN-ACK again, and is done with; with ACK it completes a simultaneous open (§3.5, figure 8), and
 // goes on without its SYN.
-func (e *Engine) repeatedSyn(t *TCB, a *arrival) (done bool) {
+func (e *Engine) repeatedSyn(t *TCB, a *arrival, out *Output) (done bool) {
 	switch a.seg.Flags & (wire.RST | wire.ACK) {
 	case 0:
+		if t.fastOpen&fastPending != 0 {
+			e.takeSynText(t, a.now, a.seg, out)
+		}
 		e.txAdd(t, pendSyn)
 		return true
 	case wire.ACK:
@@ -249,11 +282,16 @@ func (e *Engine) checkSequence(t *TCB, a *arrival, out *Output) DropReason {
 			a.fin, a.old = false, true // the FIN was received before
 		}
 	}
-	if over := a.seq.Add(a.len).Sub(v.adv); over > 0 {
+	a.trimRight(v.adv)
+	return DropNone
+}
+
+// trimRight cuts off what lies beyond the right edge of the window.
+func (a *arrival) trimRight(edge seq.Num) {
+	if over := a.seq.Add(a.len).Sub(edge); over > 0 {
 		a.len -= min(uint32(over), a.len)
 		a.fin, a.cut = false, true
 	}
-	return DropNone
 }
 
 // answerOutside acknowledges an unacceptable segment. Those without text are limited: two ends that
@@ -277,6 +315,8 @@ func (e *Engine) checkReset(t *TCB, a *arrival, out *Output) DropReason {
 	}
 	reason := ReasonReset
 	switch {
+	case t.fastOpen&fastPending != 0:
+		e.fastOpenLeave(t, a.now, true)
 	case t.state == StateSynReceived:
 		reason = ReasonRefused
 	case isEstab.has(t.state):

@@ -103,6 +103,9 @@ func (e *Engine) open(now vtime.Time, c *Call) CallResult {
 	if i != 0 {
 		t.beginBeyond(end)
 	}
+	if c.Opt.FastOpenConn {
+		t.fastOpen = fastWanted
+	}
 	e.setState(t, StateSynSent)
 	e.root.mib.ActiveOpens++
 	e.txAdd(t, pendSyn)
@@ -136,7 +139,7 @@ func (e *Engine) queue(t *TCB, c *Call) CallResult {
 	if c.More {
 		t.flags |= flagMore
 	}
-	if canTransmit.has(t.state) {
+	if t.mayTransmit() {
 		e.txAdd(t, pendData)
 	}
 	return CallOK
@@ -144,7 +147,7 @@ func (e *Engine) queue(t *TCB, c *Call) CallResult {
 
 // received is the RECEIVE of §3.10.3: the program has read up to c.Pos.
 func (e *Engine) received(t *TCB, now vtime.Time, c *Call) CallResult {
-	if isOpening.has(t.state) || c.Pos < t.rcv.read || c.Pos > t.rcvPos() {
+	if isOpening.has(t.state) && t.fastOpen&fastPending == 0 || c.Pos < t.rcv.read || c.Pos > t.rcvPos() {
 		return CallInvalid
 	}
 	t.rcv.read = c.Pos
@@ -184,7 +187,7 @@ func (e *Engine) closeSend(t *TCB, out *Output) CallResult {
 func (e *Engine) abort(t *TCB, out *Output) {
 	if t.flags&flagOffered != 0 {
 		// The owner refused what a listener offered.
-		if l := &e.lsts[t.offeredBy]; l.ready > 0 {
+		if l := e.offeredBy(t); l != nil && l.ready > 0 {
 			l.ready--
 		}
 	}
@@ -244,6 +247,11 @@ func (e *Engine) setListenerOption(c *Call) CallResult {
 			return CallInvalid
 		}
 		o.MSS = uint16(c.Value)
+	case OptionFastOpen:
+		if c.Value < 0 || c.Value > MaxConns {
+			return CallInvalid
+		}
+		o.FastOpen = uint32(c.Value)
 	default:
 		return CallInvalid
 	}

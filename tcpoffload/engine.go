@@ -14,6 +14,9 @@ type Config struct {
 	Tunables Tunables
 	ISNKey   [16]byte // secret of RFC 6528; random, one per host
 	Seed     uint64   // secret of the flow table's hash
+	// FastOpenKey is the secret of Fast Open cookies (RFC 7413 §4.1.2), the same in all engines that
+	// serve an address. Zero: one that follows from ISNKey.
+	FastOpenKey [16]byte
 	// MTU is the largest IP packet of the device, octets, 576 to 65535; 0 means 1500. It gives
 	// the MSS to announce.
 	MTU int
@@ -30,6 +33,7 @@ type Engine struct {
 	conns  []TCB
 	syns   []HalfOpen
 	tws    []TimeWait
+	fops   []FastOpenPeer
 	lsts   []Listener
 	bucket []uint32
 	mask   uint32 // len(bucket)-1
@@ -55,7 +59,7 @@ func New(cfg Config) (*Engine, error) {
 		return nil, fmt.Errorf("no memory: %w", ErrConfig)
 	case len(m.Conns) < 2 || len(m.Conns) > MaxConns+1 || len(m.Listeners) < 2 ||
 		len(m.HalfOpens) < 1 || len(m.HalfOpens) > MaxRecords ||
-		len(m.TimeWaits) < 1 || len(m.TimeWaits) > MaxRecords ||
+		len(m.TimeWaits) < 1 || len(m.TimeWaits) > MaxRecords || !validFastOpens(len(m.FastOpens)) ||
 		len(m.Listeners) > maxListeners+1 || len(m.Ranges) < 2 || len(m.Wheel) != wheelLevels*wheelSlots:
 		return nil, fmt.Errorf("memory tables have impossible lengths: %w", ErrConfig)
 	case len(m.Buckets) == 0 || len(m.Buckets)&(len(m.Buckets)-1) != 0 ||
@@ -73,7 +77,7 @@ func New(cfg Config) (*Engine, error) {
 		return nil, err
 	}
 	e := &Engine{
-		root: &m.Root[0], conns: m.Conns, syns: m.HalfOpens, tws: m.TimeWaits, lsts: m.Listeners, bucket: m.Buckets,
+		root: &m.Root[0], conns: m.Conns, syns: m.HalfOpens, tws: m.TimeWaits, fops: m.FastOpens, lsts: m.Listeners, bucket: m.Buckets,
 		synBase: uint32(len(m.Conns)), twBase: uint32(len(m.Conns) + len(m.HalfOpens)),
 		mask: uint32(len(m.Buckets) - 1), ports: m.Ports, ranges: m.Ranges, paths: m.Paths, wheel: m.Wheel,
 		tun: cfg.Tunables, mtu: cfg.MTU,

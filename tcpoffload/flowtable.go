@@ -148,6 +148,9 @@ func (e *Engine) close(t *TCB) {
 		return // closed before, and waiting for Transmit
 	}
 	e.unhash(t)
+	if t.fastOpen&fastPending != 0 {
+		e.fastOpenLeave(t, 0, false)
+	}
 	e.wheelRemove(t)
 	e.clearRanges(&t.rcv.reasm, &t.rcv.nreasm)
 	e.clearRanges(&t.snd.score, &t.snd.nscore)

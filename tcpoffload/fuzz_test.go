@@ -111,6 +111,7 @@ func (p *play) run(b []byte) {
 		Remote: wire.AddrFrom4([4]byte{10, 0, 0, 2}), RemotePort: 1000,
 	}
 	opt := SocketOptions{NoSACK: p.byte()%4 == 0, NoTimestamp: p.byte()%4 == 0, Keepalive: p.byte()%4 == 0}
+	opt.FastOpen = uint32(p.byte() % 3)
 	p.call(Call{Kind: CallListen, Flow: wire.Flow{LocalPort: 80}, Value: 3, Opt: opt})
 	syn := Segment{Flow: flow, Flags: wire.SYN, Seq: 0xfffff000, Wnd: 60000}
 	syn.Opt = wire.Options{Set: allOptions, MSS: 1460, WScale: 2, TSVal: 1}
@@ -150,6 +151,12 @@ func (p *play) segment(flow wire.Flow) {
 		if h.flags&synTS != 0 {
 			g.Opt.Set, g.Opt.TSVal = wire.OptTimestamps, h.tsRecent+uint32(p.byte()%4)-1
 		}
+	case i == 0 && p.byte() < 128:
+		// A new connection, with a Fast Open cookie that may be wrong.
+		g.Flags, g.Seq = wire.SYN, 0xfffff000
+		g.Opt = wire.Options{Set: allOptions | wire.OptFastOpen, MSS: 1460, WScale: 2, TSVal: 5}
+		e.putFastOpenCookie(&flow, &g.Opt)
+		g.Opt.Cookie[0] ^= p.byte() % 2
 	case i != 0:
 		t := &e.conns[i]
 		g.Seq = p.near(t.rcv.nxt)
@@ -201,7 +208,7 @@ func (p *play) randomCall(flow wire.Flow) {
 	case 6:
 		p.call(Call{Kind: CallSetOption, Handle: p.h, Option: Option(p.byte() % 13), Value: int64(p.byte()) * 1000})
 	case 7:
-		c := Call{Kind: CallOpen, Flow: flow, Cookie: 1}
+		c := Call{Kind: CallOpen, Flow: flow, Cookie: 1, Opt: SocketOptions{FastOpenConn: p.byte()%2 == 0}}
 		c.Flow.LocalPort, c.Flow.RemotePort = 81, 80
 		p.call(c)
 	case 8:

@@ -50,6 +50,7 @@ type Info struct {
 	Timestamps     bool
 	ECN            bool
 	ECNSeen        bool // the peer uses ECT
+	SynData        bool // data on a SYN were taken (RFC 7413)
 
 	Unacked, Sacked, Lost uint32 // segments, rounded up
 	Retrans               uint32 // segments retransmitted and not yet acknowledged
@@ -93,6 +94,7 @@ func (e *Engine) Info(h Handle, now vtime.Time, info *Info) bool {
 		TotalRetrans: uint64(t.rxtSegs), BytesRetrans: t.rxtOctets,
 		SegsIn: t.segsIn, SegsOut: t.segsOut,
 	}
+	info.SynData = t.fastOpen&fastDone != 0
 	info.ECN = t.rcv.ecn&ecnOK != 0
 	info.ECNSeen = info.ECN && t.rcv.ecn&ecnSeen != 0
 	if t.rcv.ecn&ecnReduced != 0 && t.ca < caCWR {

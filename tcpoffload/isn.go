@@ -98,14 +98,19 @@ func (e *Engine) format(cfg *Config) {
 	r := e.root
 	r.format = memoryFormat
 	r.freshConn, r.freshRange, r.freshListen = 1, 1, 1
-	r.isnKey = [2]uint64{
-		binary.LittleEndian.Uint64(cfg.ISNKey[:8]), binary.LittleEndian.Uint64(cfg.ISNKey[8:]),
-	}
+	r.isnKey = keyWords(cfg.ISNKey)
 	for i := range r.cookieKey {
 		for k := range r.cookieKey[i] {
 			r.cookieKey[i][k] = sipHash(r.isnKey, [...]uint64{'c', uint64(i), uint64(k), 0, 0, 0})
 		}
 	}
+	r.fastOpenKey[0] = keyWords(cfg.FastOpenKey)
+	if cfg.FastOpenKey == [16]byte{} {
+		for k := range r.fastOpenKey[0] {
+			r.fastOpenKey[0][k] = sipHash(r.isnKey, [...]uint64{'f', uint64(k), 0, 0, 0, 0})
+		}
+	}
+	r.fastOpenKey[1] = r.fastOpenKey[0]
 	r.synCache.at = vtime.Never
 	// Two words of the hash key from one seed: SplitMix64.
 	for i := range r.hashKey {

@@ -25,6 +25,9 @@ const (
 	minRecords       = 64
 	defaultHalfOpens = 1 << 16
 	defaultTimeWaits = 1 << 18
+	// defaultFastOpens is how many servers' Fast Open cookies are kept. More: of few that share a
+	// place the one used longest ago is forgotten, and asked for a new cookie.
+	defaultFastOpens = 256
 	// maxExpireRecords is how many records of the SYN cache and of TIME-WAIT one Expire looks at.
 	// More: NextDeadline says that it has to go on.
 	maxExpireRecords = 256

@@ -23,6 +23,7 @@ type Memory struct {
 	Conns     []TCB
 	HalfOpens []HalfOpen // the SYN cache
 	TimeWaits []TimeWait
+	FastOpens []FastOpenPeer // Fast Open cookies of servers; a power of two
 	Listeners []Listener
 	Buckets   []uint32 // of the flow table; a power of two
 	Ports     []uint32 // of the listener table; a power of two
@@ -51,6 +52,7 @@ type Root struct {
 	hashKey     [2]uint64
 	isnKey      [2]uint64
 	cookieKey   [2][2]uint64        // of SYN cookies: for the number, and for what proves it
+	fastOpenKey [2][2]uint64        // of Fast Open cookies: the present one, and the one before
 	wheelTick   uint64              // ticks before it have expired
 	wheelBusy   [wheelLevels]uint64 // bit per slot that is not empty
 	mib         MIB
@@ -62,19 +64,22 @@ const memoryFormat = 0x544f4505
 
 // Listener is one passive open.
 type Listener struct {
-	addr     wire.Addr // zero: any
-	port     uint16
-	v6only   bool
-	used     bool
-	gen      uint32
-	next     uint32 // next listener in the port's bucket, or in the free list
-	halfOpen uint32 // connections in the SYN cache, at most backlog
-	ready    uint32 // connections given and not yet taken off by CallAccepted, at most backlog
-	backlog  uint32
-	newest   uint32 // list of the half-open connections by age
-	oldest   uint32
-	cookie   uint64
-	opt      SocketOptions
+	addr       wire.Addr // zero: any
+	port       uint16
+	v6only     bool
+	used       bool
+	gen        uint32
+	next       uint32 // next listener in the port's bucket, or in the free list
+	halfOpen   uint32 // connections in the SYN cache, at most backlog
+	ready      uint32 // connections given and not yet taken off by CallAccepted, at most backlog
+	backlog    uint32
+	newest     uint32 // list of the half-open connections by age
+	oldest     uint32
+	cookie     uint64
+	opt        SocketOptions
+	pending    uint32 // Fast Open connections in SYN-RECEIVED
+	resets     uint32 // those that the peer reset; they count until resetUntil
+	resetUntil vtime.Time
 	// cookieUntil is when the last SYN cookie sent runs out; before the first one, zero.
 	cookieUntil vtime.Time
 }
@@ -93,6 +98,7 @@ type Sizes struct {
 	Listeners int // 1 to 65536
 	HalfOpens int // SYN cache, at most MaxRecords
 	TimeWaits int // connections in TIME-WAIT, at most MaxRecords
+	FastOpens int // servers whose Fast Open cookies are kept, a power of two, 4 to MaxRecords
 }
 
 // NewMemory returns zeroed tables for conns connections and listeners listeners, the others of
@@ -109,9 +115,13 @@ func NewMemoryOf(s Sizes) *Memory {
 	if s.TimeWaits == 0 {
 		s.TimeWaits = min(max(s.Conns, minRecords), defaultTimeWaits)
 	}
+	if s.FastOpens == 0 {
+		s.FastOpens = defaultFastOpens
+	}
 	conns := s.Conns
 	if conns < 1 || conns > MaxConns || s.Listeners < 1 || s.Listeners > maxListeners ||
-		s.HalfOpens < 1 || s.HalfOpens > MaxRecords || s.TimeWaits < 1 || s.TimeWaits > MaxRecords {
+		s.HalfOpens < 1 || s.HalfOpens > MaxRecords || s.TimeWaits < 1 || s.TimeWaits > MaxRecords ||
+		!validFastOpens(s.FastOpens) {
 		panic("tcpoffload: NewMemory: table size out of range")
 	}
 	return &Memory{
@@ -119,6 +129,7 @@ func NewMemoryOf(s Sizes) *Memory {
 		Conns:     make([]TCB, conns+1),
 		HalfOpens: make([]HalfOpen, s.HalfOpens),
 		TimeWaits: make([]TimeWait, s.TimeWaits),
+		FastOpens: make([]FastOpenPeer, s.FastOpens),
 		Listeners: make([]Listener, s.Listeners+1),
 		Buckets:   make([]uint32, 1<<bits.Len(uint(max(2*conns, conns+s.HalfOpens+s.TimeWaits)-1))),
 		Ports:     make([]uint32, portBuckets),
@@ -127,3 +138,6 @@ func NewMemoryOf(s Sizes) *Memory {
 		Wheel:     make([]uint32, wheelLevels*wheelSlots),
 	}
 }
+
+// validFastOpens reports whether the cookie cache may have n entries.
+func validFastOpens(n int) bool { return n >= fastOpenWays && n <= MaxRecords && n&(n-1) == 0 }

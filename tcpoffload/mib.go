@@ -59,4 +59,13 @@ type MIB struct {
 	ECNReductions       uint64 // congestion windows reduced for the peer's ECE (RFC 3168)
 	PacingWaits         uint64 // times that paced data waited for its time
 	WindowUpdates       uint64 // ACKs sent only because the window opened
+
+	// Fast Open (RFC 7413).
+	FastOpenActive         uint64 // opens whose data on the SYN were taken
+	FastOpenActiveFail     uint64 // opens whose data on the SYN were not
+	FastOpenPaused         uint64 // opens without it because SYNs with it had been lost
+	FastOpenPassive        uint64 // SYNs with a good cookie that made a connection
+	FastOpenPassiveFail    uint64 // SYNs with a bad cookie
+	FastOpenListenOverflow uint64 // SYNs with a good cookie beyond the listener's limit
+	FastOpenCookieReqd     uint64 // SYNs that asked for a cookie
 }

@@ -178,7 +178,7 @@ func (t *TCB) effMSS() uint32 {
 // off; a SYN-ACK grants what the peer offered.
 func (t *TCB) synOptions(now vtime.Time, o *wire.Options) {
 	offer := t.state == StateSynSent
-	o.Set = wire.OptMSS
+	o.Set |= wire.OptMSS
 	o.MSS = t.rcv.maxSeg
 	if offer && t.flags&flagNoWScale == 0 || t.snd.wscale != 0 || t.rcv.wscale != 0 {
 		o.Set |= wire.OptWindowScale

@@ -80,9 +80,14 @@ func (e *Engine) appendSyn(t *TCB, now vtime.Time, out *Output) {
 	s.Flags = wire.SYN
 	s.Wnd = uint16(min(t.rcv.limit, 65535))
 	if t.state == StateSynReceived {
+		s.Wnd = uint16(min(freeSpace(t.rcv.limit, t.unread()), 65535))
 		s.Flags |= wire.ACK
 		s.Ack = t.rcv.nxt
+		t.rcv.adv = seq.Max(t.rcv.adv, t.rcv.nxt.Add(uint32(s.Wnd)))
 		t.ackSent()
+		if t.fastOpen&fastGrant != 0 {
+			e.putFastOpenCookie(&t.flow, &s.Opt)
+		}
 	}
 	t.synOptions(now, &s.Opt)
 	t.ecnSyn(s)
@@ -92,6 +97,9 @@ func (e *Engine) appendSyn(t *TCB, now vtime.Time, out *Output) {
 		e.root.mib.OutSegs++
 		t.snd.nxt = t.snd.iss.Add(1)
 		t.rtt.timedAt, t.rtt.timedSeq = now, t.snd.nxt
+		if t.state == StateSynSent && t.fastOpen&fastWanted != 0 {
+			e.fastOpenSyn(t, now, s)
+		}
 	} else {
 		e.root.mib.SynRetrans++
 		e.root.mib.RetransSegs++

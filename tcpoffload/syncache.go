@@ -33,12 +33,13 @@ type HalfOpen struct {
 type synFlags uint8
 
 const (
-	synTS     synFlags = 1 << iota // timestamps
-	synSACK                        // SACK
-	synScale                       // window scale
-	synECN                         // ECN
-	synTwice                       // the SYN-ACK went out more than once: no round-trip time from it
-	synCookie                      // our number is a SYN cookie
+	synTS       synFlags = 1 << iota // timestamps
+	synSACK                          // SACK
+	synScale                         // window scale
+	synECN                           // ECN
+	synTwice                         // the SYN-ACK went out more than once: no round-trip time from it
+	synCookie                        // our number is a SYN cookie
+	synFastOpen                      // the SYN-ACK tells a Fast Open cookie
 )
 
 // sndScale returns Snd.Wind.Shift, rcvScale Rcv.Wind.Shift; zero without synScale.
@@ -77,6 +78,13 @@ func (e *Engine) synArrives(i uint32, now vtime.Time, seg *Segment, re reopening
 		m.ListenDrops++
 		return DropBacklog
 	}
+	var grant synFlags
+	if e.fastOpenServes(l, seg) {
+		if !re.old && e.fastOpenArrives(i, now, seg, out) {
+			return DropNone
+		}
+		grant = synFastOpen
+	}
 	full := l.halfOpen >= l.backlog || e.synCacheFull()
 	if cookie := e.tun.SynCookies; !re.old && (cookie == SynCookiesAlways || full && cookie == SynCookiesOverflow) {
 		var h HalfOpen
@@ -90,6 +98,7 @@ func (e *Engine) synArrives(i uint32, now vtime.Time, seg *Segment, re reopening
 	}
 	h, k := e.halfOpenAlloc()
 	e.readSyn(h, i, seg)
+	h.flags |= grant
 	h.iss = e.isn(now, &h.flow)
 	if re.old {
 		h.iss = seq.Max(h.iss, re.floor)
@@ -175,6 +184,9 @@ func (e *Engine) appendSynAck(h *HalfOpen, now vtime.Time, out *Output) {
 		}
 		s.Opt.Set |= wire.OptTimestamps
 		s.Opt.TSVal, s.Opt.TSEcr = clock+e.tsOffset(&h.flow), h.tsRecent
+	}
+	if h.flags&synFastOpen != 0 {
+		e.putFastOpenCookie(&h.flow, &s.Opt)
 	}
 	e.root.mib.OutSegs++
 }
@@ -273,7 +285,7 @@ func (e *Engine) complete(h *HalfOpen, i uint32, now vtime.Time, seg *Segment, o
 		return DropTableFull
 	}
 	t.flags |= flagPassive
-	t.listener = h.listener
+	t.listener, t.listenGen = h.listener, l.gen
 	syn := h.syn()
 	e.initConn(t, now, h.nextHop, seg.MTU, &l.opt)
 	// What was granted is granted, even if the settings have changed since.

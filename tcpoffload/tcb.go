@@ -60,10 +60,10 @@ type TCB struct {
 	tlpEnd      seq.Num    // TLP.end_seq (RFC 8985 §7.1); valid with flagTLPSent
 	dsack       dsackRange // duplicate to report; valid with flagDSACK
 	sackMark    uint32     // last stamp given to a range of rcv.reasm
-	listener    uint32     // passive open: index of the listener while half-open, else 0
-	lnkNext     uint32     // list of the listener's half-open connections that have an owner
-	lnkPrev     uint32
-	offeredBy   uint32 // listener that offered the connection; valid with flagOffered
+	listener    uint32     // passive open: index of the listener
+	listenGen   uint32     // and its generation: the index may have another owner by now
+	fastOpen    fastOpenFlags
+	_           [7]byte
 	maxSeg      uint16 // upper bound for MSS from SocketOptions, 0 none
 	keepCnt     uint8  // 0: the tunable
 	challenges  uint8  // challenge ACKs sent since challengeAt

@@ -38,6 +38,10 @@ func (e *Engine) send(t *TCB, now vtime.Time, out *Output, limit int) (more bool
 		if t.pend&pendSyn != 0 {
 			e.appendSyn(t, now, out)
 		}
+		if more := t.mayTransmit() && t.snd.nxt != t.snd.iss && e.sendData(t, now, out, limit); more {
+			t.pend = pendData
+			return true
+		}
 		t.pend = 0
 		return false
 	}
@@ -71,7 +75,7 @@ func (e *Engine) send(t *TCB, now vtime.Time, out *Output, limit int) (more bool
 // sendData sends what is lost, then what is new, then the FIN, as windows allow. It reports whether
 // it stopped only because out.Segs has limit entries.
 func (e *Engine) sendData(t *TCB, now vtime.Time, out *Output, limit int) (more bool) {
-	if !canTransmit.has(t.state) {
+	if !t.mayTransmit() {
 		return false
 	}
 	if t.ca == caOpen && t.snd.sacked == 0 {
@@ -126,6 +130,12 @@ func (e *Engine) sendData(t *TCB, now vtime.Time, out *Output, limit int) (more 
 	return false
 }
 
+// mayTransmit reports whether t may send data: when the handshake is complete, and as a server of Fast
+// Open before (RFC 7413 §4.2.2).
+func (t *TCB) mayTransmit() bool {
+	return canTransmit.has(t.state) || t.fastOpen&fastPending != 0
+}
+
 // sendRoom returns how many octets the peer's window takes beyond SND.NXT.
 func (t *TCB) sendRoom() uint32 {
 	return uint32(max(t.snd.una.Add(t.snd.wnd).Sub(t.snd.nxt), 0))
@@ -135,7 +145,7 @@ func (t *TCB) sendRoom() uint32 {
 // with them. Both zero: nothing may.
 func (e *Engine) sendable(t *TCB) (n uint32, fin bool) {
 	avail := e.unsent(t)
-	wantFin := t.flags&flagFinWanted != 0
+	wantFin := t.flags&flagFinWanted != 0 && t.state != StateSynReceived
 	if avail == 0 && !wantFin {
 		return 0, false
 	}

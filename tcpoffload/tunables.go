@@ -38,6 +38,7 @@ type Tunables struct {
 	Timestamps     bool           // offer and accept timestamps (RFC 7323)
 	WindowScale    bool           // offer and accept window scaling (RFC 7323)
 	SynCookies     SynCookieMode  // when to answer SYNs with SYN cookies (RFC 4987 §3.6)
+	FastOpen       FastOpenMode   // sides of Fast Open that are allowed (RFC 7413)
 	// AbortOnOverflow: a handshake that ends while the accept queue is full is reset. Otherwise its last
 	// ACK is ignored, and the peer tries again.
 	AbortOnOverflow bool
@@ -76,6 +77,7 @@ func DefaultTunables() Tunables {
 		SynCookies:    SynCookiesOverflow,
 		MTUProbing:    MTUProbingBlackHole,
 		MinPMTU:       552,
+		FastOpen:      FastOpenClient | FastOpenServer,
 	}
 }
 
@@ -119,6 +121,7 @@ func (t *Tunables) validate() error {
 		{"ChallengeAcks", uint32(t.ChallengeAcks), 1, 255},
 		{"CC", uint32(t.CC), 0, cc.NumAlgorithms - 1},
 		{"ECN", uint32(t.ECN), uint32(ECNOff), uint32(ECNOn)},
+		{"FastOpen", uint32(t.FastOpen), 0, uint32(FastOpenClient | FastOpenServer)},
 		{"SynCookies", uint32(t.SynCookies), 0, uint32(SynCookiesAlways)},
 		{"MTUProbing", uint32(t.MTUProbing), 0, uint32(MTUProbingAlways)},
 		{"MinPMTU", uint32(t.MinPMTU), 256, 1280},

@@ -82,6 +82,17 @@ func samples() []sample {
 		h.ECN = wire.ECT0
 		h.TOS = 0x28
 	})
+	add("SYN asks for a Fast Open cookie", "", func(h *wire.Header) {
+		h.Flags = wire.SYN
+		h.Opt = syn
+		h.Opt.Set |= wire.OptFastOpen
+	})
+	add("SYN with a Fast Open cookie and data", "GET /", func(h *wire.Header) {
+		h.Flags = wire.SYN
+		h.Opt = syn
+		h.Opt.Set |= wire.OptFastOpen
+		h.Opt.CookieLen, h.Opt.Cookie = 8, [16]byte{1, 2, 3, 4, 5, 6, 7, 8}
+	})
 	add("SYN IPv6", "", func(h *wire.Header) { h.Flow = flow6(); h.Flags = wire.SYN; h.Opt = syn })
 	return list
 }
@@ -233,6 +244,9 @@ func requireOptions(t testing.TB, want, got wire.Options) {
 	}
 	if want.Set&wire.OptSACK != 0 {
 		require.Equal(t, want.SACK[:want.NumSACK], got.SACK[:got.NumSACK])
+	}
+	if want.Set&wire.OptFastOpen != 0 {
+		require.Equal(t, want.Cookie[:want.CookieLen], got.Cookie[:got.CookieLen])
 	}
 }
 

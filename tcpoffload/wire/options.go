@@ -6,6 +6,13 @@ import (
 	"opentoe/tcpoffload/seq"
 )
 
+// MinFastOpenCookie and MaxFastOpenCookie bound the length of a Fast Open cookie, octets
+// (RFC 7413 §4.1.1).
+const (
+	MinFastOpenCookie = 4
+	MaxFastOpenCookie = 16
+)
+
 // MaxSACKBlocks is how many blocks fit in the option space without other options (RFC 2018 §3).
 const MaxSACKBlocks = 4
 
@@ -22,6 +29,7 @@ const (
 	OptSACKPermitted                       // no field (RFC 2018 §2)
 	OptTimestamps                          // TSVal, TSEcr (RFC 7323 §3)
 	OptSACK                                // SACK[:NumSACK] (RFC 2018 §3)
+	OptFastOpen                            // Cookie[:CookieLen] (RFC 7413 §4.1.1)
 )
 
 // Options is the parsed form of a TCP option list, in host order. A field is valid only if its
@@ -30,9 +38,11 @@ type Options struct {
 	Set          OptionSet
 	WScale       uint8  // shift as sent, 0-255; the engine clamps to 14 (RFC 7323 §2.3)
 	NumSACK      uint8  // 0-MaxSACKBlocks
+	CookieLen    uint8  // 0: a request; else even, MinFastOpenCookie-MaxFastOpenCookie
 	MSS          uint16 // octets
 	TSVal, TSEcr uint32 // ticks of the sender's and our timestamp clock
 	SACK         [MaxSACKBlocks]SACKBlock
+	Cookie       [MaxFastOpenCookie]byte
 }
 
 // Option kinds (RFC 9293 §3.2, RFC 7323, RFC 2018).
@@ -44,6 +54,7 @@ const (
 	kindSACKPermitted = 4
 	kindSACK          = 5
 	kindTimestamps    = 8
+	kindFastOpen      = 34
 )
 
 // nopTimestamps opens the 12-octet form NOP NOP timestamps, by far the most common list.
@@ -53,7 +64,7 @@ const nopTimestamps = kindNOP<<24 | kindNOP<<16 | kindTimestamps<<8 | 10
 // option of a wrong length is passed over; both make ok false, with what was understood in o. Of
 // an option that stands twice the last one counts. Any b is safe.
 func ParseOptions(b []byte, o *Options) (ok bool) {
-	o.Set, o.NumSACK = 0, 0
+	o.Set, o.NumSACK, o.CookieLen = 0, 0, 0
 	if len(b) == 12 && binary.BigEndian.Uint32(b) == nopTimestamps {
 		o.Set = OptTimestamps
 		o.TSVal = binary.BigEndian.Uint32(b[4:8])
@@ -113,6 +124,13 @@ func (o *Options) parseOne(kind uint8, v []byte) (ok bool) {
 			o.SACK[i].Left = seq.Num(binary.BigEndian.Uint32(v[8*i:]))
 			o.SACK[i].Right = seq.Num(binary.BigEndian.Uint32(v[8*i+4:]))
 		}
+	case kindFastOpen:
+		if len(v)%2 != 0 || len(v) > MaxFastOpenCookie || len(v) != 0 && len(v) < MinFastOpenCookie {
+			return false
+		}
+		o.Set |= OptFastOpen
+		o.CookieLen = uint8(len(v))
+		copy(o.Cookie[:], v)
 	}
 	return true // unknown kinds are passed over (RFC 9293 MUST-6)
 }
@@ -145,6 +163,9 @@ func (o *Options) fixedLen() int {
 	if o.Set&OptWindowScale != 0 {
 		n += 4
 	}
+	if o.Set&OptFastOpen != 0 {
+		n += (2 + int(o.CookieLen) + 3) &^ 3
+	}
 	return n
 }
 
@@ -156,9 +177,9 @@ func (o *Options) sackThatFit(n int) int {
 	return max(0, min(int(o.NumSACK), MaxSACKBlocks, (MaxOptionsLen-n-4)/8))
 }
 
-// Put writes the option list to b[:Len()]: MSS, SACK-permitted, timestamps, window scale, SACK, in
-// this order, aligned by NOPs in front. SACK-permitted takes the place of the timestamps' NOPs when
-// there are both.
+// Put writes the option list to b[:Len()]: MSS, SACK-permitted, timestamps, window scale, Fast Open,
+// SACK, in this order, aligned by NOPs in front. SACK-permitted takes the place of the timestamps' NOPs
+// when there are both. Precondition: CookieLen is valid.
 func (o *Options) Put(b []byte) {
 	if o.Set&OptMSS != 0 {
 		binary.BigEndian.PutUint32(b, kindMSS<<24|4<<16|uint32(o.MSS))
@@ -179,6 +200,9 @@ func (o *Options) Put(b []byte) {
 		binary.BigEndian.PutUint32(b, kindNOP<<24|kindWindowScale<<16|3<<8|uint32(o.WScale))
 		b = b[4:]
 	}
+	if o.Set&OptFastOpen != 0 {
+		b = o.putFastOpen(b)
+	}
 	if k := o.sackThatFit(o.fixedLen()); k > 0 {
 		binary.BigEndian.PutUint32(b, kindNOP<<24|kindNOP<<16|kindSACK<<8|uint32(2+8*k))
 		for i := range k {
@@ -186,6 +210,19 @@ func (o *Options) Put(b []byte) {
 			binary.BigEndian.PutUint32(b[8+8*i:], uint32(o.SACK[i].Right))
 		}
 	}
+}
+
+// putFastOpen writes the cookie and returns what follows it.
+func (o *Options) putFastOpen(b []byte) []byte {
+	n := 2 + int(o.CookieLen)
+	for ; n%4 != 0; n++ {
+		b[0] = kindNOP
+		b = b[1:]
+	}
+	n = 2 + int(o.CookieLen)
+	b[0], b[1] = kindFastOpen, uint8(n)
+	copy(b[2:n], o.Cookie[:])
+	return b[n:]
 }
 
 func (o *Options) putTimestamps(b []byte, head uint32) {

@@ -46,17 +46,26 @@ func TestParseOptions(t *testing.T) {
 		{"five SACK blocks", sack(5), false, wire.Options{}},
 		{"no SACK block", []byte{5, 2, 1, 1}, false, wire.Options{}},
 		{"half a SACK block", []byte{5, 6, 1, 1, 1, 1, 0, 0}, false, wire.Options{}},
+		{"Fast Open, a request", []byte{34, 2, 1, 1}, true, wire.Options{Set: wire.OptFastOpen}},
+		{"Fast Open, a cookie", []byte{34, 6, 1, 2, 3, 4, 0, 0}, true,
+			wire.Options{Set: wire.OptFastOpen, CookieLen: 4, Cookie: [16]byte{1, 2, 3, 4}}},
+		{"Fast Open, too short", []byte{34, 4, 1, 2}, false, wire.Options{}},
+		{"Fast Open, odd", []byte{34, 7, 1, 2, 3, 4, 5, 0}, false, wire.Options{}},
+		{"Fast Open, too long", append([]byte{34, 20}, make([]byte, 18)...), false, wire.Options{}},
 		{"unknown", []byte{254, 4, 1, 1, 2, 4, 1, 0}, true, wire.Options{Set: wire.OptMSS, MSS: 256}},
 		{"unknown, cut", []byte{254, 9, 1, 1}, false, wire.Options{}},
 		{"the rest counts", []byte{3, 4, 1, 1, 2, 4, 1, 0}, false, wire.Options{Set: wire.OptMSS, MSS: 256}},
 		{"the last counts", []byte{2, 4, 1, 0, 2, 4, 2, 0}, true, wire.Options{Set: wire.OptMSS, MSS: 512}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			o := wire.Options{Set: 0xff, NumSACK: 99}
+			o := wire.Options{Set: 0xff, NumSACK: 99, CookieLen: 99}
 			require.Equal(t, c.ok, wire.ParseOptions(c.b, &o))
 			requireOptions(t, c.want, o)
 			if o.Set&wire.OptSACK == 0 {
 				require.Zero(t, o.NumSACK)
+			}
+			if o.Set&wire.OptFastOpen == 0 {
+				require.Zero(t, o.CookieLen)
 			}
 		})
 	}
@@ -64,9 +73,13 @@ func TestParseOptions(t *testing.T) {
 
 // Every combination of options fits, is a multiple of 4, is written whole, and is read back.
 func TestOptionCombinations(t *testing.T) {
-	for set := range wire.OptionSet(32) {
+	for set := range wire.OptionSet(64) {
 		for n := range uint8(6) {
 			o := wire.Options{Set: set, NumSACK: n, MSS: 1, WScale: 2, TSVal: 3, TSEcr: 4}
+			if set&wire.OptFastOpen != 0 {
+				o.CookieLen = [...]uint8{0, 4, 6, 8, 14, 16}[n]
+				o.Cookie = [16]byte{9, 8, 7, 6, 5, 4, 3, 2, 1, 9, 8, 7, 6, 5, 4, 3}
+			}
 			for i := range o.SACK {
 				o.SACK[i] = wire.SACKBlock{Left: 5, Right: 6}
 			}
@@ -96,7 +109,10 @@ func TestOptionCombinations(t *testing.T) {
 			} else if set&wire.OptSACKPermitted != 0 {
 				room -= 4
 			}
-			want.NumSACK = uint8(min(int(n), 4, (room-4)/8))
+			if set&wire.OptFastOpen != 0 {
+				room -= (2 + int(o.CookieLen) + 3) / 4 * 4
+			}
+			want.NumSACK = uint8(max(0, min(int(n), 4, (room-4)/8)))
 			if want.NumSACK == 0 {
 				want.Set &^= wire.OptSACK
 			}
@@ -108,6 +124,7 @@ func TestOptionCombinations(t *testing.T) {
 func FuzzOptions(f *testing.F) {
 	f.Add([]byte{1, 1, 8, 10, 1, 2, 3, 4, 5, 6, 7, 8})
 	f.Add([]byte{2, 4, 5, 0xb4, 4, 2, 8, 10, 0, 0, 0, 1, 0, 0, 0, 0, 1, 3, 3, 7})
+	f.Add([]byte{34, 10, 1, 2, 3, 4, 5, 6, 7, 8, 34, 2, 34, 3})
 	f.Add([]byte{5, 10, 0, 0, 0, 1, 0, 0, 0, 2, 5, 18})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var o, again wire.Options
