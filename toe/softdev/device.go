@@ -26,6 +26,8 @@ type Device struct {
 	closed   bool
 	running  sync.WaitGroup // worker threads
 	tuning   sync.Mutex     // serialises Tune
+
+	fastOpenKey [16]byte // of Fast Open cookies: a client's next SYN may be another worker's
 }
 
 var _ toe.Device = (*Device)(nil)
@@ -41,6 +43,9 @@ func New(cfg Config) (*Device, error) {
 		return nil, fmt.Errorf("softdev: %s: clock: %w", cfg.Name, err)
 	}
 	d := &Device{cfg: cfg}
+	if _, err := rand.Read(d.fastOpenKey[:]); err != nil {
+		return nil, fmt.Errorf("softdev: %s: %w", cfg.Name, err)
+	}
 	d.info = toe.Info{Type: "softdev", Workers: cfg.workers(), MaxConns: cfg.connsPerWorker() * cfg.workers()}
 	for _, p := range cfg.Ports {
 		d.info.Ports = append(d.info.Ports, toe.PortInfo{
@@ -58,8 +63,9 @@ func New(cfg Config) (*Device, error) {
 	return d, nil
 }
 
-// newEngine builds one worker's engine with secrets of its own.
-func newEngine(cfg *Config) (*tcpoffload.Engine, error) {
+// newEngine builds one worker's engine with secrets of its own, but for the key that all share.
+func (d *Device) newEngine() (*tcpoffload.Engine, error) {
+	cfg := &d.cfg
 	var secret [24]byte
 	if _, err := rand.Read(secret[:]); err != nil {
 		return nil, err
@@ -73,10 +79,11 @@ func newEngine(cfg *Config) (*tcpoffload.Engine, error) {
 			Conns: cfg.connsPerWorker(), Listeners: cfg.MaxListeners,
 			HalfOpens: cfg.HalfOpens, TimeWaits: cfg.TimeWaits,
 		}),
-		Tunables: cfg.Tunables,
-		ISNKey:   [16]byte(secret[:16]),
-		Seed:     binary.NativeEndian.Uint64(secret[16:]),
-		MTU:      mtu,
+		Tunables:    cfg.Tunables,
+		ISNKey:      [16]byte(secret[:16]),
+		FastOpenKey: d.fastOpenKey,
+		Seed:        binary.NativeEndian.Uint64(secret[16:]),
+		MTU:         mtu,
 	})
 }
 

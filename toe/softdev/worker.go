@@ -51,7 +51,7 @@ type worker struct {
 }
 
 func newWorker(d *Device, id int, now clock) (*worker, error) {
-	eng, err := newEngine(&d.cfg)
+	eng, err := d.newEngine()
 	if err != nil {
 		return nil, err
 	}
