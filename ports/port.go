@@ -92,6 +92,9 @@ func (p *Port) Route(remote wire.Addr) (bits int, ok bool) {
 	return r.length(), true
 }
 
+// OnLink reports whether a is reached without a gateway.
+func (p *Port) OnLink(a wire.Addr) bool { return p.routes.onLink(a) }
+
 // Host returns worker w's host. Precondition: 0 <= w < Config.Workers.
 func (p *Port) Host(w int) *Host { return p.hosts[w] }
 

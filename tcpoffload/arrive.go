@@ -30,11 +30,12 @@ func (e *Engine) Arrive(now vtime.Time, seg *Segment, out *Output) DropReason {
 	if !out.room(0, MaxArriveActions) {
 		panic("tcpoffload: Arrive: no room for actions")
 	}
-	e.root.mib.InSegs++
+	segs := uint64(max(seg.Segs, 1)) // on the wire
+	e.root.mib.InSegs += segs
 	var d DropReason
 	if i := e.lookupAny(&seg.Flow); i != 0 && i < uint32(len(e.conns)) {
 		t := &e.conns[i]
-		t.segsIn++
+		t.segsIn += segs
 		if e.slow || !e.predict(t, now, seg, out) {
 			d = e.arriveConn(t, now, seg, out)
 		}

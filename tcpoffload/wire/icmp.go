@@ -21,6 +21,7 @@ const (
 	ICMPv6Unreachable   uint8 = 1
 	ICMPv6PacketTooBig  uint8 = 2
 	ICMPv6TimeExceeded  uint8 = 3
+	ICMPv6ParamProblem  uint8 = 4
 	ICMPv6EchoRequest   uint8 = 128
 	ICMPv6EchoReply     uint8 = 129
 	ICMPv6Solicitation  uint8 = 135

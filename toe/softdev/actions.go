@@ -7,9 +7,9 @@ import (
 	"opentoe/toe"
 )
 
-// act carries out the engine's actions in order, as upcalls, and empties the list. payload is that
+// act carries out the engine's actions in order, as upcalls, and empties the list. t has the payload
 // of the segment that caused them, for ActPlace.
-func (w *worker) act(payload []byte) {
+func (w *worker) act(t *train) {
 	for i := 0; i < len(w.out.Actions); i++ { // passEstablish may append
 		a := w.out.Actions[i]
 		s := toe.SockID(a.Cookie)
@@ -22,7 +22,7 @@ func (w *worker) act(payload []byte) {
 		}
 		switch a.Kind {
 		case tcpoffload.ActPlace:
-			w.up.Place(s, a.Pos, payload[a.Off:a.Off+a.Len])
+			t.place(w.up, s, a.Pos, a.Off, a.Len)
 		case tcpoffload.ActReadable:
 			w.progress(&w.readable, s, a.Pos)
 		case tcpoffload.ActAcked:

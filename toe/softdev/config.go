@@ -66,6 +66,7 @@ type Config struct {
 	TimeWaits    int // connections in TIME-WAIT of a worker; 0 = a default that follows from MaxConns
 	Tunables     tcpoffload.Tunables
 
+	NoMerge      bool // every received segment reaches the engine by itself
 	Poll         PollMode
 	Spin         time.Duration // adaptive: how long to poll without work; 0 = a default
 	PollInterval time.Duration // longest sleep of a worker with a queue that has no WaitFDs; 0 = a default

@@ -21,6 +21,8 @@ const (
 	DropNoSpace                     // received: no room for the payload; the peer sends it again
 	DropNoFrame                     // to send: the driver had no buffer
 	DropFetch                       // to send: the program's octets could not be had
+	DropICMPLimited                 // received: an ICMP error beyond what is believed in a second
+	DropICMPUnknown                 // received: an ICMP error that quotes nothing that is under way
 	DropOversize                    // to send: the segment does not fit in the driver's buffer
 	NumDrops
 )
@@ -46,6 +48,10 @@ func (r Drop) String() string {
 		return "no-frame"
 	case DropFetch:
 		return "fetch"
+	case DropICMPLimited:
+		return "icmp-limited"
+	case DropICMPUnknown:
+		return "icmp-unknown"
 	case DropOversize:
 		return "oversize"
 	}
@@ -60,7 +66,9 @@ type Counters struct {
 	Wakes              uint64         // times a descriptor ended it, not the timeout
 
 	TxStalls        uint64 // iterations that could not send for want of frames
+	Merged          uint64 // segments that reached the engine as part of an earlier one
 	BadOptions      uint64 // segments with a malformed option list
+	ICMPErrors      uint64 // ICMP errors that reached a connection
 	PassEstablished uint64 // connections given to the socket layer
 	PassRefused     uint64 // connections that it refused
 

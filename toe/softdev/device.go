@@ -13,7 +13,7 @@ import (
 
 // Device is a software TOE. Its methods may be called from any goroutine unless marked [worker].
 type Device struct {
-	toe.BaseDevice // RouteRedirect and PMTUUpdate are not supported: routes are the ports', fixed
+	toe.BaseDevice
 
 	cfg     Config
 	info    toe.Info

@@ -40,6 +40,24 @@ const (
 	// probes needless; an idle one costs a probe now and then.
 	confirmEvery = 64
 
+	// openTrains is how many connections' segments are merged at a time. When one more comes, all
+	// trains go to the engine as they are.
+	openTrains = 4
+
+	// maxTrain is how many octets a train has at most, as Linux' GRO.
+	maxTrain = 1<<16 - 1
+
+	// icmpPerSecond is how many ICMP errors about our segments a worker believes in a second: more
+	// come only from an attacker, and a real one is repeated.
+	icmpPerSecond = 1000
+
+	// walkBatch is how many connections a worker looks at in one iteration when a path or a route to
+	// an address has changed. The rest follows in the next iterations.
+	walkBatch = 256
+
+	// minPathMTU is the least path MTU that is believed: IPv4's (RFC 791).
+	minPathMTU = 68
+
 	// wakeEvents is how many descriptors one wake-up takes note of; more remain ready.
 	wakeEvents = 16
 

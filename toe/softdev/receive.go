@@ -27,6 +27,7 @@ func (w *worker) inputBurst(l *lane) {
 	for i := range w.rx.Len() {
 		w.input(l, w.rx.At(i))
 	}
+	w.depart()
 	w.announce()
 	l.queue.Free(&w.rx)
 	w.emit()
@@ -70,38 +71,45 @@ func (w *worker) input(l *lane, f *frame.Frame) {
 		w.drop(DropNotOurAddress)
 		return
 	}
-	w.arrive(l, p, f.Data[p.PayloadOff:p.PayloadOff+p.PayloadLen])
+	b := f.Data[p.PayloadOff : p.PayloadOff+p.PayloadLen]
+	if w.rx.Len() > 1 && !w.dev.cfg.NoMerge {
+		w.merge(l, p, b)
+		return
+	}
+	w.single.begin(l, p, b)
+	w.arrive(&w.single)
 }
 
-// other hands a frame that is not for the engine to the built-in responder (ARP, ND, ICMP).
+// other hands a frame that is not for the engine to the built-in responder (ARP, ND, ICMP); an ICMP
+// error may be about a segment of ours.
 func (w *worker) other(l *lane, f *frame.Frame) {
+	if w.icmpError(l, f) {
+		return
+	}
 	w.makeRoom(l, 1)
 	if !l.host.Input(w.now, f, l.queue, &l.tx) {
 		w.drop(DropUnknownProtocol)
 	}
 }
 
-// arrive gives a sound segment for us to the engine. Space for its payload is reserved first: what
+// arrive gives a sound segment for us, of one frame or of several, to the engine. Space for its payload is reserved first: what
 // the engine accepts it also acknowledges, and then it must be in place.
-func (w *worker) arrive(l *lane, p *wire.Packet, payload []byte) {
-	h, known := w.eng.Lookup(&p.Flow)
-	s := &w.seg
-	*s = tcpoffload.Segment{
-		Flow: p.Flow, Seq: p.Seq, Ack: p.Ack, Len: uint32(len(payload)),
-		Wnd: p.Wnd, Urg: p.Urg, Flags: p.Flags, ECN: p.ECN, Opt: p.Opt,
-	}
+func (w *worker) arrive(t *train) {
+	s := &t.seg
+	w.seg = s
+	h, known := w.eng.Lookup(&s.Flow)
 	if !known {
-		hop, ok := l.nextHop(p.Flow.Remote)
+		hop, ok := t.lane.nextHop(s.Flow.Remote)
 		if !ok {
 			w.drop(DropNoRoute)
 			return
 		}
-		s.NextHop, s.MTU = hop, l.mtu
+		s.NextHop, s.MTU = hop, t.lane.mtu
 	}
-	if len(payload) > 0 && (known || w.eng.Opens(&p.Flow)) && !w.reserve(h) {
+	if s.Len > 0 && (known || w.eng.Opens(&s.Flow)) && !w.reserve(h) {
 		return
 	}
-	w.present(s, payload)
+	w.present(s, t)
 }
 
 // reserve makes sure that the payload of w.seg can be placed in the stream of connection h, or of the
@@ -109,8 +117,8 @@ func (w *worker) arrive(l *lane, p *wire.Packet, payload []byte) {
 // a loss, and the rest of the segment is presented to the engine: what it acknowledges is true all the
 // same.
 func (w *worker) reserve(h tcpoffload.Handle) bool {
-	bare := w.seg
-	bare.Len = 0
+	bare := *w.seg
+	bare.Len, bare.Segs = 0, 1
 	bare.Flags &^= wire.FIN | wire.PSH | wire.URG
 	cookie, _ := w.eng.Cookie(h)
 	if cookie == 0 {
@@ -131,11 +139,11 @@ func (w *worker) reserve(h tcpoffload.Handle) bool {
 	return true
 }
 
-// present lets the engine process s and carries out what it asks for.
-func (w *worker) present(s *tcpoffload.Segment, payload []byte) {
+// present lets the engine process s, whose payload t has, and carries out what it asks for.
+func (w *worker) present(s *tcpoffload.Segment, t *train) {
 	w.eng.Arrive(w.now, s, &w.out)
 	if len(w.out.Actions) > 0 {
-		w.act(payload)
+		w.act(t)
 	}
 	w.makeSegRoom()
 }

@@ -305,5 +305,4 @@ func TestL2Update(t *testing.T) {
 	p.finish(vtime.Second, client, server)
 	require.Error(t, p.dev[0].L2Update(addrOf("192.0.2.1"), macs[1], true), "not a neighbour")
 	require.NoError(t, p.dev[0].L2Update(wire.AddrFrom(addr4[1]), wire.MAC{}, false))
-	require.ErrorIs(t, p.dev[0].PMTUUpdate(wire.AddrFrom(addr4[1]), 1400), toe.ErrNotSupported)
 }

@@ -34,14 +34,19 @@ type worker struct {
 	rx   frame.Burst // being processed
 	hdr  wire.Header // scratch; its TTL is constant, its MACs are the next hop's business
 	pkt  wire.Packet
-	seg  tcpoffload.Segment
-	info tcpoffload.Info // scratch
-	conn toe.ConnInfo    // scratch
+	seg  *tcpoffload.Segment // that arrived last; valid while the burst in rx is processed
+	info tcpoffload.Info     // scratch
+	conn toe.ConnInfo        // scratch
+
+	trains [openTrains]train
+	open   int   // trains that may take more
+	single train // scratch
 
 	readable  progress
 	acked     progress
 	listeners map[toe.ListenID]tcpoffload.ListenerID
 	opens     opens
+	icmp      icmpLimiter
 	acks      uint // ActAcked seen, for confirmations
 	count     Counters
 	live      atomic.Int64 // connections, for CanOffload on other threads
