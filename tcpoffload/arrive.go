@@ -410,7 +410,7 @@ func (e *Engine) processText(t *TCB, a *arrival, out *Output) DropReason {
 	}
 	if t.flags&flagDetached != 0 {
 		// Nobody will read it; the peer has to know (RFC 9293 §3.6.1, RFC 1122 §4.2.2.13).
-		e.appendReset(t, out)
+		e.appendResetFor(a.seg, out)
 		e.finish(t, ReasonAborted, out)
 		return DropAfterClose
 	}

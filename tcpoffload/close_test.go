@@ -146,7 +146,7 @@ func TestDataForAGoneProgramIsReset(t *testing.T) {
 	s.expect(wire.ACK|wire.FIN, 1, 0, 1)
 	s.in(wire.ACK, 1, 0, 2)
 	require.Equal(t, DropAfterClose, s.in(wire.ACK, 1, 10, 2))
-	s.expect(wire.RST|wire.ACK, 2, 0, 1)
+	s.expect(wire.RST, 2, 0, 0)
 	require.Equal(t, ReasonAborted, s.action(ActFinished).Reason)
 	require.Zero(t, s.e.Conns())
 }

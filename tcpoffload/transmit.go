@@ -235,7 +235,7 @@ func (e *Engine) sendNew(t *TCB, now vtime.Time, n uint32, fin bool, out *Output
 	s.nxt = end
 	s.lastSent = now
 	t.flags &^= flagOverride
-	if t.quick > 0 && now.Sub(t.rcv.last) < e.tun.DelAck {
+	if t.quick > 0 && t.rcv.nxt64 > 1 && now.Sub(t.rcv.last) < e.tun.DelAck {
 		t.quick = 0 // a dialogue: our data carries the ACKs
 	}
 	if t.deadline[TimerRexmt] == vtime.Never {
