@@ -109,6 +109,7 @@ type bbrState struct {
 	sinceUp     uint8 // BBR.rounds_since_probe_up
 	losses      uint8 // ranges found lost in this round trip
 	lossInRound bool
+	saved       bool // the undo state is of the present episode of loss
 	rttRound    bool // BBR.probe_rtt_round_done
 }
 
@@ -154,6 +155,7 @@ func (s *State) bbrAck(a *Sample) {
 	} else if b.minRTT != noDelay && a.Interval < b.minRTT {
 		m.rate = 0 // not reliable
 	}
+	b.saved = b.saved && a.Recovery
 	b.at, b.delivered, b.mss = a.Now, a.TotalDelivered, a.MSS
 	s.bbrRound()
 	lossRound := s.updateLatest(&m)

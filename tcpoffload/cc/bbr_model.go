@@ -246,20 +246,16 @@ func (s *State) bbrMarked() {
 	}
 }
 
-// bbrSaveOnLoss begins a recovery (§5.6.4.4). What noteLoss saved in this round trip is older, and
-// from before its consequences.
-func (s *State) bbrSaveOnLoss() {
-	if s.bbr.lossInRound {
-		s.saveCwnd()
-		return
-	}
-	s.saveOnLoss()
-}
-
-// saveOnLoss is SaveStateUponLoss of §5.5.11.1.
+// saveOnLoss is SaveStateUponLoss of §5.5.11.1, at the first loss of an episode: a later one would save
+// the consequences of that.
 func (s *State) saveOnLoss() {
 	b := &s.bbr
 	s.saveCwnd()
+	if b.saved {
+		return
+	}
+	b.saved = true
+	s.flags |= flagUndo
 	b.undoPhase = bbrNone
 	b.undoBw, b.undoShort, b.undoLong = b.bwShort, b.inflightShort, b.inflightLong
 }
@@ -267,6 +263,10 @@ func (s *State) saveOnLoss() {
 // bbrUndo is HandleSpuriousLossDetection of §5.5.11.2.
 func (s *State) bbrUndo() {
 	b := &s.bbr
+	if s.flags&flagUndo == 0 {
+		return
+	}
+	s.flags &^= flagUndo
 	s.bbrRestoreCwnd()
 	b.lossInRound = false
 	s.resetFull()

@@ -211,7 +211,7 @@ func (s *State) OnLost(l *Lost) {
 // is FlightSize.
 func (s *State) OnLoss(flight, mss uint32) {
 	if s.algo == BBR {
-		s.bbrSaveOnLoss()
+		s.saveOnLoss()
 		s.episode = episodeFast
 		return
 	}
@@ -225,7 +225,7 @@ func (s *State) OnLoss(flight, mss uint32) {
 func (s *State) OnRTO(flight, mss uint32, again bool) {
 	switch {
 	case s.algo == BBR:
-		s.bbrSaveOnLoss()
+		s.saveOnLoss()
 	case !again && s.episode == episodeNone:
 		s.saveUndo()
 		s.decrease(flight, mss)
