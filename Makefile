@@ -9,7 +9,7 @@ FUZZTIME ?= 20s
 # Two cores are enough for everything here; packages one at a time keep timing-free tests quick.
 GOTEST   := $(GO) test -timeout 10m
 
-.PHONY: help all build shim check test unit invariants race sanitize e2e fuzz bench generate fmt demo demo-stop clean deps packetdrill
+.PHONY: help all build shim check test unit invariants sim sim race sanitize e2e fuzz bench generate fmt demo demo-stop clean deps packetdrill
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,6 +36,9 @@ unit: ## unit tests
 
 invariants: ## unit tests of the protocol engine with its invariants checked at every step
 	$(GOTEST) -tags invariants ./tcpoffload/... ./toe/...
+
+sim: ## SEEDS=n worlds drawn from seeds (2000), with the engine's invariants; SEED=k replays one with its trace
+	$(GOTEST) -count=1 -tags invariants ./tcpoffload/sim -run 'TestSim$$' $(if $(SEED),-v -seed=$(SEED),-seeds=$(or $(SEEDS),2000))
 
 race: ## unit tests under the race detector
 	$(GOTEST) -race -short $(UNIT)

@@ -1,6 +1,8 @@
 package sim
 
 import (
+	"slices"
+
 	"opentoe/tcpoffload"
 	"opentoe/tcpoffload/vtime"
 	"opentoe/tcpoffload/wire"
@@ -231,6 +233,7 @@ func (h *Host) act(a *tcpoffload.Action, p *packet) {
 		s.Passive, s.Established, s.fresh = true, true, true
 		if p != nil {
 			s.Flow = p.seg.Flow
+			s.Hostile = slices.Contains(h.w.hostile, s.Flow.Remote)
 		}
 		s.Listener = a.Listener
 		h.Engine.SetCookie(a.Handle, s.id)
@@ -289,8 +292,10 @@ func (h *Host) place(s *Sock, a *tcpoffload.Action, p *packet) {
 	case p == nil || a.Off+a.Len > p.seg.Len:
 		h.w.violated("%v: places octets that did not arrive", s.Flow)
 		return
+	case s.Hostile:
+		// Its payload belongs to no stream.
 	case p.origin == 0:
-		// From a scripted peer: it says itself where the payload stands.
+		h.w.violated("%v: octets that nobody sent are placed", s.Flow)
 	case s.peer == 0:
 		s.peer = p.origin
 	case s.peer != p.origin:

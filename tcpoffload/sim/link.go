@@ -30,6 +30,8 @@ type LinkConfig struct {
 	Reorder      PPM // of being late by Jitter
 	Displace     PPM // of being overtaken by up to DisplaceBy later packets
 	DisplaceBy   int
+	Ghost        PPM // of arriving once more, up to GhostBy later
+	GhostBy      vtime.Duration
 	MarkAt       int  // octets that wait beyond which ECN-capable packets are marked CE; 0 never
 	RED          RED  // mark or drop early
 	CoDel        bool // mark or drop by the time that packets wait (RFC 8289)
@@ -318,6 +320,10 @@ func (l *Link) release(p *packet) {
 }
 
 func (l *Link) arrive(p *packet) {
+	if l.GhostBy > 0 && l.w.chance(l.Ghost) {
+		l.Doubled++
+		l.w.push(event{at: l.w.now.Add(vtime.Duration(l.w.rng.Int64N(int64(l.GhostBy)))), to: l.to, p: l.w.clone(p)})
+	}
 	n := 1
 	if l.w.chance(l.Duplicate) {
 		l.Doubled++

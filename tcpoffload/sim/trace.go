@@ -49,7 +49,7 @@ func (w *World) event(format string, args ...any) {
 
 // String formats t as tcpdump would, with absolute numbers.
 func (t Trace) String() string {
-	at := fmt.Sprintf("%12.6f ", float64(t.At)/float64(vtime.Second))
+	at := fmt.Sprintf("%12.6f ", seconds(t.At))
 	if t.Seg == nil {
 		return at + t.What
 	}
@@ -88,3 +88,5 @@ func (t Trace) String() string {
 	}
 	return line + fmt.Sprintf(" len %d", s.Len)
 }
+
+func seconds(t vtime.Time) float64 { return float64(t) / float64(vtime.Second) }

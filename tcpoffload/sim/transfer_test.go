@@ -1,7 +1,6 @@
 package sim_test
 
 import (
-	"flag"
 	"fmt"
 	"testing"
 
@@ -13,8 +12,6 @@ import (
 	"opentoe/tcpoffload/vtime"
 	"opentoe/tcpoffload/wire"
 )
-
-var seedFlag = flag.Uint64("seed", 0, "run only this seed")
 
 // pair makes two hosts with default engines on w.
 func pair(t testing.TB, w *sim.World, edit func(c *tcpoffload.Config)) (a, b *sim.Host) {

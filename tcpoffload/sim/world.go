@@ -21,19 +21,21 @@ type World struct {
 	// Wire sends every packet through its frame: encoded with payload, damaged where a link says so, and
 	// parsed. It is set before anything is sent.
 	Wire bool
-	// Silence, if not 0, bounds the time without progress of any connection; Run fails beyond it.
+	// Silence, if not 0, bounds the time without progress of any connection, and the packets that may pass
+	// in it; Run fails beyond.
 	Silence vtime.Duration
 
-	now    vtime.Time
-	rng    *rand.Rand
-	hosts  []*Host
-	events events
-	seq    uint64
-	err    error // first violation found by a checker
-	spare  []*packet
-	socks  uint64 // Socks made so far
-	trace  func(Trace)
-	hash   uint64
+	now     vtime.Time
+	rng     *rand.Rand
+	hosts   []*Host
+	events  events
+	seq     uint64
+	err     error // first violation found by a checker
+	spare   []*packet
+	socks   uint64 // Socks made so far
+	trace   func(Trace)
+	hash    uint64
+	hostile []wire.Addr
 
 	progress vtime.Time // when something last went on
 	idle     int        // packets since then
@@ -101,10 +103,10 @@ func (w *World) Run(limit vtime.Duration, done func() bool) error {
 			next = min(next, w.events[0].at)
 		}
 		if next == vtime.Never {
-			return fmt.Errorf("at %v: %w", w.now, ErrStall)
+			return fmt.Errorf("at %.6f: %w", seconds(w.now), ErrStall)
 		}
 		if next > end {
-			return fmt.Errorf("at %v: %w", w.now, ErrLimit)
+			return fmt.Errorf("at %.6f: %w", seconds(w.now), ErrLimit)
 		}
 		w.now = max(w.now, next)
 		if w.Silence > 0 && w.now.Sub(w.progress) > w.Silence {
@@ -134,7 +136,7 @@ func (w *World) Pass(d vtime.Duration) error {
 // violated records the first violation.
 func (w *World) violated(format string, args ...any) {
 	if w.err == nil {
-		w.err = fmt.Errorf("at %v: "+format, append([]any{w.now}, args...)...)
+		w.err = fmt.Errorf("at %.6f: "+format, append([]any{seconds(w.now)}, args...)...)
 	}
 }
 
@@ -151,7 +153,7 @@ func (w *World) wentOn() { w.progress, w.idle = w.now, 0 }
 // passed notes that a packet reached a host.
 func (w *World) passed() {
 	w.idle++
-	if w.idle > stormPackets+stormRate*int(w.now.Sub(w.progress)/vtime.Second) {
+	if w.Silence > 0 && w.idle > stormPackets+stormRate*int(w.now.Sub(w.progress)/vtime.Second) {
 		w.violated("%d packets since %v brought nothing about", w.idle, w.progress)
 	}
 }
