@@ -32,7 +32,7 @@ type Host struct {
 	changed []*Sock // whose programs are to be told
 
 	frame, payload []byte // the frame that arrives, and the payload in it; valid with World.Wire
-	arrived, lost  uint64 // segments given to the engine, and dropped by it
+	arrived, lost  uint64 // segments given to the engine, and calls of Arrive that dropped something
 }
 
 // ringPackets is how many packets a NIC keeps for a worker that stands still; more are lost.
@@ -96,7 +96,8 @@ func (h *Host) arrive(p *packet) {
 		h.w.drop(p)
 		return
 	}
-	h.arrived++
+	n := uint64(max(p.seg.Segs, 1))
+	h.arrived += n
 	mib := h.Engine.MIB()
 	segs, errs := mib.InSegs, mib.InErrs
 	d := h.Engine.Arrive(h.w.now, &p.seg, h.out)
@@ -110,7 +111,7 @@ func (h *Host) arrive(p *packet) {
 			}
 		}
 	}
-	if mib.InSegs != segs+1 || mib.InErrs-errs > 1 || mib.InErrs > errs != (d != tcpoffload.DropNone) {
+	if mib.InSegs != segs+n || mib.InErrs-errs > 1 || mib.InErrs > errs != (d != tcpoffload.DropNone) {
 		h.w.violated("%v: a segment with verdict %v is not counted so", p.seg.Flow, d)
 	}
 	h.w.note(p, what)
