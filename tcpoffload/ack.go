@@ -73,11 +73,15 @@ func (e *Engine) advanceUna(t *TCB, now vtime.Time, seg *Segment, out *Output) {
 	if t.snd.mode&sendSearch != 0 {
 		e.probeAnswered(t)
 	}
+	if 2*t.cc.Cwnd > t.sndBuf {
+		e.tuneSend(t, out)
+	}
 	t.retries = 0
 	t.deadline[TimerRexmt] = vtime.Never
 	if s.una != s.nxt {
 		e.armRexmt(t, now)
 	}
+	e.bookAck(t, now)
 	e.act(out, t, Action{Kind: ActAcked, Pos: min(s.una64-1, s.end)})
 }
 

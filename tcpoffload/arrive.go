@@ -222,6 +222,9 @@ func (e *Engine) arriveSynchronized(t *TCB, now vtime.Time, seg *Segment, out *O
 	t.rcv.last = now
 	t.probes0()
 	t.updateTSRecent(now, seg)
+	if seg.Opt.Set&wire.OptUserTimeout != 0 {
+		e.adoptUTO(t, &seg.Opt)
+	}
 	if d := e.checkAck(t, &a, out); d != DropNone || t.state == StateClosed {
 		return d
 	}
@@ -255,15 +258,22 @@ func (e *Engine) checkSequence(t *TCB, a *arrival, out *Output) DropReason {
 	rst := a.seg.Flags.Has(wire.RST)
 	if !rst && t.pawsRejects(a.now, a.seg) {
 		e.root.mib.PAWSDrops++
-		e.answerOutside(t, a, out)
+		if a.len > 0 || a.fin || a.syn || a.seq.GEQ(t.rcv.nxt) {
+			e.answerOutside(t, a, out) // but not an ACK that was overtaken
+		}
 		return DropPAWS
 	}
 	end := a.seq.Add(a.len)
 	if a.fin {
 		end = end.Add(1)
 	}
-	v := &t.rcv
-	if end.LT(v.nxt) || a.seq.GT(v.adv) {
+	// A segment that was overtaken since our last ACK is no surprise, and its own ACK may be news, as in
+	// Linux. RFC 9293 would have it answered: a duplicate ACK that means nothing.
+	v, first := &t.rcv, t.ts.lastAckSent
+	if rst {
+		first = v.nxt // RFC 5961 §3.2
+	}
+	if end.LT(first) || a.seq.GT(v.adv) {
 		if !rst {
 			if a.len > 0 && a.seq.LT(v.nxt) {
 				t.noteDuplicate(a.seq, seq.Min(a.seq.Add(a.len), v.nxt))
@@ -279,7 +289,7 @@ func (e *Engine) checkSequence(t *TCB, a *arrival, out *Output) DropReason {
 			t.noteDuplicate(a.seq, a.seq.Add(n))
 		}
 		a.seq, a.off, a.len = a.seq.Add(n), n, a.len-n
-		if a.seq.LT(v.nxt) {
+		if a.seq.LT(v.nxt) && (a.fin || a.seg.Len > 0) {
 			a.fin, a.old = false, true // the FIN was received before
 		}
 	}
@@ -371,22 +381,6 @@ func (e *Engine) checkAck(t *TCB, a *arrival, out *Output) DropReason {
 	return DropNone
 }
 
-// checkUrgent is the sixth step. The octets stay in line (RFC 6093 §3); the owner is told where
-// the pointer stands, which is after the last urgent octet.
-func (e *Engine) checkUrgent(t *TCB, a *arrival, out *Output) {
-	seg := a.seg
-	if !seg.Flags.Has(wire.URG) || seg.Urg == 0 || !canReceive.has(t.state) {
-		return
-	}
-	up := seg.Seq.Add(uint32(seg.Urg))
-	if up.LEQ(t.rcv.nxt) || t.flags&flagUrgent != 0 && up.LEQ(t.rcv.up) {
-		return
-	}
-	t.rcv.up = up
-	t.flags |= flagUrgent
-	e.act(out, t, Action{Kind: ActUrgent, Pos: t.rcvPos() + uint64(up-t.rcv.nxt)})
-}
-
 // processText is the seventh step.
 func (e *Engine) processText(t *TCB, a *arrival, out *Output) DropReason {
 	if a.len == 0 {
@@ -420,30 +414,32 @@ func (e *Engine) processText(t *TCB, a *arrival, out *Output) DropReason {
 	if a.seq != t.rcv.nxt {
 		return e.textBeyondHole(t, a, out)
 	}
-	e.textInOrder(t, a.now, a.off, a.len, out)
+	e.textInOrder(t, a.now, a.seg, a.off, a.len, out)
 	if a.old || a.cut {
 		e.txAdd(t, pendAck)
 	}
 	return DropNone
 }
 
-// textInOrder takes n octets at RCV.NXT, from offset off of the payload, and what they join up with.
-func (e *Engine) textInOrder(t *TCB, now vtime.Time, off, n uint32, out *Output) {
+// textInOrder takes n octets at RCV.NXT, from offset off of seg's payload, and what they join up with.
+func (e *Engine) textInOrder(t *TCB, now vtime.Time, seg *Segment, off, n uint32, out *Output) {
 	v := &t.rcv
 	e.act(out, t, Action{Kind: ActPlace, Pos: t.rcvPos(), Off: off, Len: n})
 	e.root.mib.InOctets += uint64(n)
 	v.nxt = v.nxt.Add(n)
 	v.nxt64 += uint64(n)
-	if n > v.mss {
-		v.mss = min(n, uint32(v.maxSeg))
+	t.dataSegsIn++
+	segs := uint32(max(seg.Segs, 1))
+	if segs != 1 || n != v.mss {
+		t.estimateSegment(n, segs)
 	}
 	if v.reasm != 0 {
 		e.joinReassembly(t)
 		e.txAdd(t, pendAck) // RFC 5681 §4.2: a segment that fills a gap
 	} else {
-		e.ackInOrder(t, now)
+		e.ackInOrder(t, now, segs)
 	}
-	t.rcvRTTArrive(now)
+	t.rcvRTTArrive(now, seg)
 	e.act(out, t, Action{Kind: ActReadable, Pos: t.rcvPos()})
 }
 

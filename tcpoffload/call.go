@@ -135,6 +135,10 @@ func (e *Engine) queue(t *TCB, c *Call) CallResult {
 		return CallInvalid
 	}
 	t.snd.end = c.Pos
+	if c.Urgent && c.Pos > 0 {
+		e.queueUrgent(t)
+	}
+	e.watchSent(t)
 	t.flags &^= flagMore
 	if c.More {
 		t.flags |= flagMore
@@ -154,8 +158,12 @@ func (e *Engine) received(t *TCB, now vtime.Time, c *Call) CallResult {
 	if t.flags&flagFixedRcv == 0 {
 		t.tuneReceive(now, e.tun.MaxRcvBuf)
 	}
-	if canReceive.has(t.state) && t.windowGrew() && t.pend&pendAck == 0 {
+	switch {
+	case !canReceive.has(t.state) || t.pend&pendAck != 0:
+	case t.windowGrew():
 		e.root.mib.WindowUpdates++
+		e.txAdd(t, pendAck)
+	case t.ackAfterRead():
 		e.txAdd(t, pendAck)
 	}
 	return CallOK
@@ -294,17 +302,30 @@ func (e *Engine) setOption(t *TCB, now vtime.Time, c *Call) CallResult {
 		}
 		t.rcv.limit = max(uint32(v), t.smallestLimit())
 		t.flags |= flagFixedRcv
-	case OptionQuickAck:
-		if v != 0 {
-			t.quick = quickAcks
-			if t.flags&flagAckDue != 0 {
-				e.txAdd(t, pendAck)
-			}
-		} else {
-			t.quick = 0
+		if canReceive.has(t.state) && t.windowGrew() {
+			e.root.mib.WindowUpdates++
+			e.txAdd(t, pendAck)
 		}
+	case OptionSndBuf:
+		if v > maxSndAhead {
+			return CallInvalid
+		}
+		e.setSndBuf(t, uint32(v))
+	case OptionNotSentLowat:
+		t.lowat = uint32(min(v, 1<<32-1))
+		e.watchSent(t)
+		if t.snd.mode&sendLowat != 0 {
+			e.txAdd(t, pendData)
+		}
+	case OptionECN:
+		if t.state != StateSynSent || t.snd.nxt != t.snd.iss || v > int64(ECNOn) {
+			return CallInvalid // the SYN has said it
+		}
+		t.rcv.ecn = e.ecnPolicy(&SocketOptions{ECN: ECNMode(v), CC: cc.Choose(t.cc.Algorithm())})
+	case OptionQuickAck:
+		e.setQuickAck(t, v != 0)
 	case OptionUserTimeout:
-		t.userTimeout = millisFrom(vtime.Duration(v))
+		e.setUserTimeout(t, vtime.Duration(v))
 	case OptionMaxSeg:
 		if v < minMSS || v > 65535 {
 			return CallInvalid

@@ -144,7 +144,7 @@ func (e *Engine) takeSynText(t *TCB, now vtime.Time, seg *Segment, out *Output) 
 		return
 	}
 	t.fastOpen |= fastDone
-	e.textInOrder(t, now, 0, n, out)
+	e.textInOrder(t, now, seg, 0, n, out)
 }
 
 // fastOpenLeave ends the time of t as a request that its listener counts; reset: by a RST.

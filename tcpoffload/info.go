@@ -59,9 +59,26 @@ type Info struct {
 	BytesAcked            uint64 // stream position of SND.UNA
 	BytesReceived         uint64 // stream position of RCV.NXT
 	BytesRetrans          uint64
-	SegsIn, SegsOut       uint64
+	SegsIn, SegsOut       uint64 // modulo 2^32, as are the next two
+	DataSegsIn            uint64 // with text; out-of-order ones included, duplicates not
+	DataSegsOut           uint64 // with text, retransmissions included
+	RcvOOO                uint32 // segments that arrived beyond a hole
+	DeliveredCE           uint64 // segments delivered by ACKs with ECE
+	Probes                uint8  // keepalive or window probes without an answer
 	SndBufUsed            uint64 // unacknowledged or unsent
 	RcvBufUsed            uint64 // in order and unread
+
+	SndBuf        uint32         // send buffer that is worth having, or that the program chose
+	RcvSpace      uint32         // the most that the program read in a round trip
+	RcvRTT        vtime.Duration // the receiver's estimate; zero before the first
+	ATO           vtime.Duration // how long an ACK may wait
+	UserTimeout   vtime.Duration // RFC 5482; zero: none
+	LastDataSent  vtime.Duration // so long ago: new text sent
+	LastDataRecv  vtime.Duration // so long ago, to a millisecond or two: text received
+	LastAckRecv   vtime.Duration // so long ago: any segment received
+	BusyTime      vtime.Duration // during which there was something to send or unacknowledged
+	RwndLimited   vtime.Duration // of it, limited by the peer's window
+	SndbufLimited vtime.Duration // of it, limited by the send buffer
 
 	Timer     TimerKind // the running timer that expires first
 	TimerLeft vtime.Duration
@@ -92,7 +109,7 @@ func (e *Engine) Info(h Handle, now vtime.Time, info *Info) bool {
 		SACK: t.flags&flagSACK != 0, Timestamps: t.flags&flagTS != 0,
 		Unacked: segs(t.flight()), Sacked: segs(t.snd.sacked),
 		TotalRetrans: uint64(t.rxtSegs), BytesRetrans: t.rxtOctets,
-		SegsIn: t.segsIn, SegsOut: t.segsOut,
+		SegsIn: uint64(t.segsIn), SegsOut: uint64(t.segsOut),
 	}
 	info.SynData = t.fastOpen&fastDone != 0
 	info.ECN = t.rcv.ecn&ecnOK != 0
@@ -111,7 +128,7 @@ func (e *Engine) Info(h Handle, now vtime.Time, info *Info) bool {
 		info.Lost = segs(uint32(t.rec.lost-t.snd.una) - lost)
 		info.Retrans = segs(uint32(t.rec.highRxt-t.snd.una) - rxt)
 	}
-	info.PathMTU = t.pmtu.mtu
+	t.reportTraffic(e, now, info)
 	quiet := t.deadline[TimerMTU]
 	t.deadline[TimerMTU] = vtime.Never // nothing that anybody waits for
 	when, kind := t.earliest()
@@ -149,4 +166,23 @@ func (e *Engine) recordInfo(h Handle, now vtime.Time, info *Info) bool {
 		Timer: Timer2MSL, TimerLeft: max(w.expires.Sub(now), 0),
 	}
 	return true
+}
+
+// reportTraffic fills what info says of windows, buffers and time.
+func (t *TCB) reportTraffic(e *Engine, now vtime.Time, info *Info) {
+	info.PathMTU = t.pmtu.mtu
+	info.DataSegsIn, info.DataSegsOut = uint64(t.dataSegsIn), uint64(t.dataSegsOut)
+	info.RcvOOO, info.DeliveredCE, info.Probes = t.rcvOOO, uint64(t.ecn.deliveredCE), t.rcv.probes
+	info.SndBuf, info.RcvSpace, info.RcvRTT = t.sndBuf, t.rcvTune.most, t.rcvRTT.rtt
+	info.ATO, info.UserTimeout = e.tun.DelAck, t.userTimeout.duration()
+	if t.snd.lastSent != 0 {
+		info.LastDataSent = now.Sub(t.snd.lastSent)
+	}
+	if t.dataTick != 0 {
+		info.LastDataRecv = vtime.Duration(tickOf(now)-t.dataTick) << 20
+	}
+	info.LastAckRecv = now.Sub(t.rcv.last)
+	c := &t.chrono
+	info.RwndLimited, info.SndbufLimited = c.read(chronoRwnd, now), c.read(chronoSndBuf, now)
+	info.BusyTime = c.read(chronoBusy, now) + info.RwndLimited + info.SndbufLimited
 }

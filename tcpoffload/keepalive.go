@@ -50,7 +50,11 @@ func (e *Engine) keepExpired(t *TCB, now vtime.Time, out *Output) {
 		e.setTimer(t, TimerKeep, idle)
 		return
 	}
-	if t.rcv.probes >= e.keepCnt(t) {
+	gone := t.rcv.probes >= e.keepCnt(t)
+	if limit := t.userTimeout.duration(); limit != 0 {
+		gone = t.rcv.probes > 0 && now.Sub(t.rcv.last) >= limit // takes the place of the count, as in Linux
+	}
+	if gone {
 		e.root.mib.KeepaliveDrops++
 		e.appendReset(t, out)
 		e.finish(t, ReasonKeepalive, out)

@@ -19,12 +19,12 @@ func TestTCBLayout(t *testing.T) {
 		line, lines uintptr
 	}{
 		{"flow", "self", 0, 1},
-		{"cookie", "segsIn", 1, 2},
+		{"cookie", "dataSegsIn", 1, 2},
 		{"snd", "rec", 3, 2},
 		{"rtt", "nextHop", 5, 2},
 		{"prr", "rxtOctets", 7, 2},
 		{"cc", "cc", 9, 7},
-		{"pmtu", "softAt", 16, 1},
+		{"sndBuf", "rcvOOO", 16, 2},
 	} {
 		first, ok := typ.FieldByName(g.first)
 		require.True(t, ok, g.first)

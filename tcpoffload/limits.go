@@ -7,10 +7,12 @@ const (
 	// has to leave in Output. Without room Arrive panics (actions), or postpones an ACK and
 	// forgets what the peer will ask for again (segments): a reset, a SYN-ACK, the last ACK.
 	MaxArriveActions = 10
-	MaxArriveSegs    = 1
+	MaxArriveSegs    = 2
 	// MaxCallActions and MaxCallSegs are what one Call may append.
 	MaxCallActions = 2
 	MaxCallSegs    = 1
+	// MaxTransmitActions is the room for actions without which Transmit does nothing.
+	MaxTransmitActions = 1
 	// maxExpireActions and maxExpireSegs are what one timer may append. When there is less room
 	// Expire stops, and NextDeadline says that it has to go on.
 	maxExpireActions = 2

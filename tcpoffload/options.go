@@ -15,6 +15,7 @@ const (
 	tsOptLen     = 12 // two NOPs and the timestamps
 	sackOptLen   = 4  // two NOPs, kind and length
 	sackBlockLen = 8
+	utoOptLen    = 4
 )
 
 // tsTick is the unit of our timestamp clock (RFC 7323 §5.4).
@@ -124,6 +125,9 @@ func (e *Engine) initConn(t *TCB, now vtime.Time, nextHop uint32, mtu uint16, o 
 	t.beginAt(e.isn(now, &t.flow))
 	t.rtt.rto = min(max(e.tun.RTOInit, e.tun.RTOMin), e.tun.RTOMax)
 	t.quick = quickAcks
+	t.sndBuf = e.tun.DefaultSndBuf
+	e.setSndBuf(t, o.SndBuf)
+	t.lowat = o.NotSentLowat
 	t.rcv.ecn = e.ecnPolicy(o)
 }
 
@@ -195,11 +199,16 @@ func (t *TCB) synOptions(now vtime.Time, o *wire.Options) {
 
 // sackOptions fills o with SACK blocks for what lies beyond holes, latest first (RFC 2018 §4),
 // after a duplicate to report (RFC 2883 §4), and returns the octets that the option takes.
-func (e *Engine) sackOptions(t *TCB, o *wire.Options) uint32 {
+// There is room for space octets of options beside the timestamps.
+func (e *Engine) sackOptions(t *TCB, o *wire.Options, space uint32) uint32 {
 	room := wire.MaxSACKBlocks
 	if t.flags&flagTS != 0 {
 		room-- // 40 octets of option space hold 12 + 4 + 3·8
 	}
+	if space < sackOptLen+sackBlockLen {
+		return 0
+	}
+	room = min(room, int(space-sackOptLen)/sackBlockLen)
 	n := 0
 	if t.flags&flagDSACK != 0 {
 		t.flags &^= flagDSACK

@@ -5,12 +5,20 @@ package tcpoffload
 
 import "opentoe/tcpoffload/vtime"
 
+// holdLimit is how long a partial segment is held back at most when nothing is in flight: the override
+// timeout of §3.8.6.2.1, 0.1 to 1 s, and the ceiling of corked data in Linux (tcp(7), TCP_CORK).
+const holdLimit = 200 * vtime.Millisecond
+
 // armPersist starts the timer because octets wait, nothing is in flight whose ACK would wake us, and
 // either the window is shut or a partial segment is held back.
 func (e *Engine) armPersist(t *TCB, now vtime.Time) {
 	if t.deadline[TimerPersist] == vtime.Never {
 		t.backoff = 0
-		e.setTimer(t, TimerPersist, now.Add(e.persistInterval(t)))
+		d := e.persistInterval(t)
+		if t.sendRoom() > 0 {
+			d = holdLimit
+		}
+		e.setTimer(t, TimerPersist, now.Add(d))
 	}
 }
 

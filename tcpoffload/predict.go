@@ -13,8 +13,8 @@ import (
 func (e *Engine) predict(t *TCB, now vtime.Time, seg *Segment, out *Output) bool {
 	const special = wire.SYN | wire.FIN | wire.RST | wire.URG | wire.ECE | wire.CWR
 	if t.state != StateEstablished || seg.Seq != t.rcv.nxt || t.snd.wnd == 0 || t.ca != caOpen || t.snd.sacked != 0 ||
-		seg.Flags&(special|wire.ACK) != wire.ACK || seg.Opt.Set&wire.OptSACK != 0 ||
-		t.flags&(flagDetached|flagTLPSent) != 0 || t.rcv.ecn&ecnReduced != 0 {
+		seg.Flags&(special|wire.ACK) != wire.ACK || seg.Opt.Set&(wire.OptSACK|wire.OptUserTimeout) != 0 ||
+		t.flags&(flagDetached|flagTLPSent|flagUrgent) != 0 || t.rcv.ecn&ecnReduced != 0 {
 		return false
 	}
 	if t.flags&flagTS != 0 &&
@@ -50,7 +50,7 @@ func (e *Engine) predict(t *TCB, now vtime.Time, seg *Segment, out *Output) bool
 		e.wakeSend(t)
 	}
 	if seg.Len > 0 {
-		e.textInOrder(t, now, 0, seg.Len, out)
+		e.textInOrder(t, now, seg, 0, seg.Len, out)
 	}
 	return true
 }

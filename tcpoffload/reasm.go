@@ -22,6 +22,8 @@ func (e *Engine) textBeyondHole(t *TCB, a *arrival, out *Output) DropReason {
 		return DropDuplicate
 	}
 	e.root.mib.OutOfOrder++
+	t.rcvOOO++
+	t.dataSegsIn++
 	e.root.mib.InOctets += uint64(added)
 	e.act(out, t, Action{
 		Kind: ActPlace, Pos: t.rcvPos() + uint64(a.seq-v.nxt), Off: a.off, Len: a.len,

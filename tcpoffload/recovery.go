@@ -226,6 +226,9 @@ func (e *Engine) rexmtExpired(t *TCB, now vtime.Time, out *Output) {
 
 // retryLimit returns how many timeouts in a row end t: fewer when no program waits for it any more.
 func (e *Engine) retryLimit(t *TCB) uint8 {
+	if t.userTimeout != 0 {
+		return 255 // the program's word takes the place of the count (RFC 5482)
+	}
 	if t.flags&flagDetached != 0 {
 		return min(e.tun.Retries2, orphanRetries)
 	}

@@ -31,15 +31,19 @@ func (e *Engine) appendSegment(t *TCB, now vtime.Time, flags wire.Flags, sq seq.
 	s.Len = n
 	if n > 0 {
 		s.Pos = t.sndPos(uint32(sq))
+		t.dataSegsOut++
 	}
 	if t.flags&flagTS != 0 {
 		s.Opt.Set = wire.OptTimestamps
 		s.Opt.TSVal, s.Opt.TSEcr = t.tsVal(now), t.ts.recent
 	}
-	// SACK blocks go with segments that carry no text: a full segment has no room for them, and
-	// reassembly sends such an ACK for every segment that it takes.
-	if n == 0 && t.flags&flagSACK != 0 && (t.rcv.reasm != 0 || t.flags&flagDSACK != 0) {
-		e.sackOptions(t, &s.Opt)
+	if t.flags&flagSACK != 0 && (t.rcv.reasm != 0 || t.flags&flagDSACK != 0) {
+		// Beside text as many as a full segment would have room for.
+		space := uint32(wire.MaxOptionsLen)
+		if n > 0 {
+			space = t.effMSS() - min(n, t.effMSS())
+		}
+		e.sackOptions(t, &s.Opt, space)
 	}
 	if t.rcv.ecn&ecnOK != 0 {
 		t.ecnMark(s)
@@ -55,6 +59,12 @@ func (e *Engine) appendSegment(t *TCB, now vtime.Time, flags wire.Flags, sq seq.
 // unusual adds to segment s what t.snd.mode asks for.
 func (t *TCB) unusual(s *TxSegment) {
 	s.DF = t.snd.mode&sendFrag == 0
+	if t.snd.mode&sendUrgent != 0 {
+		t.markUrgent(s)
+	}
+	if t.snd.mode&sendUTO != 0 {
+		t.advertiseUTO(s)
+	}
 }
 
 // appendAck appends a pure ACK.

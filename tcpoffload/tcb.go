@@ -32,15 +32,19 @@ type TCB struct {
 	rcv    receiveVars
 	ts     timestampVars
 	rcvRTT rcvRTTVars
-	segsIn uint64
+	segsIn uint32 // segments received, and of them those with text, modulo 2^32
+
+	dataSegsIn uint32
 
 	// Lines 3 and 4: transmit and acknowledgment.
 	snd     sendVars
-	segsOut uint64
-	pace    paceVars
-	ecn     ecnVars
-	rec     recoveryVars
-	_       [8]byte
+	segsOut uint32 // segments sent, and of them those with text, modulo 2^32
+
+	dataSegsOut uint32
+	pace        paceVars
+	ecn         ecnVars
+	rec         recoveryVars
+	_           [8]byte
 
 	// Lines 5 and 6: timers.
 	rtt       rttVars
@@ -79,10 +83,16 @@ type TCB struct {
 	// Lines 9 to 15: congestion control. The first two are hot.
 	cc cc.State
 
-	// Line 16: path MTU, errors.
-	pmtu   pmtuVars
-	softAt vtime.Time // of the last ICMP error that is not fatal; 0: none
-	_      [40]byte
+	// Lines 16 and 17: path MTU, what limits sending, reports.
+	sndBuf   uint32  // octets of send buffer that are worth having
+	lowat    uint32  // NotSentLowat, octets; 0: none
+	urg      seq.Num // SND.UP: the octet after the last urgent one; valid with sendUrgent
+	dataTick uint32  // when text last arrived (tickOf); 0: never
+	chrono   chronoVars
+	pmtu     pmtuVars
+	softAt   vtime.Time // of the last ICMP error that is not fatal; 0: none
+	rcvOOO   uint32     // segments that arrived beyond a hole
+	_        [44]byte
 }
 
 // millis is a duration in milliseconds, up to 49 days.
@@ -136,6 +146,11 @@ const (
 	sendFrag      sendMode = 1 << iota // IPv4: routers may fragment, DF is off
 	sendFragAsked                      // the program asked for that
 	sendSearch                         // a larger path MTU is searched for
+	sendUrgent                         // urg is not acknowledged
+	sendLowat                          // tell when what is not sent falls below lowat
+	sendFixedBuf                       // the program chose the send buffer: no tuning
+	sendUTO                            // a user timeout option is due (RFC 5482)
+	sendUTOFixed                       // the program chose the user timeout: the peer does not
 )
 
 // pending are the jobs of Transmit for one connection.
@@ -169,7 +184,7 @@ type receiveVars struct {
 	finHeld bool       // the peer's FIN arrived beyond a hole
 	probes  uint8      // persist or keepalive probes without an answer
 	ecn     ecnFlags
-	_       uint8
+	ack     ackFlags
 }
 
 // timestampVars are RFC 7323's.
@@ -178,7 +193,7 @@ type timestampVars struct {
 	offset      uint32     // of our timestamp clock, per pair of addresses
 	recentAt    vtime.Time // when recent was taken
 	lastAckSent seq.Num    // Last.ACK.sent
-	_           uint32
+	lastText    uint32     // octets of the last segment, for the estimate of rcv.mss
 }
 
 // sendVars are SND.* (RFC 9293 §3.3.1) and the send stream's bookkeeping.
@@ -232,7 +247,7 @@ type rcvRTTVars struct {
 	rtt  vtime.Duration // 0 unknown
 	at   vtime.Time     // when edge was set; 0 never
 	edge seq.Num        // the measurement ends when RCV.NXT passes it
-	_    uint32
+	ecr  uint32         // last timestamp echo taken as a measurement
 }
 
 // rcvTuneVars measure how fast the program reads, to size the receive limit.

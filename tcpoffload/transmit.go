@@ -9,14 +9,19 @@ import (
 )
 
 // Transmit appends up to budget segments, as many as out has room for, and returns how many. The
-// connections that have something to send take turns of txQuantum segments. It appends no actions.
+// connections that have something to send take turns of txQuantum segments. It appends one
+// action for a connection with a low-water mark at most, and stops when there is no room for it.
 func (e *Engine) Transmit(now vtime.Time, budget int, out *Output) int {
 	start := len(out.Segs)
 	limit := min(start+budget, cap(out.Segs))
 	e.sendSynResets(out, limit)
-	for e.root.txHead != 0 && len(out.Segs) < limit {
+	for e.root.txHead != 0 && len(out.Segs) < limit && out.room(0, MaxTransmitActions) {
 		t := &e.conns[e.root.txHead]
-		if more := e.send(t, now, out, min(len(out.Segs)+txQuantum, limit)); more {
+		more := e.send(t, now, out, min(len(out.Segs)+txQuantum, limit))
+		if t.snd.mode&sendLowat != 0 && t.state != StateClosed {
+			e.tellSent(t, out)
+		}
+		if more {
 			e.txRotate(t)
 		} else if t.flags&flagQueued != 0 {
 			e.txRemove(t)
@@ -127,6 +132,9 @@ func (e *Engine) sendData(t *TCB, now vtime.Time, out *Output, limit int) (more 
 	if t.snd.una == t.snd.nxt && e.hasUnsent(t) {
 		e.armPersist(t, now)
 	}
+	if k := e.limit(t); k != t.chrono.kind {
+		t.chrono.book(k, now)
+	}
 	return false
 }
 
@@ -183,7 +191,7 @@ func (e *Engine) partialMayGo(t *TCB, n uint32, last, fin bool) bool {
 	switch {
 	case n == 0:
 		return false
-	case t.flags&flagOverride != 0:
+	case t.flags&flagOverride != 0 || t.snd.mode&sendUrgent != 0:
 		return true
 	case !last: // the peer's window limits
 		return n >= t.snd.wndMax/2
@@ -204,8 +212,8 @@ func (e *Engine) sendNew(t *TCB, now vtime.Time, n uint32, fin bool, out *Output
 		e.afterIdle(t, now)
 	}
 	mss := t.effMSS()
-	if n > mss && t.rcv.ecn&ecnTellCWR != 0 {
-		n, fin = mss, false // CWR stands on one segment
+	if n > mss && (t.rcv.ecn&ecnTellCWR != 0 || t.snd.mode&sendUrgent != 0) {
+		n, fin = mss, false // CWR stands on one segment, and the urgent pointer is relative to it
 	}
 	flags := wire.ACK
 	if n > 0 && uint64(n) == e.unsent(t) {
@@ -235,9 +243,7 @@ func (e *Engine) sendNew(t *TCB, now vtime.Time, n uint32, fin bool, out *Output
 	s.nxt = end
 	s.lastSent = now
 	t.flags &^= flagOverride
-	if t.quick > 0 && t.rcv.nxt64 > 1 && now.Sub(t.rcv.last) < e.tun.DelAck {
-		t.quick = 0 // a dialogue: our data carries the ACKs
-	}
+	e.noteDialogue(t, now)
 	if t.deadline[TimerRexmt] == vtime.Never {
 		e.armRexmt(t, now)
 	} else {

@@ -42,8 +42,12 @@ type Tunables struct {
 	// AbortOnOverflow: a handshake that ends while the accept queue is full is reset. Otherwise its last
 	// ACK is ignored, and the peer tries again.
 	AbortOnOverflow bool
-	MTUProbing      MTUProbing // RFC 4821
-	MinPMTU         uint16     // IPv4: smallest path MTU that an ICMP error can make us use, octets
+	DefaultSndBuf   uint32         // send buffer that a connection is taken to begin with, octets
+	MaxSndBuf       uint32         // that auto-tuning may recommend, octets
+	UTO             bool           // send and adopt the user timeout option (RFC 5482)
+	UTOMin, UTOMax  vtime.Duration // bounds of what is adopted: L_LIMIT and U_LIMIT (RFC 5482 §3.1)
+	MTUProbing      MTUProbing     // RFC 4821
+	MinPMTU         uint16         // IPv4: smallest path MTU that an ICMP error can make us use, octets
 }
 
 // DefaultTunables returns the defaults, those of Linux where it has the knob.
@@ -75,6 +79,10 @@ func DefaultTunables() Tunables {
 		Timestamps:    true,
 		WindowScale:   true,
 		SynCookies:    SynCookiesOverflow,
+		DefaultSndBuf: 256 << 10,
+		MaxSndBuf:     4 << 20,
+		UTOMin:        100 * vtime.Second,
+		UTOMax:        60 * vtime.Minute,
 		MTUProbing:    MTUProbingBlackHole,
 		MinPMTU:       552,
 		FastOpen:      FastOpenClient | FastOpenServer,
@@ -100,6 +108,8 @@ func (t *Tunables) validate() error {
 		{"KeepIntvl", t.KeepIntvl, vtime.Second, 1 << 15 * vtime.Second},
 		{"PersMin", t.PersMin, vtime.Millisecond, vtime.Minute},
 		{"PersMax", t.PersMax, vtime.Second, 60 * vtime.Minute},
+		{"UTOMin", t.UTOMin, vtime.Second, t.UTOMax},
+		{"UTOMax", t.UTOMax, t.UTOMin, 24 * 60 * vtime.Minute},
 		{"FinWait2", t.FinWait2, vtime.Millisecond, 60 * vtime.Minute},
 	} {
 		if b.v < b.min || b.v > b.max {
@@ -123,6 +133,8 @@ func (t *Tunables) validate() error {
 		{"ECN", uint32(t.ECN), uint32(ECNOff), uint32(ECNOn)},
 		{"FastOpen", uint32(t.FastOpen), 0, uint32(FastOpenClient | FastOpenServer)},
 		{"SynCookies", uint32(t.SynCookies), 0, uint32(SynCookiesAlways)},
+		{"DefaultSndBuf", t.DefaultSndBuf, minRcvBuf, t.MaxSndBuf},
+		{"MaxSndBuf", t.MaxSndBuf, minRcvBuf, maxSndAhead},
 		{"MTUProbing", uint32(t.MTUProbing), 0, uint32(MTUProbingAlways)},
 		{"MinPMTU", uint32(t.MinPMTU), 256, 1280},
 	} {

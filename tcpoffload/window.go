@@ -79,10 +79,18 @@ func (t *TCB) updateSendWindow(seg *Segment) {
 	}
 }
 
-// rcvRTTArrive measures the time that a window takes to arrive: the receiver's idea of the round
-// trip, too large if the sender is not limited by the window, never too small.
-func (t *TCB) rcvRTTArrive(now vtime.Time) {
+// rcvRTTArrive measures the receiver's idea of the round trip: the time that a window takes to arrive, too
+// large if the sender is not limited by the window, never too small; and what the echo of our
+// timestamps says, which may correct it downwards.
+func (t *TCB) rcvRTTArrive(now vtime.Time, seg *Segment) {
 	v := &t.rcvRTT
+	if t.flags&flagTS != 0 && seg.Opt.TSEcr != v.ecr {
+		v.ecr = seg.Opt.TSEcr
+		d := t.tsVal(now) - v.ecr
+		if sample := vtime.Duration(max(d, 1)) * tsTick; d < 1<<20 && seg.Len >= t.rcv.mss && sample < v.rtt {
+			v.rtt = sample
+		}
+	}
 	if v.at != 0 {
 		if t.rcv.nxt.LT(v.edge) {
 			return

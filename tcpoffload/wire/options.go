@@ -30,6 +30,7 @@ const (
 	OptTimestamps                          // TSVal, TSEcr (RFC 7323 §3)
 	OptSACK                                // SACK[:NumSACK] (RFC 2018 §3)
 	OptFastOpen                            // Cookie[:CookieLen] (RFC 7413 §4.1.1)
+	OptUserTimeout                         // UserTimeout (RFC 5482 §3)
 )
 
 // Options is the parsed form of a TCP option list, in host order. A field is valid only if its
@@ -40,6 +41,7 @@ type Options struct {
 	NumSACK      uint8  // 0-MaxSACKBlocks
 	CookieLen    uint8  // 0: a request; else even, MinFastOpenCookie-MaxFastOpenCookie
 	MSS          uint16 // octets
+	UserTimeout  uint16 // as on the wire: seconds, or with the top bit minutes
 	TSVal, TSEcr uint32 // ticks of the sender's and our timestamp clock
 	SACK         [MaxSACKBlocks]SACKBlock
 	Cookie       [MaxFastOpenCookie]byte
@@ -55,6 +57,7 @@ const (
 	kindSACK          = 5
 	kindTimestamps    = 8
 	kindFastOpen      = 34
+	kindUserTimeout   = 28
 )
 
 // nopTimestamps opens the 12-octet form NOP NOP timestamps, by far the most common list.
@@ -114,6 +117,12 @@ func (o *Options) parseOne(kind uint8, v []byte) (ok bool) {
 		o.Set |= OptTimestamps
 		o.TSVal = binary.BigEndian.Uint32(v)
 		o.TSEcr = binary.BigEndian.Uint32(v[4:])
+	case kindUserTimeout:
+		if len(v) != 2 {
+			return false
+		}
+		o.Set |= OptUserTimeout
+		o.UserTimeout = binary.BigEndian.Uint16(v)
 	case kindSACK:
 		if len(v) == 0 || len(v)%8 != 0 || len(v)/8 > MaxSACKBlocks {
 			return false
@@ -166,6 +175,9 @@ func (o *Options) fixedLen() int {
 	if o.Set&OptFastOpen != 0 {
 		n += (2 + int(o.CookieLen) + 3) &^ 3
 	}
+	if o.Set&OptUserTimeout != 0 {
+		n += 4
+	}
 	return n
 }
 
@@ -178,7 +190,7 @@ func (o *Options) sackThatFit(n int) int {
 }
 
 // Put writes the option list to b[:Len()]: MSS, SACK-permitted, timestamps, window scale, Fast Open,
-// SACK, in this order, aligned by NOPs in front. SACK-permitted takes the place of the timestamps' NOPs
+// user timeout, SACK, in this order, aligned by NOPs in front. SACK-permitted takes the place of the timestamps' NOPs
 // when there are both. Precondition: CookieLen is valid.
 func (o *Options) Put(b []byte) {
 	if o.Set&OptMSS != 0 {
@@ -202,6 +214,10 @@ func (o *Options) Put(b []byte) {
 	}
 	if o.Set&OptFastOpen != 0 {
 		b = o.putFastOpen(b)
+	}
+	if o.Set&OptUserTimeout != 0 {
+		binary.BigEndian.PutUint32(b, kindUserTimeout<<24|4<<16|uint32(o.UserTimeout))
+		b = b[4:]
 	}
 	if k := o.sackThatFit(o.fixedLen()); k > 0 {
 		binary.BigEndian.PutUint32(b, kindNOP<<24|kindNOP<<16|kindSACK<<8|uint32(2+8*k))
