@@ -30,8 +30,8 @@ func (e *Engine) Arrive(now vtime.Time, seg *Segment, out *Output) DropReason {
 	if !out.room(0, MaxArriveActions) {
 		panic("tcpoffload: Arrive: no room for actions")
 	}
-	segs := uint64(max(seg.Segs, 1)) // on the wire
-	e.root.mib.InSegs += segs
+	segs := uint32(max(seg.Segs, 1)) // on the wire
+	e.root.mib.InSegs += uint64(segs)
 	var d DropReason
 	if i := e.lookupAny(&seg.Flow); i != 0 && i < uint32(len(e.conns)) {
 		t := &e.conns[i]
@@ -428,8 +428,8 @@ func (e *Engine) textInOrder(t *TCB, now vtime.Time, seg *Segment, off, n uint32
 	e.root.mib.InOctets += uint64(n)
 	v.nxt = v.nxt.Add(n)
 	v.nxt64 += uint64(n)
-	t.dataSegsIn++
 	segs := uint32(max(seg.Segs, 1))
+	t.dataSegsIn += segs
 	if segs != 1 || n != v.mss {
 		t.estimateSegment(n, segs)
 	}

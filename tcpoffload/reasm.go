@@ -23,7 +23,7 @@ func (e *Engine) textBeyondHole(t *TCB, a *arrival, out *Output) DropReason {
 	}
 	e.root.mib.OutOfOrder++
 	t.rcvOOO++
-	t.dataSegsIn++
+	t.dataSegsIn += uint32(max(a.seg.Segs, 1))
 	e.root.mib.InOctets += uint64(added)
 	e.act(out, t, Action{
 		Kind: ActPlace, Pos: t.rcvPos() + uint64(a.seq-v.nxt), Off: a.off, Len: a.len,
