@@ -216,8 +216,8 @@ func (e *Engine) sendNew(t *TCB, now vtime.Time, n uint32, fin bool, out *Output
 		n, fin = mss, false // CWR stands on one segment, and the urgent pointer is relative to it
 	}
 	flags := wire.ACK
-	if n > 0 && uint64(n) == e.unsent(t) {
-		flags |= wire.PSH
+	if n > 0 && (uint64(n) == e.unsent(t) || n > mss) {
+		flags |= wire.PSH // at the end of a burst it lets a receiver that merges segments go on
 	}
 	if fin {
 		flags |= wire.FIN

@@ -69,6 +69,9 @@ func New(cfg Config) (*Host, error) {
 	}, nil
 }
 
+// SetSndBuf changes [Config].SndBuf for sockets made from now on.
+func (h *Host) SetSndBuf(n int) { h.cfg.SndBuf = n }
+
 // Result is the outcome of a call.
 type Result struct {
 	Ret   int        // what the call returns; −1 with Errno

@@ -129,7 +129,11 @@ func (c *SetOption) do(h *Host) Result {
 	if !ok && !buffer || k.kind == kindReadOnly {
 		return failed(unix.ENOPROTOOPT)
 	}
-	v, ok := intValue(c.Val, k.hi > 1<<31-1)
+	val := c.Val
+	if c.Level == unix.IPPROTO_IP && len(val) > 0 && len(val) < 4 {
+		val = binary.NativeEndian.AppendUint32(nil, uint32(val[0])) // IPv4's options may be a single octet
+	}
+	v, ok := intValue(val, k.hi > 1<<31-1)
 	if !ok {
 		return failed(unix.EINVAL)
 	}

@@ -13,8 +13,12 @@ type ExtendedErr struct {
 	Info, Data uint32
 }
 
-// originZeroCopy is SO_EE_ORIGIN_ZEROCOPY.
-const originZeroCopy = 5
+// Values of Linux: SO_EE_ORIGIN_ZEROCOPY, and SO_EE_CODE_ZEROCOPY_COPIED, which says that the octets were
+// copied after all. Ours always are.
+const (
+	originZeroCopy = 5
+	codeCopied     = 1
+)
 
 // zeroCopy keeps account of sends with MSG_ZEROCOPY.
 type zeroCopy struct {
@@ -45,7 +49,7 @@ func (z *zeroCopy) acked(pos uint64) (some bool) {
 			z.ready[n-1].Data = id
 			continue
 		}
-		z.ready = append(z.ready, ExtendedErr{Origin: originZeroCopy, Info: id, Data: id})
+		z.ready = append(z.ready, ExtendedErr{Origin: originZeroCopy, Code: codeCopied, Info: id, Data: id})
 	}
 	return some
 }

@@ -157,7 +157,26 @@ func (s *Stack) Setsockopt(tid, fd, level, name int, val []byte) (int, unix.Errn
 func (s *Stack) Getsockopt(tid, fd, level, name int, val []byte) (int, unix.Errno) {
 	c := socket.GetOption{FD: fd, Level: level, Name: name, Val: val}
 	_, e := s.do(tid, &c)
+	if e == unix.ENOPROTOOPT && level == unix.SOL_SOCKET && name == unix.SO_MEMINFO {
+		return copy(val, s.meminfo(tid, fd)), 0
+	}
+	if e == unix.ENOPROTOOPT && level == unix.SOL_TCP && name == unix.TCP_CC_INFO {
+		return 0, 0 // an algorithm that has nothing to tell
+	}
+	if e == 0 && level == unix.SOL_TCP && name == unix.TCP_INFO {
+		clear(val[c.N:]) // packetdrill may know more members than this stack
+		return len(val), 0
+	}
 	return c.N, e
+}
+
+// meminfo returns SO_MEMINFO: nine numbers, of which this stack knows the limits of the buffers.
+func (s *Stack) meminfo(tid, fd int) []byte {
+	const rcvBuf, sndBuf = 1, 3 // places of SK_MEMINFO_RCVBUF and SK_MEMINFO_SNDBUF
+	b := make([]byte, 9*4)
+	binary.NativeEndian.PutUint32(b[4*rcvBuf:], uint32(s.option(tid, fd, unix.SOL_SOCKET, unix.SO_RCVBUF)))
+	binary.NativeEndian.PutUint32(b[4*sndBuf:], uint32(s.option(tid, fd, unix.SOL_SOCKET, unix.SO_SNDBUF)))
+	return b
 }
 
 // Poll is poll(2).
@@ -204,13 +223,20 @@ func (s *Stack) Pipe(fds []int32) (int, unix.Errno) {
 	return n, e
 }
 
+// siocAtMark is SIOCATMARK, which golang.org/x/sys does not name.
+const siocAtMark = 0x8905
+
 // maxCopy bounds what Splice and Sendfile copy at once, octets: what a pipe holds.
 const maxCopy = 64 << 10
 
-// Splice is splice(2) between a pipe and a socket.
+// Splice is splice(2) between a pipe and a socket. It stops at an urgent octet and does not pass it.
 func (s *Stack) Splice(tid, in, out, n int) (int, unix.Errno) {
 	b := make([]byte, min(n, maxCopy))
 	if s.Owns(in) {
+		mark := socket.Ioctl{FD: in, Request: siocAtMark}
+		if _, e := s.do(tid, &mark); e == 0 && mark.Arg != 0 {
+			return 0, 0
+		}
 		r := s.Recvmsg(tid, in, Parts{[][]byte{b}, len(b)}, nil, 0)
 		if r.Errno != 0 || r.N == 0 {
 			return r.N, r.Errno

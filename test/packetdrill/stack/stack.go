@@ -32,6 +32,10 @@ type Config struct {
 	Flags string
 }
 
+// maxSegSize is what leaves as one packet when the device cuts it, octets: two full segments, the least
+// that Linux gives to a device, and what it gives at the low rates of scripts.
+const maxSegSize = 2 * 1460
+
 // start is the time at first: scripts compare times of the order of seconds, and none is near zero.
 const start = vtime.Time(1000 * vtime.Second)
 
@@ -63,10 +67,10 @@ func New(cfg Config) (*Stack, error) {
 	set := readSettings(s.sysctl)
 	h := socket.Config{
 		Engine: tcpoffload.Config{
-			Tunables: set.tun, Seed: 1, ISNKey: [16]byte{1}, DeviceSegments: true,
+			Tunables: set.tun, Seed: 1, ISNKey: [16]byte{1}, DeviceSegments: true, MaxSegSize: maxSegSize,
 			Memory: tcpoffload.NewMemory(64, 16), MTU: f.mtu,
 		},
-		SndBuf: int(set.wmem), NewFD: s.newFD, Addrs: f.local,
+		SndBuf: set.sndBuf, NewFD: s.newFD, Addrs: f.local,
 	}
 	if s.host, err = socket.New(h); err != nil {
 		return nil, fmt.Errorf("stack: %w", err)
@@ -106,6 +110,7 @@ func (s *Stack) enter(tid int) {
 	set := readSettings(s.sysctl)
 	// Settings that the engine refuses leave things as they are.
 	_ = s.host.Engine.SetTunables(set.tun)
+	s.host.SetSndBuf(set.sndBuf)
 }
 
 // do carries out c for thread tid, waiting if it blocks, and returns its result.

@@ -15,8 +15,8 @@ import (
 
 // settings are what the engine and the socket layer take from the kernel's settings.
 type settings struct {
-	tun  tcpoffload.Tunables
-	wmem int64 // send buffer at first, octets
+	tun    tcpoffload.Tunables
+	sndBuf int // send buffer at first, octets
 }
 
 // sysctl is one of the kernel's settings. v holds its numbers, at least one.
@@ -39,7 +39,7 @@ var sysctls = []sysctl{
 	}},
 	{"tcp_wmem", func(s *settings, v []int64) {
 		if len(v) == 3 {
-			s.wmem = v[1]
+			s.sndBuf = int(v[1])
 		}
 	}},
 	{"tcp_syn_retries", func(s *settings, v []int64) { s.tun.SynRetries = uint8(v[0]) }},
@@ -67,7 +67,7 @@ func seconds(n int64) vtime.Duration { return vtime.Duration(n) * vtime.Second }
 // readSettings returns the engine's defaults as changed by the files in dir. A file that is missing or
 // not understood changes nothing.
 func readSettings(dir string) settings {
-	s := settings{tun: tcpoffload.DefaultTunables(), wmem: 256 << 10}
+	s := settings{tun: tcpoffload.DefaultTunables(), sndBuf: 256 << 10}
 	for _, c := range sysctls {
 		text, err := os.ReadFile(filepath.Join(dir, c.name))
 		if err != nil {
