@@ -49,7 +49,7 @@ func (e *Engine) callConn(t *TCB, now vtime.Time, c *Call, out *Output) CallResu
 	case CallClose:
 		return e.closeSend(t, out)
 	case CallAbort:
-		e.abort(t, out)
+		e.abort(t, now, out)
 		return CallOK
 	case CallDetach:
 		return e.detach(t, now)
@@ -192,7 +192,7 @@ func (e *Engine) closeSend(t *TCB, out *Output) CallResult {
 }
 
 // abort is the ABORT of §3.10.5: a reset while the peer may still wait for something.
-func (e *Engine) abort(t *TCB, out *Output) {
+func (e *Engine) abort(t *TCB, now vtime.Time, out *Output) {
 	if t.flags&flagOffered != 0 {
 		// The owner refused what a listener offered.
 		if l := e.offeredBy(t); l != nil && l.ready > 0 {
@@ -209,7 +209,7 @@ func (e *Engine) abort(t *TCB, out *Output) {
 			e.txAdd(t, pendReset)
 			return
 		}
-		e.appendReset(t, out)
+		e.appendReset(t, now, out)
 	}
 	e.free(t)
 }
@@ -276,6 +276,9 @@ func (e *Engine) setOption(t *TCB, now vtime.Time, c *Call) CallResult {
 	switch c.Option {
 	case OptionNoDelay:
 		e.setFlag(t, flagNoDelay, v != 0)
+		if v != 0 && e.unsent(t) > 0 {
+			t.flags |= flagOverride // as Linux: what waits goes, even corked
+		}
 		e.wakeSend(t)
 	case OptionCork:
 		e.setFlag(t, flagCork, v != 0)

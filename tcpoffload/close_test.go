@@ -322,3 +322,17 @@ func TestUserTimeoutAfterSilence(t *testing.T) {
 		require.Equal(t, ReasonTimedOut, s.action(ActFinished).Reason)
 	}
 }
+
+// TestResetCarriesTimestamps: a RST of a connection that has timestamps carries the present one.
+func TestResetCarriesTimestamps(t *testing.T) {
+	s := newScript(t, nil)
+	s.passive(wire.OptMSS|wire.OptTimestamps, SocketOptions{})
+	s.in(wire.ACK|wire.PSH, 1, 10, 1)
+	first := s.expect(wire.ACK, 1, 0, 11)
+	s.wait(sec)
+	s.ok(s.call(Call{Kind: CallAbort}))
+	g := s.expect(wire.RST|wire.ACK, 1, 0, 11)
+	require.NotZero(t, g.Opt.Set&wire.OptTimestamps)
+	require.Equal(t, uint32(1000), g.Opt.TSVal-first.Opt.TSVal)
+	require.Equal(t, first.Opt.TSEcr, g.Opt.TSEcr)
+}

@@ -298,7 +298,7 @@ func TestDeviceSegments(t *testing.T) {
 	s.passive(wire.OptMSS, SocketOptions{})
 	s.option(OptionCork, 1)
 	s.send(5*mss + 1)
-	g := s.expect(wire.ACK, 1, 5*mss, 1)
+	g := s.expect(wire.ACK|wire.PSH, 1, 5*mss, 1)
 	require.Equal(t, uint16(mss), g.SegSize)
 	s.quiet()
 	s.option(OptionCork, 0)
@@ -351,12 +351,31 @@ func TestCorkAndMore(t *testing.T) {
 	s.expect(wire.ACK|wire.PSH, 11+mss, 20, 1)
 	s.in(wire.ACK, 1, 0, 31+mss)
 
+	// Switching Nagle's rule off sends what is held, and holds again afterwards.
+	s.option(OptionCork, 1)
+	s.send(35 + mss)
+	s.quiet()
+	s.option(OptionNoDelay, 1)
+	s.expect(wire.ACK|wire.PSH, 31+mss, 5, 1)
+	s.send(36 + mss)
+	s.quiet()
+	s.option(OptionCork, 0)
+	s.expect(wire.ACK|wire.PSH, 36+mss, 1, 1)
+	s.in(wire.ACK, 1, 0, 37+mss)
+	s.option(OptionNoDelay, 1)
+	s.option(OptionCork, 1)
+	s.send(38 + mss)
+	s.quiet() // with nothing held it changed nothing
+	s.option(OptionCork, 0)
+	s.expect(wire.ACK|wire.PSH, 37+mss, 2, 1)
+	s.in(wire.ACK, 1, 0, 39+mss)
+
 	// What is held with nothing in flight does not wait for ever.
 	s.ok(s.call(Call{Kind: CallSend, Pos: 40 + mss, More: true}))
 	s.wait(190 * ms)
 	s.quiet()
 	s.wait(20 * ms)
-	s.expect(wire.ACK|wire.PSH, 31+mss, 10, 1)
+	s.expect(wire.ACK|wire.PSH, 39+mss, 2, 1)
 }
 
 func TestCloseSendsCorkedData(t *testing.T) {
@@ -463,4 +482,18 @@ func TestAcksOfSmallSegments(t *testing.T) {
 	s.quiet()
 	s.in(wire.ACK, 101, 100, 1)
 	s.expect(wire.ACK, 1, 0, 201)
+}
+
+// TestFirstSendIsNoReply: octets sent, or a FIN, before anything came answer nothing: the peer's first
+// segments are still acknowledged at once.
+func TestFirstSendIsNoReply(t *testing.T) {
+	s := newScript(t, nil)
+	s.passive(wire.OptMSS, SocketOptions{})
+	s.send(100)
+	s.expect(wire.ACK|wire.PSH, 1, 100, 1)
+	s.close()
+	s.expect(wire.FIN|wire.ACK, 101, 0, 1)
+	s.in(wire.ACK, 1, 0, 102)
+	s.in(wire.ACK|wire.PSH, 1, 10, 102)
+	s.expect(wire.ACK, 102, 0, 11)
 }

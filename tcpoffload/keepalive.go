@@ -56,7 +56,7 @@ func (e *Engine) keepExpired(t *TCB, now vtime.Time, out *Output) {
 	}
 	if gone {
 		e.root.mib.KeepaliveDrops++
-		e.appendReset(t, out)
+		e.appendReset(t, now, out)
 		e.finish(t, ReasonKeepalive, out)
 		return
 	}

@@ -40,7 +40,7 @@ func (e *Engine) persistExpired(t *TCB, now vtime.Time, out *Output) {
 	orphan := t.flags&flagDetached != 0 && t.backoff >= orphanProbes
 	if t.rcv.probes >= e.tun.Retries2 || orphan || e.userTimedOut(t, now, max(t.rtt.rto, e.tun.PersMin), e.tun.PersMax) {
 		e.root.mib.TimeoutDrops++
-		e.appendReset(t, out)
+		e.appendReset(t, now, out)
 		e.finish(t, t.timeoutReason(), out)
 		return
 	}

@@ -120,8 +120,9 @@ func (e *Engine) appendSyn(t *TCB, now vtime.Time, out *Output) {
 	}
 }
 
-// appendReset appends a RST for t, if there is room.
-func (e *Engine) appendReset(t *TCB, out *Output) {
+// appendReset appends a RST for t, if there is room. It carries timestamps if t's segments do: a peer
+// may look at them (RFC 7323 §3.2, §5.2).
+func (e *Engine) appendReset(t *TCB, now vtime.Time, out *Output) {
 	if !out.room(1, 0) {
 		return
 	}
@@ -131,6 +132,10 @@ func (e *Engine) appendReset(t *TCB, out *Output) {
 	s.NextHop = t.nextHop
 	s.Flags = wire.RST | wire.ACK
 	s.Seq, s.Ack = t.snd.nxt, t.rcv.nxt
+	if t.flags&flagTS != 0 {
+		s.Opt.Set |= wire.OptTimestamps
+		s.Opt.TSVal, s.Opt.TSEcr = t.tsVal(now), t.ts.recent
+	}
 	e.root.mib.OutSegs++
 	e.root.mib.OutRsts++
 }

@@ -36,7 +36,7 @@ func (e *Engine) Transmit(now vtime.Time, budget int, out *Output) int {
 func (e *Engine) send(t *TCB, now vtime.Time, out *Output, limit int) (more bool) {
 	switch {
 	case t.pend&pendReset != 0:
-		e.appendReset(t, out)
+		e.appendReset(t, now, out)
 		e.free(t)
 		return false
 	case isOpening.has(t.state):

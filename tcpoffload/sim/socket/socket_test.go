@@ -326,7 +326,7 @@ func TestZeroCopyCompletions(t *testing.T) {
 	}
 	c := &socket.Recv{FD: cli, Flags: unix.MSG_ERRQUEUE}
 	n.must(n.a, c)
-	require.Equal(t, &socket.ExtendedErr{Origin: 5, Info: 0, Data: 2}, c.Err)
+	require.Equal(t, &socket.ExtendedErr{Origin: 5, Code: 1, Info: 0, Data: 2}, c.Err)
 	n.fails(unix.EAGAIN, n.a, c)
 }
 
