@@ -129,7 +129,7 @@ type CallKind uint8
 
 // The calls. Fields named are inputs unless marked as results.
 const (
-	CallOpen      CallKind = iota + 1 // active open: Flow, NextHop, MTU, Cookie, Opt → Handle
+	CallOpen      CallKind = iota + 1 // active open: Flow, NextHop, MTU, Cookie, Opt → Handle; local port 0: the engine chooses → Flow
 	CallListen                        // passive open: Flow.Local, Flow.LocalPort, V6Only, Value = backlog, Cookie, Opt → Listener
 	CallUnlisten                      // stop Listener: half-open connections of it are reset
 	CallAccepted                      // Listener: the program took Value connections off the accept queue

@@ -80,9 +80,14 @@ func (e *Engine) callHalfOpen(c *Call, out *Output) CallResult {
 // open is the active OPEN of §3.10.1.
 func (e *Engine) open(now vtime.Time, c *Call) CallResult {
 	f := &c.Flow
-	if f.LocalPort == 0 || f.RemotePort == 0 || f.Remote.IsUnspecified() || f.Local.IsUnspecified() ||
+	if f.RemotePort == 0 || f.Remote.IsUnspecified() || f.Local.IsUnspecified() ||
 		f.Local.Is4() != f.Remote.Is4() || !validOptions(&c.Opt) {
 		return CallInvalid
+	}
+	if f.LocalPort == 0 {
+		if e.Conns() == len(e.conns)-1 || !e.choosePort(f) {
+			return CallTableFull
+		}
 	}
 	var end seq.Num // of the old incarnation
 	i := e.lookupAny(f)

@@ -51,7 +51,8 @@ type Root struct {
 	timeWait    timeWaitVars
 	hashKey     [2]uint64
 	isnKey      [2]uint64
-	cookieKey   [2][2]uint64        // of SYN cookies: for the number, and for what proves it
+	cookieKey   [2][2]uint64 // of SYN cookies: for the number, and for what proves it
+	portCount   [portCounters]uint32
 	fastOpenKey [2][2]uint64        // of Fast Open cookies: the present one, and the one before
 	wheelTick   uint64              // ticks before it have expired
 	wheelBusy   [wheelLevels]uint64 // bit per slot that is not empty
