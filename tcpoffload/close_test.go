@@ -242,15 +242,18 @@ func TestTimeWaitGivesWayWhenTheTableIsFull(t *testing.T) {
 	require.Equal(t, DropNoConnection, s.in(wire.ACK|wire.FIN, 1, 0, 2))
 }
 
+// everyState brings an established connection into a synchronized state and returns RCV.NXT.
+var everyState = map[string]func(s *script) uint32{
+	"ESTABLISHED": func(s *script) uint32 { return 1 },
+	"FIN-WAIT-1":  func(s *script) uint32 { s.close(); return 1 },
+	"FIN-WAIT-2":  func(s *script) uint32 { s.close(); s.in(wire.ACK, 1, 0, 2); return 1 },
+	"CLOSE-WAIT":  func(s *script) uint32 { s.in(wire.ACK|wire.FIN, 1, 0, 1); return 2 },
+	"CLOSING":     func(s *script) uint32 { s.close(); s.in(wire.ACK|wire.FIN, 1, 0, 1); return 2 },
+	"LAST-ACK":    func(s *script) uint32 { s.in(wire.ACK|wire.FIN, 1, 0, 1); s.close(); return 2 },
+}
+
 func TestResetEndsEveryState(t *testing.T) {
-	for name, prepare := range map[string]func(s *script) uint32{
-		"ESTABLISHED": func(s *script) uint32 { return 1 },
-		"FIN-WAIT-1":  func(s *script) uint32 { s.close(); return 1 },
-		"FIN-WAIT-2":  func(s *script) uint32 { s.close(); s.in(wire.ACK, 1, 0, 2); return 1 },
-		"CLOSE-WAIT":  func(s *script) uint32 { s.in(wire.ACK|wire.FIN, 1, 0, 1); return 2 },
-		"CLOSING":     func(s *script) uint32 { s.close(); s.in(wire.ACK|wire.FIN, 1, 0, 1); return 2 },
-		"LAST-ACK":    func(s *script) uint32 { s.in(wire.ACK|wire.FIN, 1, 0, 1); s.close(); return 2 },
-	} {
+	for name, prepare := range everyState {
 		t.Run(name, func(t *testing.T) {
 			s := newScript(t, nil)
 			s.passive(wire.OptMSS, SocketOptions{})
@@ -261,6 +264,28 @@ func TestResetEndsEveryState(t *testing.T) {
 			require.Zero(t, s.e.Conns())
 			require.Zero(t, s.e.MIB().CurrEstab)
 		})
+	}
+}
+
+// RFC 5961 §4.2, RFC 9293 §3.10.7.4 fourth step: a SYN changes nothing in any synchronized state.
+func TestSynInEveryState(t *testing.T) {
+	for name, prepare := range everyState {
+		for _, flags := range []wire.Flags{wire.SYN, wire.SYN | wire.ACK} {
+			s := newScript(t, nil)
+			s.passive(wire.OptMSS, SocketOptions{})
+			sq := prepare(s)
+			s.skip()
+			s.acts = s.acts[:0]
+			for _, at := range []uint32{sq, sq + 1000} {
+				require.Equal(t, DropSynInWindow, s.in(flags, at, 0, 1), name)
+				require.Len(t, s.segs, 1)
+				require.Equal(t, wire.ACK, s.segs[0].Flags)
+				require.Equal(t, peerISS.Add(sq), s.segs[0].Ack)
+				s.skip()
+			}
+			require.Equal(t, name, s.info().State.String())
+			require.Empty(t, s.acts)
+		}
 	}
 }
 

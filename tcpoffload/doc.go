@@ -34,7 +34,10 @@
 //   - RFC 6298: retransmission timer, with Karn's rule. RFC 8985 §7: tail loss probe,
 //     also in recovery (as RFC 9002 §6.2), and in place of the reordering timer of §6.3.
 //   - RFC 4015 §3.2 by timestamps: a spurious timeout is undone.
-//   - RFC 7323: window scale, timestamps, PAWS. RFC 6191, 1337: TIME-WAIT.
+//   - RFC 7323: window scale, timestamps, PAWS. RFC 6191, 1337: TIME-WAIT, in
+//     records of 80 octets.
+//   - RFC 4987: SYN cache in records of 96 octets, SYN cookies when it is full. RFC 7413: Fast Open,
+//     client and server. RFC 6056: ephemeral ports, where the port space is the engine's.
 //   - RFC 5961: blind reset, SYN and data attacks; challenge ACKs are limited per connection.
 //   - RFC 6528: initial sequence numbers by SipHash. RFC 5482: user timeout (local only).
 //
@@ -44,12 +47,14 @@
 //     drop): middleboxes strip options.
 //   - An acceptable segment may begin at the right edge of the window: its ACK is then processed,
 //     as Linux does.
-//   - Text and FIN on a SYN are not taken; the peer sends them again.
+//   - Text on a SYN without a Fast Open cookie is not taken; the peer sends it again. SYN with FIN is
+//     dropped.
+//   - Another SYN in SYN-RECEIVED gets a challenge ACK; it does not return a passive open to LISTEN.
 //   - A FIN by itself does not wait for the congestion window.
 //   - Urgent data stays in line (RFC 6093); none is sent.
 //
 // # Not here
 //
-// ECN (RFC 3168), RACK reordering detection (RFC 8985 §6), path MTU discovery, SYN cookies,
-// TCP-AO, Fast Open. Bytes on the wire are in wire, what to do with actions is the device's.
+// ECN (RFC 3168), RACK reordering detection (RFC 8985 §6), path MTU discovery,
+// TCP-AO. Bytes on the wire are in wire, what to do with actions is the device's.
 package tcpoffload

@@ -237,6 +237,9 @@ func TestNewRefusesNonsense(t *testing.T) {
 		"short conns":   func(c *Config) { c.Memory.Conns = c.Memory.Conns[:1] },
 		"odd buckets":   func(c *Config) { c.Memory.Buckets = make([]uint32, 3) },
 		"wheel":         func(c *Config) { c.Memory.Wheel = nil },
+		"SYN cache":     func(c *Config) { c.Memory.HalfOpens = nil },
+		"TIME-WAIT":     func(c *Config) { c.Memory.TimeWaits = nil },
+		"odd cookies":   func(c *Config) { c.Memory.FastOpens = c.Memory.FastOpens[:100] },
 		"MTU":           func(c *Config) { c.MTU = 100 },
 		"segment size":  func(c *Config) { c.DeviceSegments, c.MaxSegSize = true, 1<<17 },
 		"foreign table": func(c *Config) { c.Memory.Root[0].format = 1 },
@@ -251,6 +254,7 @@ func TestNewRefusesNonsense(t *testing.T) {
 	_, err := New(c)
 	require.ErrorIs(t, err, ErrTunable)
 	require.Panics(t, func() { NewMemory(0, 1) })
+	require.Panics(t, func() { NewMemoryOf(Sizes{Conns: 1, Listeners: 1, HalfOpens: MaxRecords + 1}) })
 }
 
 func TestTunables(t *testing.T) {
@@ -260,6 +264,8 @@ func TestTunables(t *testing.T) {
 		"RTOMax":        func(u *Tunables) { u.RTOMax = 0 },
 		"DelAck":        func(u *Tunables) { u.DelAck = sec },
 		"DelAckSegs":    func(u *Tunables) { u.DelAckSegs = 0 },
+		"SynCookies":    func(u *Tunables) { u.SynCookies = 9 },
+		"FastOpen":      func(u *Tunables) { u.FastOpen = 4 },
 		"DefaultRcvBuf": func(u *Tunables) { u.DefaultRcvBuf = u.MaxRcvBuf + 1 },
 		"CC":            func(u *Tunables) { u.CC = 200 },
 		"PersMin":       func(u *Tunables) { u.PersMin, u.PersMax = 30*sec, 20*sec },
