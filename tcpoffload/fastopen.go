@@ -69,9 +69,24 @@ func keyWords(b [16]byte) [2]uint64 {
 	return [2]uint64{binary.LittleEndian.Uint64(b[:8]), binary.LittleEndian.Uint64(b[8:])}
 }
 
-// fastOpenCookie returns the cookie of f.Remote for our address (§4.1.2).
+// fastOpenCookie returns the cookie of f.Remote for our address (§4.1.2). It is the one that Linux makes
+// with the same key, so that both may serve one address: SipHash-2-4 of the SYN's source and destination.
 func fastOpenCookie(key [2]uint64, f *wire.Flow) (c [fastOpenCookieLen]byte) {
-	binary.LittleEndian.PutUint64(c[:], flowHash(key, f, 'f', 0))
+	var words [4]uint64
+	n := 0
+	if f.Is4() {
+		var b [8]byte
+		src, dst := f.Remote.As4(), f.Local.As4()
+		copy(b[:4], src[:])
+		copy(b[4:], dst[:])
+		words[0], n = binary.LittleEndian.Uint64(b[:]), 1
+	} else {
+		for _, a := range [...]*wire.Addr{&f.Remote, &f.Local} {
+			words[n], words[n+1] = binary.LittleEndian.Uint64(a[:]), binary.LittleEndian.Uint64(a[8:])
+			n += 2
+		}
+	}
+	binary.LittleEndian.PutUint64(c[:], sipWords(key, words[:n]))
 	return c
 }
 

@@ -1,6 +1,7 @@
 package tcpoffload
 
 import (
+	"net/netip"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -387,4 +388,15 @@ func TestTextOnSynAckIsTaken(t *testing.T) {
 	require.Equal(t, uint64(10), s.action(ActPeerClose).Pos)
 	s.expect(wire.ACK, 1, 0, 12)
 	s.state(StateCloseWait)
+}
+
+// TestFastOpenCookieIsThatOfLinux compares cookies with those of a Linux kernel with the same key.
+func TestFastOpenCookieIsThatOfLinux(t *testing.T) {
+	key := keyWords([16]byte{
+		0xa1, 0xa1, 0xa1, 0xa1, 0xb2, 0xb2, 0xb2, 0xb2, 0xc3, 0xc3, 0xc3, 0xc3, 0xd4, 0xd4, 0xd4, 0xd4})
+	addr := func(s string) wire.Addr { return wire.AddrFrom(netip.MustParseAddr(s)) }
+	f := wire.Flow{Local: addr("192.168.0.1"), Remote: addr("192.0.2.1")}
+	require.Equal(t, [8]byte{0x30, 0x21, 0xb9, 0xd8, 0x89, 0x01, 0x7e, 0xeb}, fastOpenCookie(key, &f))
+	f = wire.Flow{Local: addr("fd3d:a0b:17d6::1"), Remote: addr("fd3d:fa7b:d17d::1")}
+	require.Equal(t, [8]byte{0xc1, 0xd1, 0xe9, 0x74, 0x2a, 0x47, 0xa9, 0xbc}, fastOpenCookie(key, &f))
 }

@@ -60,7 +60,10 @@ func flowHash(key [2]uint64, f *wire.Flow, x, y uint64) uint64 {
 func flowPorts(f *wire.Flow) uint64 { return uint64(f.LocalPort)<<16 | uint64(f.RemotePort) }
 
 // sipHash is SipHash-2-4 of 48 octets given as little-endian words.
-func sipHash(key [2]uint64, words [6]uint64) uint64 {
+func sipHash(key [2]uint64, words [6]uint64) uint64 { return sipWords(key, words[:]) }
+
+// sipWords is SipHash-2-4 of little-endian words.
+func sipWords(key [2]uint64, words []uint64) uint64 {
 	v0, v1 := key[0]^0x736f6d6570736575, key[1]^0x646f72616e646f6d
 	v2, v3 := key[0]^0x6c7967656e657261, key[1]^0x7465646279746573
 	round := func() {
@@ -81,7 +84,7 @@ func sipHash(key [2]uint64, words [6]uint64) uint64 {
 		round()
 		v0 ^= w
 	}
-	const last = uint64(len(words)*8) << 56
+	last := uint64(len(words)*8) << 56
 	v3 ^= last
 	round()
 	round()

@@ -190,7 +190,8 @@ func (o *Options) sackThatFit(n int) int {
 }
 
 // Put writes the option list to b[:Len()]: MSS, SACK-permitted, timestamps, window scale, Fast Open,
-// user timeout, SACK, in this order, aligned by NOPs in front. SACK-permitted takes the place of the timestamps' NOPs
+// user timeout, SACK, in this order, aligned by NOPs in front, those of Fast
+// Open behind. SACK-permitted takes the place of the timestamps' NOPs
 // when there are both. Precondition: CookieLen is valid.
 func (o *Options) Put(b []byte) {
 	if o.Set&OptMSS != 0 {
@@ -228,16 +229,14 @@ func (o *Options) Put(b []byte) {
 	}
 }
 
-// putFastOpen writes the cookie and returns what follows it.
+// putFastOpen writes the cookie, padded behind it as Linux does, and returns what follows.
 func (o *Options) putFastOpen(b []byte) []byte {
 	n := 2 + int(o.CookieLen)
-	for ; n%4 != 0; n++ {
-		b[0] = kindNOP
-		b = b[1:]
-	}
-	n = 2 + int(o.CookieLen)
 	b[0], b[1] = kindFastOpen, uint8(n)
 	copy(b[2:n], o.Cookie[:])
+	for ; n%4 != 0; n++ {
+		b[n] = kindNOP
+	}
 	return b[n:]
 }
 

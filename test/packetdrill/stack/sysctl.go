@@ -4,6 +4,7 @@ package stack
 // read again before everything that packetdrill does, and become the engine's.
 
 import (
+	"encoding/binary"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -17,6 +18,10 @@ import (
 type settings struct {
 	tun    tcpoffload.Tunables
 	sndBuf int // send buffer at first, octets
+	// Keys of Fast Open cookies, the text of tcp_fastopen_key; empty: the engine's own.
+	fastOpenKey string
+	// fastOpenListen: every listener takes Fast Open.
+	fastOpenListen bool
 }
 
 // sysctl is one of the kernel's settings. v holds its numbers, at least one.
@@ -41,6 +46,10 @@ var sysctls = []sysctl{
 		if len(v) == 3 {
 			s.sndBuf = int(v[1])
 		}
+	}},
+	{"tcp_fastopen", func(s *settings, v []int64) {
+		s.tun.FastOpen = tcpoffload.FastOpenMode(v[0] & 3)
+		s.fastOpenListen = v[0]&0x402 == 0x402
 	}},
 	{"tcp_syn_retries", func(s *settings, v []int64) { s.tun.SynRetries = uint8(v[0]) }},
 	{"tcp_synack_retries", func(s *settings, v []int64) { s.tun.SynAckRetries = uint8(v[0]) }},
@@ -77,7 +86,32 @@ func readSettings(dir string) settings {
 			c.set(&s, v)
 		}
 	}
+	if text, err := os.ReadFile(filepath.Join(dir, "tcp_fastopen_key")); err == nil {
+		s.fastOpenKey = strings.TrimSpace(string(text))
+	}
 	return s
+}
+
+// fastOpenKeys parses one key or two, each four words in hexadecimal: "1-2-3-4,5-6-7-8".
+func fastOpenKeys(text string) (keys [2][16]byte, ok bool) {
+	list := strings.Split(text, ",")
+	if len(list) > len(keys) {
+		return keys, false
+	}
+	for i, key := range list {
+		words := strings.Split(key, "-")
+		if len(words) != 4 {
+			return keys, false
+		}
+		for k, w := range words {
+			v, err := strconv.ParseUint(w, 16, 32)
+			if err != nil {
+				return keys, false
+			}
+			binary.LittleEndian.PutUint32(keys[i][4*k:], uint32(v))
+		}
+	}
+	return keys, true
 }
 
 // numbers parses numbers between blanks.
