@@ -39,7 +39,10 @@
 //   - RFC 4987: SYN cache in records of 96 octets, SYN cookies when it is full. RFC 7413: Fast Open,
 //     client and server. RFC 6056: ephemeral ports, where the port space is the engine's.
 //   - RFC 5961: blind reset, SYN and data attacks; challenge ACKs are limited per connection.
-//   - RFC 6528: initial sequence numbers by SipHash. RFC 5482: user timeout (local only).
+//   - RFC 6528: initial sequence numbers by SipHash. RFC 5482: user timeout.
+//   - RFC 3168: ECN; RFC 8257 §3.2: the feedback that DCTCP needs.
+//   - RFC 1191, 8201: path MTU discovery, with the checks of RFC 5927 §4.1; RFC 4821, 8899: black holes and
+//     probing. RFC 5461: soft and hard errors. RFC 6093: urgent data.
 //
 // # Deviations
 //
@@ -51,10 +54,9 @@
 //     dropped.
 //   - Another SYN in SYN-RECEIVED gets a challenge ACK; it does not return a passive open to LISTEN.
 //   - A FIN by itself does not wait for the congestion window.
-//   - Urgent data stays in line (RFC 6093); none is sent.
+//   - An overtaken pure ACK is processed, or dropped for its old timestamp, without an answer.
 //
 // # Not here
 //
-// ECN (RFC 3168), RACK reordering detection (RFC 8985 §6), path MTU discovery,
-// TCP-AO. Bytes on the wire are in wire, what to do with actions is the device's.
+// RACK reordering detection (RFC 8985 §6), TCP-AO. Bytes on the wire are in wire, what to do with actions is the device's.
 package tcpoffload
