@@ -77,5 +77,17 @@ func blockTPX() Block {
 		{Name: "TPX_CHALLENGE_ACK_LIMIT", Offset: 0x04, Access: RW, Reset: 10, Doc: "Challenge ACKs per second and connection (RFC 5961 §7)."},
 		{Name: "TPX_RCVBUF_MAX", Offset: 0x08, Access: RW, Reset: 6 << 20, Unit: Bytes, Doc: "Receive-stream limit that auto-tuning may reach."},
 		{Name: "TPX_TW_INUSE", Offset: 0x0c, Access: RO, Doc: "Connections in TIME-WAIT."},
+		{Name: "TPX_ECN_MODE", Offset: 0x10, Access: RW, Reset: 2, Doc: "Explicit congestion notification of new connections (RFC 3168): 1 off, 2 when the peer asks, 3 ask."},
+		{Name: "TPX_SYN_COOKIES", Offset: 0x14, Access: RW, Reset: 1, Doc: "SYN cookies (RFC 4987): 0 never, 1 when too many handshakes are under way, 2 always."},
+		{Name: "TPX_FAST_OPEN", Offset: 0x18, Access: RW, Reset: 3, Doc: "Fast Open (RFC 7413), the sides allowed.", Fields: []Field{
+			{Name: "Sides", Bit: 0, Len: 2, Access: RW, Doc: "1 client, 2 server"},
+		}},
+		{Name: "TPX_MTU_PROBING", Offset: 0x1c, Access: RW, Reset: 1, Doc: "Finding the path MTU without ICMP (RFC 4821): 0 never, 1 when segments vanish, 2 always."},
+		{Name: "TPX_MIN_PMTU", Offset: 0x20, Access: RW, Reset: 552, Unit: Bytes, Doc: "Least path MTU that an ICMP error can make IPv4 use."},
+		{Name: "TPX_MODES", Offset: 0x24, Access: RW, Reset: 0x00000002, Doc: "Switches.", Fields: []Field{
+			{Name: "AbortOnOverflow", Bit: 2, Len: 1, Access: RW, Doc: "reset a handshake that ends while the accept queue is full"},
+			{Name: "IdleRestart", Bit: 1, Len: 1, Access: RW, Doc: "slow start again after idle (RFC 5681 §4.1)"},
+			{Name: "Pacing", Bit: 0, Len: 1, Access: RW, Doc: "spread windows over the round trip"},
+		}},
 	}}
 }

@@ -115,6 +115,23 @@ const (
 	A_TPX_CHALLENGE_ACK_LIMIT = 0x1004 // Challenge ACKs per second and connection (RFC 5961 §7).
 	A_TPX_RCVBUF_MAX          = 0x1008 // Receive-stream limit that auto-tuning may reach.
 	A_TPX_TW_INUSE            = 0x100c // Connections in TIME-WAIT.
+	A_TPX_ECN_MODE            = 0x1010 // Explicit congestion notification of new connections (RFC 3168): 1 off, 2 when the peer asks, 3 ask.
+	A_TPX_SYN_COOKIES         = 0x1014 // SYN cookies (RFC 4987): 0 never, 1 when too many handshakes are under way, 2 always.
+	A_TPX_FAST_OPEN           = 0x1018 // Fast Open (RFC 7413), the sides allowed.
+	S_SIDES                   = 0
+	M_SIDES                   = 0x3
+	A_TPX_MTU_PROBING         = 0x101c // Finding the path MTU without ICMP (RFC 4821): 0 never, 1 when segments vanish, 2 always.
+	A_TPX_MIN_PMTU            = 0x1020 // Least path MTU that an ICMP error can make IPv4 use.
+	A_TPX_MODES               = 0x1024 // Switches.
+	S_ABORTONOVERFLOW         = 2
+	M_ABORTONOVERFLOW         = 0x1
+	F_ABORTONOVERFLOW         = 1 << S_ABORTONOVERFLOW
+	S_IDLERESTART             = 1
+	M_IDLERESTART             = 0x1
+	F_IDLERESTART             = 1 << S_IDLERESTART
+	S_PACING                  = 0
+	M_PACING                  = 0x1
+	F_PACING                  = 1 << S_PACING
 )
 
 // Block SHM. The socket layer's clients.
@@ -283,6 +300,22 @@ func G_REVMINOR(x uint32) uint32 { return x >> S_REVMINOR & M_REVMINOR }
 // V_REVPATCH puts x into field RevPatch of PL_REV; G_REVPATCH takes it out.
 func V_REVPATCH(x uint32) uint32 { return x & M_REVPATCH << S_REVPATCH }
 func G_REVPATCH(x uint32) uint32 { return x >> S_REVPATCH & M_REVPATCH }
+
+// V_SIDES puts x into field Sides of TPX_FAST_OPEN; G_SIDES takes it out.
+func V_SIDES(x uint32) uint32 { return x & M_SIDES << S_SIDES }
+func G_SIDES(x uint32) uint32 { return x >> S_SIDES & M_SIDES }
+
+// V_ABORTONOVERFLOW puts x into field AbortOnOverflow of TPX_MODES; G_ABORTONOVERFLOW takes it out.
+func V_ABORTONOVERFLOW(x uint32) uint32 { return x & M_ABORTONOVERFLOW << S_ABORTONOVERFLOW }
+func G_ABORTONOVERFLOW(x uint32) uint32 { return x >> S_ABORTONOVERFLOW & M_ABORTONOVERFLOW }
+
+// V_IDLERESTART puts x into field IdleRestart of TPX_MODES; G_IDLERESTART takes it out.
+func V_IDLERESTART(x uint32) uint32 { return x & M_IDLERESTART << S_IDLERESTART }
+func G_IDLERESTART(x uint32) uint32 { return x >> S_IDLERESTART & M_IDLERESTART }
+
+// V_PACING puts x into field Pacing of TPX_MODES; G_PACING takes it out.
+func V_PACING(x uint32) uint32 { return x & M_PACING << S_PACING }
+func G_PACING(x uint32) uint32 { return x >> S_PACING & M_PACING }
 
 // V_FULLDUPLEX puts x into field FullDuplex of XGM_PORT_CFG; G_FULLDUPLEX takes it out.
 func V_FULLDUPLEX(x uint32) uint32 { return x & M_FULLDUPLEX << S_FULLDUPLEX }

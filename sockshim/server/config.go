@@ -24,6 +24,7 @@ type Config struct {
 	Clients     int           // client processes at a time; 256
 	UserClients int           // of them, those of one user other than root; three quarters
 	Policy      Policy        // nil: offload whatever the device takes
+	Rules       *toe.Policy   // nil: none; asked after Policy
 	Log         *slog.Logger  // nil: slog.Default()
 }
 

@@ -35,6 +35,9 @@ type fakeDev struct {
 	accepted int
 	rsts     int
 	listens  map[toe.ListenID]*toe.Listener
+	lastOpt  toe.SocketOptions // of the last Connect
+	options  []fakeOption
+	urgent   []uint64 // ends of OutputUrgent
 }
 
 type fakeConn struct {
@@ -72,12 +75,25 @@ func (d *fakeDev) Post(_ int, f func(vtime.Time)) error {
 	d.posted = append(d.posted, f)
 	return nil
 }
-func (d *fakeDev) AddWakeFD(int, int) error                   { return nil }
-func (d *fakeDev) RemoveWakeFD(int, int) error                { return nil }
-func (d *fakeDev) CanOffload(*toe.ConnectRequest) toe.Reason  { return toe.Offloaded }
-func (d *fakeDev) SteerConnect(*wire.Flow) int                { return d.steer }
-func (d *fakeDev) Accepted(_ int, _ toe.ListenID, n int)      { d.accepted += n }
-func (d *fakeDev) SetOption(toe.TID, toe.Option, int64) error { return nil }
+func (d *fakeDev) AddWakeFD(int, int) error                  { return nil }
+func (d *fakeDev) RemoveWakeFD(int, int) error               { return nil }
+func (d *fakeDev) CanOffload(*toe.ConnectRequest) toe.Reason { return toe.Offloaded }
+func (d *fakeDev) SteerConnect(*wire.Flow) int               { return d.steer }
+func (d *fakeDev) Accepted(_ int, _ toe.ListenID, n int)     { d.accepted += n }
+func (d *fakeDev) SetOption(t toe.TID, o toe.Option, v int64) error {
+	d.options = append(d.options, fakeOption{tid: t, o: o, value: v})
+	return nil
+}
+func (d *fakeDev) ListenOption(id toe.ListenID, o toe.Option, v int64) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.options = append(d.options, fakeOption{listen: id, o: o, value: v})
+	return nil
+}
+func (d *fakeDev) OutputUrgent(t toe.TID, end uint64) {
+	d.urgent = append(d.urgent, end)
+	d.Output(t, end, false)
+}
 func (d *fakeDev) ConnInfo(t toe.TID, info *toe.ConnInfo) bool {
 	c := d.conns[t]
 	if c == nil {
@@ -110,6 +126,7 @@ func (d *fakeDev) Connect(_ int, r *toe.ConnectRequest) (toe.TID, toe.Reason) {
 	flow.Local = wire.AddrFrom(fakePrefix.Addr())
 	tid, c := d.add(flow)
 	c.sock = r.Sock
+	d.lastOpt = r.Opt
 	return tid, toe.Offloaded
 }
 func (d *fakeDev) Output(t toe.TID, end uint64, _ bool) {

@@ -152,6 +152,9 @@ func (w *worker) mayConnect(from *region) toe.Reason {
 			return reason
 		}
 	}
+	if reason := w.l.srv.cfg.Rules.Connect(&w.creq); reason != toe.Offloaded {
+		return reason
+	}
 	dev, reason := w.l.srv.cfg.Registry.Route(&w.creq)
 	if reason == toe.Offloaded && dev != w.dev {
 		return toe.ReasonNoRoute
@@ -206,6 +209,10 @@ func (sh *share) listen(n uint32, from *region, backlog uint32) {
 			sh.decline(n, reason)
 			return
 		}
+	}
+	if reason := w.l.srv.cfg.Rules.Listen(l); reason != toe.Offloaded {
+		sh.decline(n, reason)
+		return
 	}
 	sh.engage(n, sockListening, from)
 	gen := sh.sock(n).gen
@@ -320,6 +327,11 @@ func (l *layer) PassEstablish(wi int, id toe.ListenID, tid toe.TID, flow *wire.F
 		}
 	}
 	w.stats.PassiveOpens++
+	l.srv.cfg.Rules.Accept(flow, func(o toe.Option, value int64) {
+		if w.dev.SetOption(tid, o, value) != nil {
+			w.stats.OptionsRefused++
+		}
+	})
 	return sh.id(n), true
 }
 

@@ -153,6 +153,7 @@ func fillInfo(c *toe.ConnInfo, e *tcpoffload.Info) {
 		BytesSent: e.BytesSent, BytesAcked: e.BytesAcked, BytesReceived: e.BytesReceived,
 		BytesRetrans: e.BytesRetrans, SegsIn: e.SegsIn, SegsOut: e.SegsOut,
 		SndBufUsed: e.SndBufUsed, RcvBufUsed: e.RcvBufUsed,
+		CC: e.CC, PathMTU: uint32(e.PathMTU), RcvLimit: e.RcvLimit, ECNSeen: e.ECNSeen, SynData: e.SynData,
 	}
 	if c.Timer = timerName(e.Timer); c.Timer != "" {
 		c.TimerLeft = e.TimerLeft

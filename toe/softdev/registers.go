@@ -51,6 +51,28 @@ func sizes(t *tcpoffload.Tunables) map[string]*uint32 {
 	}
 }
 
+// modes are the choices among the engine's settings.
+func modes(t *tcpoffload.Tunables) map[string]*uint8 {
+	return map[string]*uint8{
+		"TPX_ECN_MODE":        (*uint8)(&t.ECN),
+		"TPX_SYN_COOKIES":     (*uint8)(&t.SynCookies),
+		"TPX_FAST_OPEN.Sides": (*uint8)(&t.FastOpen),
+		"TPX_MTU_PROBING":     (*uint8)(&t.MTUProbing),
+	}
+}
+
+// switches are what is on or off among the engine's settings.
+func switches(t *tcpoffload.Tunables) map[string]*bool {
+	return map[string]*bool{
+		"TP_TCP_OPTIONS.SACKMode":        &t.SACK,
+		"TP_TCP_OPTIONS.WindowScaleMode": &t.WindowScale,
+		"TP_TCP_OPTIONS.TimestampsMode":  &t.Timestamps,
+		"TPX_MODES.Pacing":               &t.Pacing,
+		"TPX_MODES.IdleRestart":          &t.IdleRestart,
+		"TPX_MODES.AbortOnOverflow":      &t.AbortOnOverflow,
+	}
+}
+
 // mib are the engine's counters that have registers.
 func mib(m *tcpoffload.MIB) map[string]uint64 {
 	return map[string]uint64{
@@ -81,6 +103,15 @@ func (d *Device) BindRegisters(bank *hwregs.Bank) error {
 	for name := range sizes(&t) {
 		bindings[name] = setting(d, name, sizes, math.MaxUint32)
 	}
+	for name := range modes(&t) {
+		bindings[name] = setting(d, name, modes, math.MaxUint8)
+	}
+	for name := range switches(&t) {
+		bindings[name] = d.toggle(name)
+	}
+	bindings["TPX_MIN_PMTU"] = setting(d, "mtu", func(t *tcpoffload.Tunables) map[string]*uint16 {
+		return map[string]*uint16{"mtu": &t.MinPMTU}
+	}, math.MaxUint16)
 	bindings["TP_PARA_REG3.CngCtrlMode"] = setting(d, "cc", func(t *tcpoffload.Tunables) map[string]*cc.Algorithm {
 		return map[string]*cc.Algorithm{"cc": &t.CC}
 	}, math.MaxUint8)
@@ -106,7 +137,7 @@ func (d *Device) BindRegisters(bank *hwregs.Bank) error {
 
 // setting binds one of the engine's settings: fields finds it by name, limit is the greatest value
 // that its type holds. What values make sense the engine knows.
-func setting[T ~int64 | ~uint8 | ~uint32](d *Device, name string, fields func(*tcpoffload.Tunables) map[string]*T, limit uint64) hwregs.Binding {
+func setting[T ~int64 | ~uint8 | ~uint16 | ~uint32](d *Device, name string, fields func(*tcpoffload.Tunables) map[string]*T, limit uint64) hwregs.Binding {
 	return hwregs.Binding{
 		Get: func() uint64 {
 			t, _ := d.Tunables() // zero from a worker that is swamped
@@ -117,6 +148,25 @@ func setting[T ~int64 | ~uint8 | ~uint32](d *Device, name string, fields func(*t
 				return fmt.Errorf("%d: at most %d: %w", v, limit, toe.ErrInvalid)
 			}
 			return d.Tune(func(t *tcpoffload.Tunables) { *fields(t)[name] = T(v) })
+		},
+	}
+}
+
+// toggle binds one of the switches.
+func (d *Device) toggle(name string) hwregs.Binding {
+	return hwregs.Binding{
+		Get: func() uint64 {
+			t, _ := d.Tunables() // zero from a worker that is swamped
+			if *switches(&t)[name] {
+				return 1
+			}
+			return 0
+		},
+		Set: func(v uint64) error {
+			if v > 1 {
+				return fmt.Errorf("%d: 0 or 1: %w", v, toe.ErrInvalid)
+			}
+			return d.Tune(func(t *tcpoffload.Tunables) { *switches(t)[name] = v != 0 })
 		},
 	}
 }

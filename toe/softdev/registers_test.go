@@ -90,3 +90,29 @@ func TestRegistersAreComplete(t *testing.T) {
 		}
 	}
 }
+
+// The switches and modes of the engine change through their registers, and refuse nonsense.
+func TestModeRegisters(t *testing.T) {
+	p := newPair(t, true)
+	d := p.dev[0]
+	bank := hwregs.New()
+	require.NoError(t, d.BindRegisters(bank))
+	for name, v := range map[string]uint64{
+		"TP_TCP_OPTIONS.SACKMode": 0, "TP_TCP_OPTIONS.TimestampsMode": 0, "TP_TCP_OPTIONS.WindowScaleMode": 0,
+		"TPX_MODES.Pacing": 1, "TPX_MODES.IdleRestart": 0, "TPX_MODES.AbortOnOverflow": 1,
+		"TPX_ECN_MODE": 3, "TPX_SYN_COOKIES": 2, "TPX_FAST_OPEN.Sides": 1, "TPX_MTU_PROBING": 2, "TPX_MIN_PMTU": 1000,
+	} {
+		require.NoError(t, bank.Set(name, v), name)
+		got, err := bank.Get(name)
+		require.NoError(t, err)
+		require.Equal(t, v, got, name)
+	}
+	tun, err := d.Tunables()
+	require.NoError(t, err)
+	require.False(t, tun.SACK || tun.Timestamps || tun.WindowScale || tun.IdleRestart)
+	require.True(t, tun.Pacing && tun.AbortOnOverflow)
+	require.Equal(t, tcpoffload.ECNOn, tun.ECN)
+	require.Equal(t, tcpoffload.FastOpenClient, tun.FastOpen)
+	require.Error(t, bank.Set("TPX_ECN_MODE", 9))
+	require.Error(t, bank.Set("TPX_MIN_PMTU", 10))
+}

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"opentoe/tcpoffload"
 )
 
 // Limits of values that other packages need to hold; configs/reference.yaml states them too.
@@ -74,6 +76,7 @@ func (c checker) config(cfg *Config) {
 	within(c, "mirror.snaplen", cfg.Mirror.SnapLen, 64, 65535)
 	c.oneOf("log.level", cfg.Log.Level, "debug", "info", "warn", "error")
 	c.ports(cfg)
+	c.policy(cfg)
 }
 
 func (c checker) dpdk(d *DPDK) {
@@ -100,10 +103,10 @@ func (c checker) workers(w *Workers) {
 func (c checker) tcp(t *TCP) {
 	second := Duration(time.Second)
 	ms := Duration(time.Millisecond)
-	c.oneOf("tcp.congestion_control", t.CongestionControl, "cubic", "reno")
+	c.oneOf("tcp.congestion_control", t.CongestionControl, congestionControls()...)
 	within(c, "tcp.max_connections", t.MaxConnections, 16, 1<<22)
 	within(c, "tcp.max_listeners", t.MaxListeners, 1, 65535)
-	within(c, "tcp.initial_window", t.InitialWindow, 1, 128)
+	within(c, "tcp.initial_window", t.InitialWindow, 1, 64)
 	within(c, "tcp.rcvbuf", t.RcvBuf, 16*KiB, GiB)
 	within(c, "tcp.rcvbuf_max", t.RcvBufMax, t.RcvBuf, GiB)
 	within(c, "tcp.sndbuf", t.SndBuf, 16*KiB, GiB)
@@ -123,6 +126,12 @@ func (c checker) tcp(t *TCP) {
 	within(c, "tcp.syn_retries", t.SynRetries, 1, 127)
 	within(c, "tcp.synack_retries", t.SynAckRetries, 1, 127)
 	within(c, "tcp.data_retries", t.DataRetries, 1, 127)
+	within(c, "tcp.challenge_acks", t.ChallengeAcks, 1, 255)
+	c.oneOf("tcp.ecn", t.ECN, ecnModes[tcpoffload.ECNOff:]...)
+	c.oneOf("tcp.syn_cookies", t.SynCookies, cookieModes...)
+	c.oneOf("tcp.fast_open", t.FastOpen, fastOpenModes...)
+	c.oneOf("tcp.mtu_probing", t.MTUProbing, probingModes...)
+	within(c, "tcp.min_path_mtu", t.MinPathMTU, 256, 1280)
 }
 
 func (c checker) ports(cfg *Config) {

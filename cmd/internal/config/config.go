@@ -10,14 +10,15 @@ import (
 
 // Config is a whole configuration file. configs/reference.yaml describes every key.
 type Config struct {
-	RuntimeDir string  `mapstructure:"runtime_dir"`
-	DPDK       DPDK    `mapstructure:"dpdk"`
-	Ports      []Port  `mapstructure:"ports"`
-	Workers    Workers `mapstructure:"workers"`
-	TCP        TCP     `mapstructure:"tcp"`
-	Clients    Clients `mapstructure:"clients"`
-	Mirror     Mirror  `mapstructure:"mirror"`
-	Log        Log     `mapstructure:"log"`
+	RuntimeDir string       `mapstructure:"runtime_dir"`
+	DPDK       DPDK         `mapstructure:"dpdk"`
+	Ports      []Port       `mapstructure:"ports"`
+	Workers    Workers      `mapstructure:"workers"`
+	TCP        TCP          `mapstructure:"tcp"`
+	Policy     []PolicyRule `mapstructure:"policy"`
+	Clients    Clients      `mapstructure:"clients"`
+	Mirror     Mirror       `mapstructure:"mirror"`
+	Log        Log          `mapstructure:"log"`
 }
 
 // DPDK sets up the environment abstraction layer.
@@ -71,6 +72,7 @@ type Workers struct {
 	CPUs  []int    `mapstructure:"cpus"` // one each, or empty: not pinned
 	Poll  string   `mapstructure:"poll"` // adaptive or busy
 	Spin  Duration `mapstructure:"spin"` // without work, before an adaptive worker sleeps
+	Merge bool     `mapstructure:"merge_received"`
 }
 
 // TCP are the engine's tunables, all workers together where they count something.
@@ -98,6 +100,15 @@ type TCP struct {
 	SynRetries        int      `mapstructure:"syn_retries"`
 	SynAckRetries     int      `mapstructure:"synack_retries"`
 	DataRetries       int      `mapstructure:"data_retries"`
+	ChallengeAcks     int      `mapstructure:"challenge_acks"` // a second and connection
+	Pacing            bool     `mapstructure:"pacing"`
+	IdleRestart       bool     `mapstructure:"idle_restart"`
+	ECN               string   `mapstructure:"ecn"`
+	SynCookies        string   `mapstructure:"syn_cookies"`
+	AbortOnOverflow   bool     `mapstructure:"abort_on_overflow"`
+	FastOpen          string   `mapstructure:"fast_open"`
+	MTUProbing        string   `mapstructure:"mtu_probing"`
+	MinPathMTU        int      `mapstructure:"min_path_mtu"` // octets
 	SACK              bool     `mapstructure:"sack"`
 	Timestamps        bool     `mapstructure:"timestamps"`
 	WindowScaling     bool     `mapstructure:"window_scaling"`
@@ -128,7 +139,7 @@ func Default() Config {
 	return Config{
 		RuntimeDir: "/run/opentoe",
 		DPDK:       DPDK{HugePages: "auto", Memory: 256 * MiB, LogLevel: "warning"},
-		Workers:    Workers{Count: 1, Poll: "adaptive", Spin: Duration(20 * time.Microsecond)},
+		Workers:    Workers{Count: 1, Poll: "adaptive", Spin: Duration(20 * time.Microsecond), Merge: true},
 		TCP:        tcpDefaults(),
 		Clients:    Clients{Max: 256, Memory: 256 * MiB, Slots: 16384, SocketMode: 0o666},
 		Mirror:     Mirror{SnapLen: 65535},

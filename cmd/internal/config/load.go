@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"reflect"
+	"strconv"
 
 	"github.com/go-viper/mapstructure/v2"
 	"github.com/spf13/viper"
@@ -59,6 +61,15 @@ func decode(text []byte, nports int) (*Config, error) {
 	for range nports {
 		cfg.Ports = append(cfg.Ports, DefaultPort())
 	}
-	err := v.UnmarshalExact(&cfg, viper.DecodeHook(mapstructure.TextUnmarshallerHookFunc()))
+	err := v.UnmarshalExact(&cfg, viper.DecodeHook(mapstructure.ComposeDecodeHookFunc(
+		singlePort, mapstructure.TextUnmarshallerHookFunc())))
 	return &cfg, err
+}
+
+// singlePort gives a range of one port, which YAML takes for a number, back its text.
+func singlePort(_, to reflect.Type, data any) (any, error) {
+	if n, ok := data.(int); ok && to == reflect.TypeFor[PortRange]() {
+		return strconv.Itoa(n), nil
+	}
+	return data, nil
 }

@@ -1,6 +1,8 @@
 package config
 
 import (
+	"slices"
+
 	"opentoe/tcpoffload"
 	"opentoe/tcpoffload/cc"
 	"opentoe/tcpoffload/vtime"
@@ -33,6 +35,15 @@ func tcpDefaults() TCP {
 		SynRetries:        int(t.SynRetries),
 		SynAckRetries:     int(t.SynAckRetries),
 		DataRetries:       int(t.Retries2),
+		ChallengeAcks:     int(t.ChallengeAcks),
+		Pacing:            t.Pacing,
+		IdleRestart:       t.IdleRestart,
+		ECN:               ecnModes[t.ECN],
+		SynCookies:        cookieModes[t.SynCookies],
+		AbortOnOverflow:   t.AbortOnOverflow,
+		FastOpen:          fastOpenModes[t.FastOpen],
+		MTUProbing:        probingModes[t.MTUProbing],
+		MinPathMTU:        int(t.MinPMTU),
 		SACK:              t.SACK,
 		Timestamps:        t.Timestamps,
 		WindowScaling:     t.WindowScale,
@@ -42,10 +53,7 @@ func tcpDefaults() TCP {
 // Tunables returns the engine's settings; the values have passed the checks, so they fit.
 func (c *TCP) Tunables() tcpoffload.Tunables {
 	t := tcpoffload.DefaultTunables()
-	t.CC = cc.Cubic
-	if c.CongestionControl == cc.Reno.String() {
-		t.CC = cc.Reno
-	}
+	t.CC, _ = cc.ParseAlgorithm(c.CongestionControl)
 	t.InitCwnd = uint8(c.InitialWindow)
 	t.DefaultRcvBuf, t.MaxRcvBuf = uint32(c.RcvBuf), uint32(c.RcvBufMax)
 	t.RTOMin, t.RTOMax, t.RTOInit = vtime.Duration(c.RTOMin), vtime.Duration(c.RTOMax), vtime.Duration(c.RTOInitial)
@@ -56,5 +64,30 @@ func (c *TCP) Tunables() tcpoffload.Tunables {
 	t.PersMin, t.PersMax = vtime.Duration(c.PersistMin), vtime.Duration(c.PersistMax)
 	t.SynRetries, t.SynAckRetries, t.Retries2 = uint8(c.SynRetries), uint8(c.SynAckRetries), uint8(c.DataRetries)
 	t.SACK, t.Timestamps, t.WindowScale = c.SACK, c.Timestamps, c.WindowScaling
+	t.ChallengeAcks = uint8(c.ChallengeAcks)
+	t.Pacing, t.IdleRestart = c.Pacing, c.IdleRestart
+	t.ECN = tcpoffload.ECNMode(slices.Index(ecnModes, c.ECN))
+	t.SynCookies = tcpoffload.SynCookieMode(slices.Index(cookieModes, c.SynCookies))
+	t.AbortOnOverflow = c.AbortOnOverflow
+	t.FastOpen = tcpoffload.FastOpenMode(slices.Index(fastOpenModes, c.FastOpen))
+	t.MTUProbing = tcpoffload.MTUProbing(slices.Index(probingModes, c.MTUProbing))
+	t.MinPMTU = uint16(c.MinPathMTU)
 	return t
+}
+
+// Names of the engine's modes in a file, by their numbers.
+var (
+	ecnModes      = []string{tcpoffload.ECNOff: "off", tcpoffload.ECNPassive: "passive", tcpoffload.ECNOn: "on"}
+	cookieModes   = []string{tcpoffload.SynCookiesOff: "off", tcpoffload.SynCookiesOverflow: "overflow", tcpoffload.SynCookiesAlways: "always"}
+	fastOpenModes = []string{"off", tcpoffload.FastOpenClient: "client", tcpoffload.FastOpenServer: "server",
+		tcpoffload.FastOpenClient | tcpoffload.FastOpenServer: "both"}
+	probingModes = []string{tcpoffload.MTUProbingOff: "off", tcpoffload.MTUProbingBlackHole: "black_hole", tcpoffload.MTUProbingAlways: "always"}
+)
+
+// congestionControls are the names that the engine knows.
+func congestionControls() (names []string) {
+	for a := range cc.Algorithm(cc.NumAlgorithms) {
+		names = append(names, a.String())
+	}
+	return names
 }

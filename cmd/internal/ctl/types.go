@@ -82,6 +82,14 @@ type TCPInfo struct {
 	BytesReceived uint64 `json:"bytes_received"`
 	BytesRetrans  uint64 `json:"bytes_retrans"`
 	Retrans       uint64 `json:"retrans"`
+	CC            string `json:"cc"`
+	PacingRate    uint64 `json:"pacing_rate"`   // octets per second, 0: not paced
+	DeliveryRate  uint64 `json:"delivery_rate"` // octets per second
+	AppLimited    bool   `json:"app_limited"`   // the delivery rate was
+	PathMTU       uint32 `json:"path_mtu"`
+	ECN           bool   `json:"ecn"`
+	ECNSeen       bool   `json:"ecn_seen"`
+	MinRTTNS      int64  `json:"min_rtt_ns"`
 	Timer         string `json:"timer"`
 	TimerLeftNS   int64  `json:"timer_left_ns"`
 }

@@ -30,6 +30,7 @@ type Daemon struct {
 	bank     *hwregs.Bank
 	registry *toe.Registry
 	sockets  *server.Server
+	policy   *toe.Policy
 	hw       *hardware
 	mirror   *ports.Mirror
 	sniffing atomic.Bool // the mirror has sinks
@@ -93,6 +94,9 @@ func (d *Daemon) makeRuntimeDir() error {
 
 // openServer comes before the hardware: it is what notices that another toed runs.
 func (d *Daemon) openServer() (err error) {
+	if d.policy, err = toe.NewPolicy(d.cfg.Rules()); err != nil {
+		return err
+	}
 	d.sockets, err = server.New(server.Config{
 		Dir:        d.cfg.RuntimeDir,
 		SocketMode: d.cfg.Clients.FileMode(),
@@ -100,6 +104,7 @@ func (d *Daemon) openServer() (err error) {
 		Slots:      d.cfg.Clients.Slots,
 		Memory:     int64(d.cfg.Clients.Memory),
 		Clients:    d.cfg.Clients.Max,
+		Rules:      d.policy,
 		Log:        d.log,
 	})
 	if err == nil {

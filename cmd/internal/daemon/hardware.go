@@ -75,6 +75,7 @@ func (h *hardware) openSoftware(cfg *config.Config, log *slog.Logger) error {
 		MaxListeners:     cfg.TCP.MaxListeners,
 		Tunables:         cfg.TCP.Tunables(),
 		Spin:             time.Duration(cfg.Workers.Spin),
+		NoMerge:          !cfg.Workers.Merge,
 	}
 	if cfg.Workers.Poll == "busy" {
 		soft.Poll = softdev.Busy

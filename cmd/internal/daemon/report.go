@@ -132,6 +132,8 @@ func (d *Daemon) Sockets() ([]ctl.Socket, error) {
 func tcpInfo(c *toe.ConnInfo) *ctl.TCPInfo {
 	return &ctl.TCPInfo{
 		RTTNS: int64(c.SRTT), RTTVarNS: int64(c.RTTVar), RTONS: int64(c.RTO),
+		CC: c.CC, PacingRate: c.PacingRate, DeliveryRate: c.DeliveryRate, AppLimited: c.AppLimited,
+		PathMTU: c.PathMTU, ECN: c.ECN, ECNSeen: c.ECNSeen, MinRTTNS: int64(c.MinRTT),
 		MSS: c.SndMSS, Cwnd: c.Cwnd, Ssthresh: c.Ssthresh, SndWnd: c.SndWnd, RcvWnd: c.RcvWnd,
 		SndWscale: c.SndWscale, RcvWscale: c.RcvWscale, SACK: c.SACK, Timestamps: c.Timestamps,
 		Unacked: c.Unacked, Lost: c.Lost, BytesSent: c.BytesSent, BytesAcked: c.BytesAcked,

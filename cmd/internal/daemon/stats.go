@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"fmt"
 	"reflect"
 
 	"opentoe/cmd/internal/ctl"
@@ -106,6 +107,9 @@ func (d *Daemon) socketCounters() counters {
 		if r != toe.Offloaded {
 			c["declined "+r.String()] = sc.Declined[r]
 		}
+	}
+	for i, n := range d.policy.Hits() {
+		c[fmt.Sprintf("policy[%d]", i)] = n
 	}
 	for i, n := range sc.Violations {
 		c["violation "+server.ViolationName(i)] = n

@@ -1,0 +1,203 @@
+package server
+
+import (
+	"net/netip"
+	"sync/atomic"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"opentoe/sockshim/shm"
+	"opentoe/tcpoffload/wire"
+	"opentoe/toe"
+)
+
+// fakeOption is a setting that a fakeDev was given.
+type fakeOption struct {
+	tid    toe.TID
+	listen toe.ListenID
+	o      toe.Option
+	value  int64
+}
+
+// urgentEnds returns where the device was told that urgent octets end.
+func (r *rig) urgentEnds() []uint64 {
+	r.dev.mu.Lock()
+	defer r.dev.mu.Unlock()
+	return append([]uint64(nil), r.dev.urgent...)
+}
+
+// An urgent octet reaches the device as the end of what is sent before it, though more was written since.
+func TestUrgentOctetIsSentAsSuch(t *testing.T) {
+	r := newRig(t, 1, nil)
+	slot, c, _ := r.connect(0)
+	p := &r.mem.Slots[slot]
+	r.write(slot, 10, 'a')
+	atomic.StoreUint64(&p.TxUrg, 13)
+	r.write(slot, 3, 'U')
+	r.write(slot, 7, 'b')
+	r.post(0, shm.OpTxData, slot, 0)
+	r.dev.iterate()
+	require.Equal(t, []uint64{13}, r.urgentEnds())
+	require.EqualValues(t, 20, c.end)
+	r.write(slot, 1, 'c')
+	r.post(0, shm.OpTxData, slot, 0)
+	r.dev.iterate()
+	require.Len(t, r.urgentEnds(), 1, "told once")
+
+	// One that the client only claims is none.
+	atomic.StoreUint64(&p.TxUrg, 1<<40)
+	r.write(slot, 1, 'd')
+	r.post(0, shm.OpTxData, slot, 0)
+	r.dev.iterate()
+	require.Len(t, r.urgentEnds(), 1)
+	require.EqualValues(t, 22, c.end)
+}
+
+func TestUrgentOctetIsAnnounced(t *testing.T) {
+	r := newRig(t, 1, nil)
+	slot, c, _ := r.connect(0)
+	p := &r.mem.Slots[slot]
+	seq := atomic.LoadUint32(&p.EventSeq)
+	r.dev.up.Notify(c.sock, toe.Event{Kind: toe.EventUrgent, Pos: 5})
+	require.EqualValues(t, 5, atomic.LoadUint64(&p.RxUrg))
+	require.NotEqual(t, seq, atomic.LoadUint32(&p.EventSeq))
+	r.dev.up.Notify(c.sock, toe.Event{Kind: toe.EventUrgent, Pos: 4})
+	require.EqualValues(t, 5, atomic.LoadUint64(&p.RxUrg), "the mark never moves back")
+}
+
+// With a low-water mark a writer goes on when enough was sent, not when it is acknowledged.
+func TestLowWaterMark(t *testing.T) {
+	r := newRig(t, 1, nil)
+	slot, c, tid := r.connect(0)
+	p := &r.mem.Slots[slot]
+	atomic.StoreUint64(&p.ReqValue, 1000)
+	r.post(0, shm.OpSetTCBField, slot, shm.OptNotSentLowat)
+	r.dev.iterate()
+	require.EqualValues(t, 1000, atomic.LoadUint32(&p.TxLowat))
+	require.Contains(t, r.dev.options, fakeOption{tid: tid, o: toe.OptionNotSentLowat, value: 1000})
+	r.write(slot, 5000, 'x')
+	r.post(0, shm.OpTxData, slot, 0)
+	r.dev.iterate()
+	atomic.StoreUint32(&p.TxNospace, 1)
+	r.dev.up.Notify(c.sock, toe.Event{Kind: toe.EventAcked, Pos: 10})
+	require.EqualValues(t, 1, atomic.LoadUint32(&p.TxNospace), "4990 octets may be unsent")
+	r.dev.up.Notify(c.sock, toe.Event{Kind: toe.EventSent, Pos: 4500})
+	require.EqualValues(t, 4500, atomic.LoadUint64(&p.TxSent))
+	require.Zero(t, atomic.LoadUint32(&p.TxNospace))
+
+	atomic.StoreUint64(&p.ReqValue, lowatNone)
+	r.post(0, shm.OpSetTCBField, slot, shm.OptNotSentLowat)
+	r.dev.iterate()
+	require.Zero(t, atomic.LoadUint32(&p.TxLowat), "as Linux, that is no mark")
+}
+
+// The device tunes the send buffer, up and never beyond what the program has fixed.
+func TestSendBufferIsTuned(t *testing.T) {
+	r := newRig(t, 1, nil)
+	slot, c, _ := r.connect(0)
+	p := &r.mem.Slots[slot]
+	r.dev.up.Notify(c.sock, toe.Event{Kind: toe.EventSndBuf, Pos: 1 << 20})
+	require.EqualValues(t, 1<<20, atomic.LoadUint64(&p.TxLimit))
+	r.dev.up.Notify(c.sock, toe.Event{Kind: toe.EventSndBuf, Pos: 1 << 19})
+	require.EqualValues(t, 1<<20, atomic.LoadUint64(&p.TxLimit))
+	atomic.StoreUint64(&p.ReqValue, 8192)
+	r.post(0, shm.OpSetTCBField, slot, shm.OptSndBuf)
+	r.dev.iterate()
+	r.dev.up.Notify(c.sock, toe.Event{Kind: toe.EventSndBuf, Pos: 1 << 22})
+	require.EqualValues(t, 8192, atomic.LoadUint64(&p.TxLimit))
+}
+
+// ask takes a slot and asks for an open with the settings that edit makes.
+func (r *rig) ask(op uint8, edit func(p *shm.Slot)) (uint32, *shm.Slot) {
+	slot := r.mem.SlotLoans[0].Take()
+	require.NotZero(r.t, slot)
+	p := &r.mem.Slots[slot]
+	p.ReqFamily, p.ReqLocalPort = 4, uint16(1024+slot)
+	edit(p)
+	atomic.StoreUint32(&p.State, shm.SlotOpening)
+	r.post(0, op, slot, 16)
+	r.dev.iterate()
+	return slot, p
+}
+
+func toPeer(p *shm.Slot) {
+	p.ReqRemoteAddr, p.ReqRemotePort = wire.AddrFrom4([4]byte{10, 7, 0, 2}), 80
+}
+
+// What is written before a Fast Open goes with it.
+func TestFastOpenBringsOctets(t *testing.T) {
+	r := newRig(t, 1, nil)
+	slot := r.mem.SlotLoans[0].Take()
+	p := &r.mem.Slots[slot]
+	p.ReqFamily, p.ReqLocalPort, p.ReqFastopen = 4, 5000, 1
+	toPeer(p)
+	r.write(slot, 100, 'f')
+	atomic.StoreUint32(&p.State, shm.SlotOpening)
+	r.post(0, shm.OpActOpenReq, slot, 0)
+	r.dev.iterate()
+	require.EqualValues(t, shm.SlotSynSent, atomic.LoadUint32(&p.State))
+	c := r.dev.conns[r.dev.lastTID]
+	require.True(t, r.dev.lastOpt.FastOpenConn)
+	require.EqualValues(t, 100, c.end)
+	b := make([]byte, 100)
+	require.True(t, r.dev.up.Fetch(c.sock, 0, b))
+	r.post(0, shm.OpAbortReq, slot, 0)
+	r.dev.iterate()
+	r.check()
+}
+
+func TestOpenCarriesSettings(t *testing.T) {
+	r := newRig(t, 1, nil)
+	_, p := r.ask(shm.OpActOpenReq, func(p *shm.Slot) {
+		toPeer(p)
+		p.ReqCc, p.ReqMaxPacing, p.ReqLowat = shm.CCBBR, 1<<33, 777
+	})
+	require.Equal(t, toe.SocketOptions{CC: toe.CCBBR, MaxPacingRate: 1 << 33, NotSentLowat: 777}, r.dev.lastOpt)
+	require.EqualValues(t, 777, atomic.LoadUint32(&p.TxLowat))
+}
+
+// The rules of the policy decide and set.
+func TestRules(t *testing.T) {
+	rules, err := toe.NewPolicy([]toe.Rule{
+		{RemotePorts: toe.Ports{First: 22, Last: 22}, Offload: toe.No},
+		{Role: toe.RolePassive, Remote: netip.MustParsePrefix("10.7.0.0/24"), CC: toe.CCDCTCP},
+		{CC: toe.CCBBR},
+	})
+	require.NoError(t, err)
+	r := newRig(t, 1, func(c *Config) { c.Rules = rules })
+	_, p := r.ask(shm.OpActOpenReq, func(p *shm.Slot) { toPeer(p); p.ReqRemotePort = 22 })
+	require.EqualValues(t, shm.SlotDeclined, atomic.LoadUint32(&p.State))
+	require.EqualValues(t, toe.ReasonPolicy, p.Reason)
+	r.ask(shm.OpActOpenReq, toPeer)
+	require.Equal(t, toe.CCBBR, r.dev.lastOpt.CC)
+
+	slot, p := r.ask(shm.OpPassOpenReq, func(p *shm.Slot) { p.ReqLocalPort = 80 })
+	require.Eventually(t, func() bool { r.dev.iterate(); return atomic.LoadUint32(&p.State) == shm.SlotListen }, waitFor, tick)
+	var id toe.ListenID
+	r.dev.mu.Lock()
+	for id = range r.dev.listens {
+	}
+	require.Equal(t, toe.CCBBR, r.dev.listens[id].Opt.CC)
+	tid, c := r.dev.add(wire.Flow{Local: wire.AddrFrom(fakePrefix.Addr()), LocalPort: 80, Remote: wire.AddrFrom4([4]byte{10, 7, 0, 9}), RemotePort: 5})
+	c.sock, _ = r.dev.up.PassEstablish(0, id, tid, &c.flow)
+	require.NotZero(t, c.sock)
+	require.Contains(t, r.dev.options, fakeOption{tid: tid, o: toe.OptionCC, value: int64(toe.CCDCTCP)})
+	r.dev.mu.Unlock()
+	require.Equal(t, []uint64{1, 1, 2}, rules.Hits())
+
+	// A listener takes settings for the connections to come.
+	atomic.StoreUint64(&r.mem.Slots[slot].ReqValue, 99)
+	r.post(0, shm.OpSetTCBField, slot, shm.OptFastOpen)
+	r.dev.iterate()
+	require.Eventually(t, func() bool {
+		r.dev.mu.Lock()
+		defer r.dev.mu.Unlock()
+		for _, o := range r.dev.options {
+			if o == (fakeOption{listen: id, o: toe.OptionFastOpen, value: 99}) {
+				return true
+			}
+		}
+		return false
+	}, waitFor, tick)
+}

@@ -1,0 +1,134 @@
+package toe
+
+import (
+	"net/netip"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"opentoe/tcpoffload/wire"
+)
+
+func prefix(s string) netip.Prefix { return netip.MustParsePrefix(s) }
+
+func TestPolicyConnect(t *testing.T) {
+	p, err := NewPolicy([]Rule{
+		{Role: RolePassive, Offload: No},
+		{Role: RoleActive, Remote: prefix("10.1.0.0/16"), RemotePorts: Ports{22, 22}, Offload: No},
+		{Remote: prefix("10.1.2.3/16"), CC: CCBBR, MSS: 1000, MaxPacingRate: 5000, NoDelay: Yes, SACK: No, FastOpen: Yes},
+		{Local: prefix("fd00::/8"), LocalPorts: Ports{1000, 2000}, ECN: ECNOn, Timestamps: No, Keepalive: Yes, FastOpen: No},
+		{Remote: prefix("0.0.0.0/0"), CC: CCReno},
+	})
+	require.NoError(t, err)
+	flow := func(local, remote string, localPort, remotePort uint16) wire.Flow {
+		f := wire.Flow{Remote: addr(remote), LocalPort: localPort, RemotePort: remotePort}
+		if local != "" {
+			f.Local = addr(local)
+		}
+		return f
+	}
+	for _, c := range []struct {
+		name   string
+		flow   wire.Flow
+		opt    SocketOptions
+		reason Reason
+		want   SocketOptions
+		rule   int
+	}{
+		{"by remote port", flow("", "10.1.9.9", 5, 22), SocketOptions{}, ReasonPolicy, SocketOptions{}, 1},
+		{"settings", flow("", "10.1.9.9", 5, 23), SocketOptions{}, Offloaded,
+			SocketOptions{CC: CCBBR, MSS: 1000, MaxPacingRate: 5000, NoDelay: true, NoSACK: true, FastOpenConn: true}, 2},
+		{"the program has chosen", flow("", "10.1.9.9", 5, 23), SocketOptions{CC: CCCubic, MSS: 900, MaxPacingRate: 9000}, Offloaded,
+			SocketOptions{CC: CCCubic, MSS: 900, MaxPacingRate: 5000, NoDelay: true, NoSACK: true, FastOpenConn: true}, 2},
+		{"IPv6 by local address", flow("fd00::1", "fd00::2", 1000, 1), SocketOptions{FastOpenConn: true}, Offloaded,
+			SocketOptions{ECN: ECNOn, NoTimestamps: true, Keepalive: true}, 3},
+		{"local port outside", flow("fd00::1", "fd00::2", 2001, 1), SocketOptions{}, Offloaded, SocketOptions{}, -1},
+		{"local address not known", flow("", "fd00::2", 1000, 1), SocketOptions{}, Offloaded, SocketOptions{}, -1},
+		{"a prefix of one family", flow("", "192.0.2.1", 1, 1), SocketOptions{}, Offloaded, SocketOptions{CC: CCReno}, 4},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			before := p.Hits()
+			req := ConnectRequest{Flow: c.flow, Opt: c.opt}
+			require.Equal(t, c.reason, p.Connect(&req))
+			require.Equal(t, c.want, req.Opt)
+			if c.rule >= 0 {
+				before[c.rule]++
+			}
+			require.Equal(t, before, p.Hits())
+		})
+	}
+	req := ConnectRequest{Flow: flow("", "10.1.9.9", 5, 23)}
+	require.Zero(t, testing.AllocsPerRun(100, func() { p.Connect(&req) }))
+}
+
+func TestPolicyListenAndAccept(t *testing.T) {
+	p, err := NewPolicy([]Rule{
+		{Role: RoleActive, Offload: No},
+		{Role: RolePassive, Remote: prefix("10.2.0.0/16"), CC: CCDCTCP, NoDelay: Yes, Keepalive: Yes, MaxPacingRate: 7},
+		{LocalPorts: Ports{80, 80}, CC: CCBBR, FastOpen: Yes},
+		{LocalPorts: Ports{22, 22}, Offload: No},
+		{Local: prefix("10.9.0.0/16"), FastOpen: No},
+	})
+	require.NoError(t, err)
+	l := Listener{Port: 80}
+	require.Equal(t, Offloaded, p.Listen(&l))
+	require.Equal(t, SocketOptions{CC: CCBBR, FastOpen: fastOpenQueue}, l.Opt)
+	require.Equal(t, ReasonPolicy, p.Listen(&Listener{Port: 22}))
+	l = Listener{Port: 81, Addr: addr("10.9.0.1"), Opt: SocketOptions{FastOpen: 9}}
+	require.Equal(t, Offloaded, p.Listen(&l))
+	require.Zero(t, l.Opt.FastOpen)
+	require.Equal(t, []uint64{0, 0, 1, 1, 1}, p.Hits())
+
+	got := map[Option]int64{}
+	set := func(o Option, v int64) { got[o] = v }
+	p.Accept(&wire.Flow{Local: addr("10.9.0.1"), LocalPort: 80, Remote: addr("10.3.0.1")}, set)
+	require.Empty(t, got, "the listener has the settings of a rule without a peer")
+	p.Accept(&wire.Flow{Local: addr("10.9.0.1"), LocalPort: 80, Remote: addr("10.2.0.1")}, set)
+	require.Equal(t, map[Option]int64{OptionCC: int64(CCDCTCP), OptionNoDelay: 1, OptionKeepalive: 1, OptionMaxPacingRate: 7}, got)
+}
+
+func TestPolicyRefusesRules(t *testing.T) {
+	peer := prefix("10.0.0.0/8")
+	for _, c := range []struct {
+		rule    Rule
+		setting string
+	}{
+		{Rule{LocalPorts: Ports{2, 1}}, "local_ports"},
+		{Rule{RemotePorts: Ports{9, 0}}, "remote_ports"},
+		{Rule{MSS: 20}, "mss"},
+		{Rule{MaxPacingRate: 1 << 63}, "max_pacing_rate"},
+		{Rule{Role: RolePassive, Remote: peer, Offload: No}, "offload"},
+		{Rule{Role: RolePassive, Remote: peer, ECN: ECNOn}, "ecn"},
+		{Rule{Role: RolePassive, RemotePorts: Ports{1, 2}, SACK: No}, "sack"},
+	} {
+		_, err := NewPolicy([]Rule{{}, c.rule})
+		var wrong *RuleError
+		require.ErrorAs(t, err, &wrong)
+		require.Equal(t, c.setting, wrong.Setting)
+		require.Equal(t, 1, wrong.Index)
+		require.Contains(t, err.Error(), "policy[1]."+c.setting)
+	}
+	var none *Policy
+	require.Equal(t, Offloaded, none.Connect(&ConnectRequest{}))
+	require.Equal(t, Offloaded, none.Listen(&Listener{}))
+	require.Nil(t, none.Hits())
+}
+
+func TestOptionNames(t *testing.T) {
+	for _, name := range CCNames() {
+		c, ok := ParseCC(name)
+		require.True(t, ok)
+		require.Equal(t, name, c.String())
+	}
+	_, ok := ParseCC("vegas")
+	require.False(t, ok)
+	require.Equal(t, "unknown", CC(99).String())
+	for _, name := range []string{"", "off", "passive", "on"} {
+		e, ok := ParseECN(name)
+		require.True(t, ok)
+		require.Equal(t, name, e.String())
+	}
+	_, ok = ParseECN("maybe")
+	require.False(t, ok)
+	require.Equal(t, "unknown", ECN(99).String())
+}
