@@ -141,7 +141,7 @@ func (e *Engine) arriveSynSent(t *TCB, now vtime.Time, seg *Segment, out *Output
 
 // established ends the handshake of t: seg acknowledges our SYN.
 func (e *Engine) established(t *TCB, now vtime.Time, seg *Segment, out *Output) {
-	e.measure(t, now, seg)
+	e.measureSyn(t, now, seg)
 	if t.rtt.srtt == 0 && t.backoff > 0 {
 		t.rtt.rto = min(max(t.rtt.rto, rtoAfterSynLoss), e.tun.RTOMax) // RFC 6298 (5.7)
 	}
@@ -151,7 +151,9 @@ func (e *Engine) established(t *TCB, now vtime.Time, seg *Segment, out *Output) 
 	t.cc.Established(now, t.rtt.srtt, t.flags&flagSACK != 0)
 	t.snd.una = t.snd.iss.Add(1)
 	t.snd.una64 = 1
-	t.rec.lost, t.rec.highRxt, t.rec.point = t.snd.una, t.snd.una, t.snd.iss
+	t.rec.point = t.snd.iss
+	t.rtt.next = t.snd.una
+	t.rack.begin(t.snd.una)
 	t.snd.small = t.snd.una
 	t.snd.wnd = uint32(seg.Wnd)
 	if !seg.Flags.Has(wire.SYN) {
@@ -459,7 +461,7 @@ func (e *Engine) checkFin(t *TCB, a *arrival, out *Output) {
 		return
 	}
 	v.finHeld = false
-	e.clearRanges(&v.reasm, &v.nreasm) // octets beyond a FIN belong to no stream
+	e.clearRanges(t) // octets beyond a FIN belong to no stream
 	v.nxt = v.nxt.Add(1)
 	v.nxt64++
 	t.flags |= flagFinRcvd

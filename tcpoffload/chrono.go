@@ -47,7 +47,7 @@ func (e *Engine) limit(t *TCB) chronoKind {
 	switch {
 	case unsent > 0 && t.sendRoom() < t.effMSS() && t.flags&flagCwndFull == 0:
 		return chronoRwnd
-	case unsent == 0 && flight > 0 && flight+t.effMSS() > t.sndBuf && t.rec.pipe+t.effMSS() <= t.cc.Cwnd:
+	case unsent == 0 && flight > 0 && flight+t.effMSS() > t.sndBuf && t.pipe()+t.effMSS() <= t.cc.Cwnd:
 		return chronoSndBuf
 	case unsent > 0 || flight > 0:
 		return chronoBusy

@@ -102,12 +102,13 @@ func TestOutOfOrderIsPlacedAndReported(t *testing.T) {
 }
 
 func TestReassemblyLimit(t *testing.T) {
-	s := newScript(t, nil)
+	const islands = 240
+	s := newScript(t, func(c *Config) { c.Memory = NewMemoryOf(Sizes{Conns: 8, Listeners: 4, Ranges: islands * 5 / 4}) })
 	s.passive(wire.OptMSS, SocketOptions{})
-	for i := range uint32(maxReasmRanges) {
+	for i := range uint32(islands) {
 		require.Equal(t, DropNone, s.in(wire.ACK, 101+200*i, 100, 1))
 	}
-	require.Equal(t, DropReasmLimit, s.in(wire.ACK, 101+200*maxReasmRanges, 100, 1))
+	require.Equal(t, DropReasmLimit, s.in(wire.ACK, 101+200*islands, 100, 1))
 	s.acts = s.acts[:0]
 	require.Equal(t, DropNone, s.in(wire.ACK, 1, 100, 1), "the hole itself is always taken")
 	require.Equal(t, uint64(200), s.action(ActReadable).Pos)

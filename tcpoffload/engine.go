@@ -29,22 +29,23 @@ type Config struct {
 // Engine is a TCP engine for one thread. It is not safe for concurrent use, holds no clock and
 // does no I/O; see the package documentation.
 type Engine struct {
-	root   *Root
-	conns  []TCB
-	syns   []HalfOpen
-	tws    []TimeWait
-	fops   []FastOpenPeer
-	lsts   []Listener
-	bucket []uint32
-	mask   uint32 // len(bucket)-1
-	ports  []uint32
-	ranges []Range
-	paths  []Path
-	wheel  []uint32
-	tun    Tunables
-	mtu    int
-	tso    uint32 // largest segment to hand to the device, 0: one MSS
-	last   uint32 // entry found by the last lookup, a guess for the next
+	root    *Root
+	conns   []TCB
+	syns    []HalfOpen
+	tws     []TimeWait
+	fops    []FastOpenPeer
+	lsts    []Listener
+	bucket  []uint32
+	mask    uint32 // len(bucket)-1
+	ports   []uint32
+	ranges  []Range
+	flights []Flight
+	paths   []Path
+	wheel   []uint32
+	tun     Tunables
+	mtu     int
+	tso     uint32 // largest segment to hand to the device, 0: one MSS
+	last    uint32 // entry found by the last lookup, a guess for the next
 	// synBase and twBase are where the indices of HalfOpens and TimeWaits begin, after those of Conns.
 	synBase, twBase uint32
 	slow            bool // tests: no header prediction
@@ -60,7 +61,7 @@ func New(cfg Config) (*Engine, error) {
 	case len(m.Conns) < 2 || len(m.Conns) > MaxConns+1 || len(m.Listeners) < 2 ||
 		len(m.HalfOpens) < 1 || len(m.HalfOpens) > MaxRecords ||
 		len(m.TimeWaits) < 1 || len(m.TimeWaits) > MaxRecords || !validFastOpens(len(m.FastOpens)) ||
-		len(m.Listeners) > maxListeners+1 || len(m.Ranges) < 2 || len(m.Wheel) != wheelLevels*wheelSlots:
+		len(m.Listeners) > maxListeners+1 || len(m.Ranges) < 2 || len(m.Flights) < 2 || len(m.Wheel) != wheelLevels*wheelSlots:
 		return nil, fmt.Errorf("memory tables have impossible lengths: %w", ErrConfig)
 	case len(m.Buckets) == 0 || len(m.Buckets)&(len(m.Buckets)-1) != 0 ||
 		len(m.Ports) == 0 || len(m.Ports)&(len(m.Ports)-1) != 0, len(m.Paths)&(len(m.Paths)-1) != 0:
@@ -79,7 +80,7 @@ func New(cfg Config) (*Engine, error) {
 	e := &Engine{
 		root: &m.Root[0], conns: m.Conns, syns: m.HalfOpens, tws: m.TimeWaits, fops: m.FastOpens, lsts: m.Listeners, bucket: m.Buckets,
 		synBase: uint32(len(m.Conns)), twBase: uint32(len(m.Conns) + len(m.HalfOpens)),
-		mask: uint32(len(m.Buckets) - 1), ports: m.Ports, ranges: m.Ranges, paths: m.Paths, wheel: m.Wheel,
+		mask: uint32(len(m.Buckets) - 1), ports: m.Ports, ranges: m.Ranges, flights: m.Flights, paths: m.Paths, wheel: m.Wheel,
 		tun: cfg.Tunables, mtu: cfg.MTU,
 	}
 	if cfg.DeviceSegments {

@@ -152,8 +152,8 @@ func (e *Engine) close(t *TCB) {
 		e.fastOpenLeave(t, 0, false)
 	}
 	e.wheelRemove(t)
-	e.clearRanges(&t.rcv.reasm, &t.rcv.nreasm)
-	e.clearRanges(&t.snd.score, &t.snd.nscore)
+	e.clearRanges(t)
+	e.clearFlight(t)
 	e.setState(t, StateClosed)
 }
 

@@ -18,6 +18,7 @@ const (
 	TimerKeep                     // keepalive (RFC 9293 §3.8.4)
 	Timer2MSL                     // TIME-WAIT (records have one of their own), FIN-WAIT-2 of a detached connection
 	TimerDelack                   // delayed ACK (RFC 9293 §3.8.6.3)
+	TimerReo                      // reordering (RFC 8985 §6.2 step 5)
 	TimerMTU                      // time to try larger packets (RFC 1191 §6.3, RFC 8899 §5.1.1)
 	TimerPace                     // the next quantum of paced data may leave
 	numTimers
@@ -54,6 +55,7 @@ type Info struct {
 
 	Unacked, Sacked, Lost uint32 // segments, rounded up
 	Retrans               uint32 // segments retransmitted and not yet acknowledged
+	Reordering            uint32 // greatest distance seen, segments
 	TotalRetrans          uint64 // segments
 	BytesSent             uint64 // stream position of SND.NXT
 	BytesAcked            uint64 // stream position of SND.UNA
@@ -124,9 +126,11 @@ func (e *Engine) Info(h Handle, now vtime.Time, info *Info) bool {
 		info.BytesReceived = t.rcvPos()
 		info.SndBufUsed = t.snd.end - acked
 		info.RcvBufUsed = uint64(t.unread())
-		lost, rxt := e.sackedBefore(t, t.rec.lost, t.rec.highRxt)
-		info.Lost = segs(uint32(t.rec.lost-t.snd.una) - lost)
-		info.Retrans = segs(uint32(t.rec.highRxt-t.snd.una) - rxt)
+		info.Lost, info.Retrans = segs(t.fl.lost), segs(t.fl.rxt)
+		if t.ca >= caRecovery {
+			info.Lost = segs(t.fl.lost + t.fl.rxt) // as Linux counts: lost until it arrives
+		}
+		info.Reordering = uint32(t.rack.reordered)
 	}
 	t.reportTraffic(e, now, info)
 	quiet := t.deadline[TimerMTU]

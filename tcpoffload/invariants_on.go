@@ -7,7 +7,6 @@ package tcpoffload
 import (
 	"fmt"
 
-	"opentoe/tcpoffload/seq"
 	"opentoe/tcpoffload/vtime"
 )
 
@@ -21,7 +20,7 @@ func (e *Engine) check(t *TCB) {
 			panic(fmt.Sprintf("tcpoffload: invariant violated: %s: %v %+v", what, t.flow, *t))
 		}
 	}
-	s, v, r := &t.snd, &t.rcv, &t.rec
+	s, v := &t.snd, &t.rcv
 	must(s.una.LEQ(s.nxt), "SND.UNA <= SND.NXT")
 	must(s.una64 == uint64(uint32(s.una-s.iss))|s.una64&^0xffffffff, "una64 agrees with SND.UNA")
 	must(v.nxt64&0xffffffff == uint64(uint32(v.nxt-v.irs)) || isOpening.has(t.state), "nxt64 agrees with RCV.NXT")
@@ -36,29 +35,92 @@ func (e *Engine) check(t *TCB) {
 	}
 	must(v.read <= t.rcvPos(), "read <= received")
 	must(t.flags&flagFinSent != 0 || t.sndPos(uint32(s.nxt)) <= s.end, "sent <= queued")
-	must(r.lost.LEQ(s.nxt), "lost <= SND.NXT")
-	must(t.ca == caOpen || r.highRxt.LEQ(r.lost), "HighRxt <= lost")
 	must(s.una == s.nxt || t.deadline[TimerRexmt] != vtime.Never, "retransmission timer runs while something is in flight")
-	sum := e.checkRanges(t, s.score, int(s.nscore), s.una, s.nxt)
-	must(t.flags&flagSACK == 0 || sum == s.sacked, "sacked counts the scoreboard")
-	e.checkRanges(t, v.reasm, int(v.nreasm), v.nxt.Add(1), v.adv)
+	e.checkFlight(t)
+	e.checkRanges(t)
 }
 
-// checkRanges panics unless the list is sorted, disjoint, not touching, of length n and in [lo, hi].
-func (e *Engine) checkRanges(t *TCB, head uint32, n int, lo, hi seq.Num) (sum uint32) {
-	for i := head; i != 0; i = e.ranges[i].next {
-		g := &e.ranges[i]
-		if g.left.LT(lo) || !g.left.LT(g.right) || g.right.GT(hi) {
-			panic(fmt.Sprintf("tcpoffload: invariant violated: range [%d,%d) outside [%d,%d]: %v", g.left, g.right, lo, hi, t.flow))
+// checkRanges panics unless the octets beyond a hole are sorted, disjoint, not touching, in the window, and
+// all of them linked by the time of growth.
+func (e *Engine) checkRanges(t *TCB) {
+	v := &t.rcv
+	must := func(ok bool, what string) {
+		if !ok {
+			panic(fmt.Sprintf("tcpoffload: invariant violated: reassembly: %s: %v %+v", what, t.flow, *t))
 		}
-		lo = g.right.Add(1)
-		sum += uint32(g.right - g.left)
+	}
+	n, last, lo := uint32(0), uint32(0), v.nxt.Add(1)
+	for i := v.reasm; i != 0; i = e.ranges[i].next {
+		g := &e.ranges[i]
+		must(lo.LEQ(g.left) && g.left.LT(g.right) && g.right.LEQ(v.adv), "range in its place")
+		lo, last = g.right.Add(1), i
+		n++
+	}
+	must(n == t.reasm.n && last == t.reasm.tail, "length and tail")
+	newer := uint32(0)
+	for i := t.reasm.newest; i != 0; i = e.ranges[i].older {
+		must(e.ranges[i].newer == newer, "order of growth")
+		newer = i
 		n--
 	}
-	if n != 0 {
-		panic("tcpoffload: invariant violated: list length")
+	must(n == 0, "order of growth is complete")
+}
+
+// checkFlight panics unless the flight list covers SND.UNA to SND.NXT without gaps, its entries are linked
+// as their fate says and by the time of their last transmission, and the sums are right.
+func (e *Engine) checkFlight(t *TCB) {
+	s, fl := &t.snd, &t.fl
+	must := func(ok bool, what string) {
+		if !ok {
+			panic(fmt.Sprintf("tcpoffload: invariant violated: flight list: %s: %v %+v", what, t.flow, *t))
+		}
 	}
-	return sum
+	var n, sacked, lost, rxt, segs, prev, nOut, nLost uint32
+	at, hint := s.una, fl.hint == 0
+	for i := fl.head; i != 0; i = e.flights[i].next {
+		f := &e.flights[i]
+		must(f.left == at && f.left.LT(f.right) && f.prev == prev, "entry in its place")
+		octets := uint32(f.right - f.left)
+		switch f.flags & (flightSACKed | flightLost) {
+		case flightSACKed:
+			must(prev == 0 || e.flights[prev].flags&flightSACKed == 0, "SACKed neighbours are one")
+			sacked += octets
+			segs += uint32(f.segs)
+		case flightLost:
+			lost += octets
+			nLost++
+		case 0:
+			nOut++
+			if f.flags&flightRxt != 0 {
+				rxt += octets
+			}
+		default:
+			must(false, "SACKed and lost")
+		}
+		hint = hint || i == fl.hint
+		at, prev = f.right, i
+		n++
+	}
+	must(at == s.nxt && prev == fl.tail && n == fl.n, "covers what is in flight")
+	must(hint, "hint is in the list")
+	must(t.flags&flagSACK == 0 || sacked == s.sacked, "SACKed octets")
+	must(lost == fl.lost && rxt == fl.rxt && segs == fl.segs, "lost, sent again, and SACKed segments")
+	older, when := uint32(0), vtime.Time(0)
+	for i := fl.oldest; i != 0; i = e.flights[i].newer {
+		f := &e.flights[i]
+		must(f.older == older && f.outstanding() && f.sentAt >= when, "order by time")
+		older, when = i, f.sentAt
+		nOut--
+	}
+	must(older == fl.newest && nOut == 0, "order by time is complete")
+	older = 0
+	for i := fl.lostHead; i != 0; i = e.flights[i].newer {
+		f := &e.flights[i]
+		must(f.older == older && f.flags&flightLost != 0, "lost list")
+		older = i
+		nLost--
+	}
+	must(older == fl.lostTail && nLost == 0, "lost list is complete")
 }
 
 // checkRecords panics if the lists of the SYN cache and of TIME-WAIT do not agree with each other. Large

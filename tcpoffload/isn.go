@@ -26,7 +26,7 @@ const issGap = 1 << 16
 // beginAt sets SND.* of an opening connection to its initial sequence number.
 func (t *TCB) beginAt(iss seq.Num) {
 	t.snd.iss, t.snd.una, t.snd.nxt, t.snd.small = iss, iss, iss, iss
-	t.rec.lost, t.rec.highRxt, t.rec.point = iss, iss, iss
+	t.rec.point = iss
 }
 
 // beginBeyond moves the initial sequence number of t, which has sent nothing, beyond end, where the old
@@ -100,7 +100,7 @@ func sipWords(key [2]uint64, words []uint64) uint64 {
 func (e *Engine) format(cfg *Config) {
 	r := e.root
 	r.format = memoryFormat
-	r.freshConn, r.freshRange, r.freshListen = 1, 1, 1
+	r.freshConn, r.freshRange, r.freshFlight, r.freshListen = 1, 1, 1, 1
 	r.isnKey = keyWords(cfg.ISNKey)
 	for i := range r.cookieKey {
 		for k := range r.cookieKey[i] {

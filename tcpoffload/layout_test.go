@@ -13,18 +13,20 @@ func TestTCBLayout(t *testing.T) {
 	const line = 64
 	typ := reflect.TypeFor[TCB]()
 	require.Zero(t, typ.Size()%line, "size %d", typ.Size())
-	require.LessOrEqual(t, typ.Size(), uintptr(20*line))
+	require.Equal(t, uintptr(line), reflect.TypeFor[Flight]().Size())
+	require.LessOrEqual(t, typ.Size(), uintptr(21*line))
 	for _, g := range []struct {
 		first, last string
 		line, lines uintptr
 	}{
 		{"flow", "self", 0, 1},
 		{"cookie", "dataSegsIn", 1, 2},
-		{"snd", "rec", 3, 2},
-		{"rtt", "nextHop", 5, 2},
-		{"prr", "rxtOctets", 7, 2},
-		{"cc", "cc", 9, 7},
-		{"sndBuf", "rcvOOO", 16, 2},
+		{"snd", "ecn", 3, 2},
+		{"rtt", "fl", 5, 3},
+		{"rate", "tlpEnd", 8, 2},
+		{"reasm", "rxtOctets", 10, 2},
+		{"cc", "cc", 12, 7},
+		{"sndBuf", "rcvOOO", 19, 2},
 	} {
 		first, ok := typ.FieldByName(g.first)
 		require.True(t, ok, g.first)
@@ -46,7 +48,7 @@ func TestRecordsAreCompact(t *testing.T) {
 func TestTablesHoldNoPointers(t *testing.T) {
 	for _, typ := range []reflect.Type{
 		reflect.TypeFor[Root](), reflect.TypeFor[TCB](), reflect.TypeFor[Listener](), reflect.TypeFor[Range](),
-		reflect.TypeFor[HalfOpen](), reflect.TypeFor[TimeWait](), reflect.TypeFor[Path](),
+		reflect.TypeFor[HalfOpen](), reflect.TypeFor[TimeWait](), reflect.TypeFor[Path](), reflect.TypeFor[Flight](),
 	} {
 		requirePlain(t, typ, typ.Name())
 	}

@@ -40,17 +40,29 @@ const (
 	// portBuckets is the number of buckets of the listener table, by port.
 	portBuckets = 1 << 10
 
-	// maxReasmRanges is how many islands of octets beyond a hole one connection may have. More:
-	// the segment is dropped, DropReasmLimit.
-	maxReasmRanges = 128
-	// maxScoreRanges is how many SACKed islands one connection remembers. More: the highest
-	// are forgotten, which costs retransmissions, not correctness.
-	maxScoreRanges = 255
-	// rangesPerConn sizes the pool of ranges: two are kept for each connection, one for each of its
-	// lists, the others and at least minShared are for whoever needs more. A list that holds half as
-	// many as are left of those is at its limit; an empty pool counts MIB.ReasmPoolEmpty.
-	rangesPerConn = 4
-	minShared     = 4 * (maxReasmRanges + maxScoreRanges)
+	// rangesPerConn is how many islands of octets beyond a hole are kept for each connection. Others
+	// are shared: a connection may have four times as many as are left. More: the segment is dropped,
+	// DropReasmLimit, and MIB.ReasmPoolEmpty counts it.
+	rangesPerConn = 1
+	// flightsPerConn is how many entries of what is in flight are kept for each connection. Others are
+	// shared: a connection may have four times as many as are left. More: octets of several instants
+	// share an entry, SACK blocks are ignored, new octets wait (MIB.FlightPoolEmpty).
+	flightsPerConn = 2
+	// sharedPerConn and minShared size the shared parts when NewMemory chooses.
+	sharedPerConn = 2
+	minShared     = 1 << 13
+	// maxPool bounds either pool.
+	maxPool = 1 << 28
+	// maxFlightWalk is how many entries of the flight list one ACK may look at to find what SACK blocks
+	// tell of and what is lost. More: a later ACK or the reordering timer goes on. What an ACK delivers is
+	// not counted: each entry is forgotten once.
+	maxFlightWalk = 1 << 10
+	// maxRangeWalk is how many islands one segment may look at to find its place. More:
+	// DropReasmLimit.
+	maxRangeWalk = 1 << 10
+	// maxOrderWalk is how many entries an entry may pass to find its place in an order that is kept
+	// only for speed.
+	maxOrderWalk = 32
 
 	// pathEntries is how many addresses the engine remembers path MTUs of, in sets of pathWays; a set that
 	// is full forgets the oldest.

@@ -284,10 +284,11 @@ func TestTimeoutKeepsTheScoreboardOnce(t *testing.T) {
 	s.segs = s.segs[len(s.segs)-1:] // what came before was recovery without a timeout
 	s.expect(wire.ACK, seqOf(0), mss, 1)
 	s.in(wire.ACK, 1, 0, seqOf(2))
-	for _, n := range []uint32{2, 3, 4} {
+	for _, n := range []uint32{2, 3} { // slow start by what the ACK delivered, one segment
 		s.expect(wire.ACK, seqOf(n), mss, 1)
 	}
 	s.in(wire.ACK, 1, 0, seqOf(4))
+	s.expect(wire.ACK, seqOf(4), mss, 1)
 	s.expect(wire.ACK, seqOf(6), mss, 1) // what is SACKed is not sent again
 	s.expect(wire.ACK|wire.PSH, seqOf(7), mss, 1)
 
@@ -393,7 +394,7 @@ func TestWindowDoesNotGrowUnused(t *testing.T) {
 		s.now = s.now.Add(ms)
 		s.in(wire.ACK, 1, 0, 1+(i+1)*100)
 	}
-	require.Equal(t, cwnd, s.info().Cwnd)
+	require.LessOrEqual(t, s.info().Cwnd, cwnd+100, "one ACK may pass before a round trip is measured (RFC 7661 §4.2)")
 }
 
 func TestBadSACKBlocksAreIgnored(t *testing.T) {
@@ -422,13 +423,14 @@ func TestRetransmissionOfShutWindowIsNotGivenUp(t *testing.T) {
 	require.Equal(t, uint64(100), s.action(ActAcked).Pos)
 }
 
-// The retransmission of the first hole is lost too. Three segments sent after it arrive: it is sent
-// once more, and once more when that is lost as well, without a timeout.
+// The retransmission of the first hole is lost too, and so is the one after it: as soon as something sent later
+// arrives it is sent again, without a timeout (RFC 8985 §6.2).
 func TestLostRetransmission(t *testing.T) {
 	s := lossScript(t, sackOptions, 20)
 	s.send(100 * mss)
 	next := uint32(20)
 	sacked := func(end uint32) (again int) {
+		s.now = s.now.Add(ms)
 		s.sack(1, seqOf(0), seqOf(1), seqOf(end))
 		for _, g := range s.segs {
 			switch {
@@ -442,14 +444,13 @@ func TestLostRetransmission(t *testing.T) {
 		s.skip()
 		return again
 	}
-	end := uint32(2)
-	for ; end < 4; end++ {
-		require.Zero(t, sacked(end), "%d segments SACKed", end-1)
-	}
+	require.Zero(t, sacked(2))
+	require.Zero(t, sacked(3))
+	end := uint32(4)
 	for range 3 { // the fast retransmission, and two that replace it
 		require.Equal(t, 1, sacked(end), "up to segment %d SACKed", end)
 		after := next // these were sent after it
-		for end++; end < after+3; end++ {
+		for end++; end <= after; end++ {
 			require.Zero(t, sacked(end), "up to segment %d SACKed", end)
 		}
 	}
@@ -457,39 +458,42 @@ func TestLostRetransmission(t *testing.T) {
 	require.Equal(t, [4]uint64{3, 1, 2, 0}, [4]uint64{m.RetransSegs, m.FastRetrans, m.LostRetrans, m.Timeouts})
 }
 
-// Two holes are sent again; the first retransmission is lost, and only what fills later holes tells.
+// Many holes are sent again; the first retransmission is lost, and only the retransmission of a later hole
+// tells of it.
 func TestLostRetransmissionSeenByLaterHoles(t *testing.T) {
 	s := lossScript(t, sackOptions, 12)
-	// All but the last three are lost; after a timeout everything is sent again.
+	// Segments 0 to 9 are lost, and 11.
 	s.sack(1, seqOf(0), seqOf(10), seqOf(11))
-	s.skip() // the probe
-	s.wait(250 * ms)
-	for len(s.segs) > 1 {
+	s.wait(3 * ms)
+	s.expect(wire.ACK, seqOf(0), mss, 1)
+	s.quiet()
+	require.Equal(t, uint8(caRecovery), s.info().CAState)
+	s.now = s.now.Add(7 * ms)
+	s.in(wire.ACK, 1, 0, seqOf(1))
+	s.expect(wire.ACK, seqOf(1), mss, 1) // lost
+	s.expect(wire.ACK, seqOf(2), mss, 1)
+	s.now = s.now.Add(10 * ms)
+	s.sack(1, seqOf(1), seqOf(2), seqOf(3), seqOf(10), seqOf(11))
+	for len(s.segs) > 0 {
+		require.NotEqual(t, seqOf(1), uint32(s.segs[0].Seq-s.iss), "both were sent at one instant: which went first is not known")
 		s.segs = s.segs[1:]
 	}
-	s.expect(wire.ACK, seqOf(0), mss, 1)
-	s.in(wire.ACK, 1, 0, seqOf(1)) // segments 1 and 2 go; 1 is lost
+	s.now = s.now.Add(10 * ms)
+	s.sack(1, seqOf(1), seqOf(2), seqOf(4), seqOf(10), seqOf(11))
 	s.expect(wire.ACK, seqOf(1), mss, 1)
-	s.expect(wire.ACK, seqOf(2), mss, 1)
-	for end := uint32(3); end <= 4; end++ {
-		s.sack(1, seqOf(1), seqOf(2), seqOf(end), seqOf(10), seqOf(11))
-		for _, g := range s.segs {
-			require.NotEqual(t, seqOf(1), uint32(g.Seq-s.iss))
-		}
-		require.NotZero(t, s.skip())
-	}
-	s.sack(1, seqOf(1), seqOf(2), seqOf(5), seqOf(10), seqOf(11))
-	s.expect(wire.ACK, seqOf(1), mss, 1)
-	require.Equal(t, uint64(1), s.e.MIB().Timeouts)
+	require.Zero(t, s.e.MIB().Timeouts)
 }
 
-// Two SACKed segments are too few to call what lies before them lost at once, but after two round trips
+// Two SACKed segments are too few to call what lies before them lost at once, but after the reordering window
 // it is: no timeout is needed.
 func TestFewSACKsEndTheWait(t *testing.T) {
 	s := lossScript(t, sackOptions, 3)
 	s.sack(1, seqOf(0), seqOf(1), seqOf(3))
 	s.quiet()
-	s.wait(25 * ms)
+	require.Equal(t, TimerReo, s.info().Timer)
+	s.wait(2 * ms)
+	s.quiet()
+	s.wait(ms) // a quarter of the round trip
 	s.expect(wire.ACK, seqOf(0), mss, 1)
 	s.quiet()
 	require.Equal(t, uint8(caRecovery), s.info().CAState)
@@ -518,5 +522,8 @@ func TestProbeInRecovery(t *testing.T) {
 	s.send(11 * mss)
 	require.Equal(t, 1, s.skip())
 	s.in(wire.ACK, 1, 0, seqOf(11))
+	s.send(12 * mss)
+	require.Equal(t, 1, s.skip())
+	s.in(wire.ACK, 1, 0, seqOf(12))
 	require.Greater(t, m.FastPathAcks, uint64(0), "the episode is over")
 }

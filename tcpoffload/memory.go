@@ -15,7 +15,7 @@ import (
 // zeroed Memory is formatted by New; one that another engine used is adopted as it is, so that the
 // connections go on.
 //
-// Entry 0 of Conns, Listeners and Ranges is never used: index 0 means none. Conns, HalfOpens and
+// Entry 0 of Conns, Listeners, Ranges and Flights is never used: index 0 means none. Conns, HalfOpens and
 // TimeWaits share one space of indices, in this order: each is a stage in the life of a connection,
 // and the flow table leads to any of them.
 type Memory struct {
@@ -28,7 +28,8 @@ type Memory struct {
 	Buckets   []uint32 // of the flow table; a power of two
 	Ports     []uint32 // of the listener table; a power of two
 	Ranges    []Range
-	Paths     []Path   // a power of two
+	Paths     []Path // a power of two
+	Flights   []Flight
 	Wheel     []uint32 // wheelLevels × wheelSlots list heads
 }
 
@@ -38,26 +39,29 @@ type Root struct {
 	freeConn uint32 // head of the free list of Conns
 	// freshConn is the lowest entry of Conns never used: entries are not touched before their
 	// first use, so a large table costs memory only as it fills.
-	freshConn   uint32
-	freeRange   uint32
-	freshRange  uint32
-	freedRanges uint32 // in the free list
-	freeListen  uint32 // and of Listeners
-	freshListen uint32
-	liveConns   uint32
-	txHead      uint32
-	txTail      uint32
-	synCache    synCacheVars
-	timeWait    timeWaitVars
-	hashKey     [2]uint64
-	isnKey      [2]uint64
-	cookieKey   [2][2]uint64 // of SYN cookies: for the number, and for what proves it
-	portCount   [portCounters]uint32
-	fastOpenKey [2][2]uint64        // of Fast Open cookies: the present one, and the one before
-	wheelTick   uint64              // ticks before it have expired
-	wheelBusy   [wheelLevels]uint64 // bit per slot that is not empty
-	mib         MIB
-	drops       [NumDropReasons]uint64
+	freshConn    uint32
+	freeRange    uint32
+	freshRange   uint32
+	freedRanges  uint32 // in the free list
+	freeFlight   uint32 // and of Flights
+	freshFlight  uint32
+	freedFlights uint32
+	freeListen   uint32 // and of Listeners
+	freshListen  uint32
+	liveConns    uint32
+	txHead       uint32
+	txTail       uint32
+	synCache     synCacheVars
+	timeWait     timeWaitVars
+	hashKey      [2]uint64
+	isnKey       [2]uint64
+	cookieKey    [2][2]uint64 // of SYN cookies: for the number, and for what proves it
+	portCount    [portCounters]uint32
+	fastOpenKey  [2][2]uint64        // of Fast Open cookies: the present one, and the one before
+	wheelTick    uint64              // ticks before it have expired
+	wheelBusy    [wheelLevels]uint64 // bit per slot that is not empty
+	mib          MIB
+	drops        [NumDropReasons]uint64
 }
 
 // memoryFormat changes with the layout of any table.
@@ -85,11 +89,12 @@ type Listener struct {
 	cookieUntil vtime.Time
 }
 
-// Range is the octets [left, right), one element of a list sorted by left.
+// Range is the octets [left, right), one element of a list sorted by left. The elements are also linked
+// by when they last grew.
 type Range struct {
-	left, right seq.Num
-	next        uint32 // in the list, or in the free list
-	stamp       uint32 // when it last grew: larger is later
+	left, right  seq.Num
+	next         uint32 // in the list, or in the free list
+	newer, older uint32
 }
 
 // Sizes are the lengths of the tables that are a matter of taste, entries. Zero: a default that
@@ -100,6 +105,12 @@ type Sizes struct {
 	HalfOpens int // SYN cache, at most MaxRecords
 	TimeWaits int // connections in TIME-WAIT, at most MaxRecords
 	FastOpens int // servers whose Fast Open cookies are kept, a power of two, 4 to MaxRecords
+	// Flights is how many entries of 64 octets describe what is in flight: one for each burst sent, and for
+	// each piece that loss cuts it into. A window of n segments sent one by one takes n; the default is
+	// not made for one connection with a window of hundreds of megabytes.
+	Flights int
+	// Ranges is how many islands beyond holes can be held for all receive streams, 20 octets each.
+	Ranges int
 }
 
 // NewMemory returns zeroed tables for conns connections and listeners listeners, the others of
@@ -122,8 +133,16 @@ func NewMemoryOf(s Sizes) *Memory {
 	conns := s.Conns
 	if conns < 1 || conns > MaxConns || s.Listeners < 1 || s.Listeners > maxListeners ||
 		s.HalfOpens < 1 || s.HalfOpens > MaxRecords || s.TimeWaits < 1 || s.TimeWaits > MaxRecords ||
-		!validFastOpens(s.FastOpens) {
+		!validFastOpens(s.FastOpens) ||
+		s.Flights < 0 || s.Flights > maxPool || s.Ranges < 0 || s.Ranges > maxPool {
 		panic("tcpoffload: NewMemory: table size out of range")
+	}
+	shared := max(s.Conns*sharedPerConn, minShared)
+	if s.Flights == 0 {
+		s.Flights = shared
+	}
+	if s.Ranges == 0 {
+		s.Ranges = shared
 	}
 	return &Memory{
 		Root:      make([]Root, 1),
@@ -134,7 +153,8 @@ func NewMemoryOf(s Sizes) *Memory {
 		Listeners: make([]Listener, s.Listeners+1),
 		Buckets:   make([]uint32, 1<<bits.Len(uint(max(2*conns, conns+s.HalfOpens+s.TimeWaits)-1))),
 		Ports:     make([]uint32, portBuckets),
-		Ranges:    make([]Range, 1+max((conns+1)*rangesPerConn, (conns+1)*2+minShared)),
+		Ranges:    make([]Range, 1+s.Ranges+(s.Conns+1)*rangesPerConn),
+		Flights:   make([]Flight, 1+s.Flights+(s.Conns+1)*flightsPerConn),
 		Paths:     make([]Path, pathEntries),
 		Wheel:     make([]uint32, wheelLevels*wheelSlots),
 	}

@@ -28,8 +28,14 @@ type MIB struct {
 	FastRetrans         uint64 // recoveries entered on duplicate ACKs or SACK
 	LostRetrans         uint64 // retransmissions found lost without a timeout
 	Timeouts            uint64 // retransmission timeouts
+	ReorderTimeouts     uint64 // times that the reordering timer found a loss (RFC 8985 §6.2)
 	LossProbes          uint64 // tail loss probes (RFC 8985 §7)
 	SpuriousRTOs        uint64 // timeouts found unnecessary
+	SpuriousRecoveries  uint64 // fast recoveries found unnecessary
+	SACKReneging        uint64 // times that SACKed octets were taken for lost again (RFC 2018 §8)
+	SACKWalkLimited     uint64 // SACK blocks put off, at least in part, because the walk was too long
+	FlightPoolEmpty     uint64 // entries of the flight list refused for want of room
+	FlightCoarse        uint64 // octets of two instants or fates that had to share an entry
 	DelayedAcks         uint64 // ACKs sent by the delayed-ACK timer
 	ZeroWindowProbes    uint64 // persist probes sent
 	KeepaliveProbes     uint64 // keepalive probes sent
@@ -48,7 +54,7 @@ type MIB struct {
 	TimeWaits           uint64 // connections that entered TIME-WAIT
 	TimeWaitReused      uint64 // reopened by a SYN (RFC 6191)
 	TimeWaitRecycled    uint64 // cut short because the TIME-WAIT table was full
-	ReasmPoolEmpty      uint64 // segments or SACK blocks forgotten for want of pool entries
+	ReasmPoolEmpty      uint64 // segments beyond a hole refused for want of pool entries
 	IdleRestarts        uint64 // congestion window restarted after idle (RFC 5681 §4.1)
 	ICMPErrors          uint64 // CallICMP: believed
 	ICMPIgnored         uint64 // CallICMP: not believed (RFC 5927)

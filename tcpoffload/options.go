@@ -5,7 +5,6 @@ package tcpoffload
 import (
 	"math/bits"
 
-	"opentoe/tcpoffload/seq"
 	"opentoe/tcpoffload/vtime"
 	"opentoe/tcpoffload/wire"
 )
@@ -216,22 +215,9 @@ func (e *Engine) sackOptions(t *TCB, o *wire.Options, space uint32) uint32 {
 		n = 1
 		e.root.mib.DSACKsOut++
 	}
-	// Insertion into the few places by stamp; the list is bounded by maxReasmRanges.
-	var stamps [wire.MaxSACKBlocks]uint32
-	first := n
-	for i := t.rcv.reasm; i != 0; i = e.ranges[i].next {
-		r := &e.ranges[i]
-		at := n
-		for at > first && r.stamp > stamps[at-1] {
-			at--
-		}
-		if at >= room {
-			continue
-		}
-		n = min(n+1, room)
-		copy(o.SACK[at+1:n], o.SACK[at:])
-		copy(stamps[at+1:n], stamps[at:])
-		o.SACK[at], stamps[at] = wire.SACKBlock{Left: r.left, Right: r.right}, r.stamp
+	for i := t.reasm.newest; i != 0 && n < room; i = e.ranges[i].older {
+		o.SACK[n] = wire.SACKBlock{Left: e.ranges[i].left, Right: e.ranges[i].right}
+		n++
 	}
 	if n == 0 {
 		return 0
@@ -240,6 +226,3 @@ func (e *Engine) sackOptions(t *TCB, o *wire.Options, space uint32) uint32 {
 	o.NumSACK = uint8(n)
 	return sackOptLen + sackBlockLen*uint32(n)
 }
-
-// dsackRange is a duplicate that the next ACK reports.
-type dsackRange struct{ left, right seq.Num }

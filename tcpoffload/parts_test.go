@@ -84,22 +84,17 @@ func TestRanges(t *testing.T) {
 	e, err := New(Config{Memory: NewMemory(1, 1), Tunables: DefaultTunables()})
 	require.NoError(t, err)
 	for range 200 {
-		var head uint32
-		var n uint8
+		tcb := new(TCB)
 		var model [span]bool
 		low := 0
 		for range 60 {
 			if rng.IntN(5) == 0 {
 				to := low + rng.IntN(10)
-				var want uint32
 				for i := low; i < to && i < span; i++ {
-					if model[i] {
-						want++
-					}
 					model[i] = false
 				}
 				low = min(to, span-1)
-				require.Equal(t, want, e.trimRanges(&head, &n, base.Add(uint32(to))))
+				e.trimRanges(tcb, base.Add(uint32(to)))
 			} else {
 				l := low + rng.IntN(span-low)
 				r := min(l+1+rng.IntN(30), span)
@@ -113,20 +108,25 @@ func TestRanges(t *testing.T) {
 					}
 					model[i] = true
 				}
-				added, ok := e.insertRange(&head, &n, 255, base.Add(uint32(l)), base.Add(uint32(r)), 0)
+				added, ok := e.insertRange(tcb, base.Add(uint32(l)), base.Add(uint32(r)))
 				require.True(t, ok)
 				require.Equal(t, want, added)
+				if want > 0 {
+					last := &e.ranges[tcb.reasm.newest]
+					require.True(t, last.left.LEQ(base.Add(uint32(l))) && last.right.GEQ(base.Add(uint32(r))), "it grew last")
+				}
 			}
-			requireSame(t, e, head, int(n), base, model[:])
+			requireSame(t, e, tcb, base, model[:])
 		}
-		e.clearRanges(&head, &n)
+		e.clearRanges(tcb)
+		require.Equal(t, TCB{}, *tcb)
 	}
 }
 
 // requireSame demands that the list is exactly the runs of model.
-func requireSame(t *testing.T, e *Engine, head uint32, n int, base seq.Num, model []bool) {
+func requireSame(t *testing.T, e *Engine, tcb *TCB, base seq.Num, model []bool) {
 	t.Helper()
-	i, runs := head, 0
+	i, runs, last := tcb.rcv.reasm, 0, uint32(0)
 	for at := 0; at < len(model); at++ {
 		if !model[at] {
 			continue
@@ -138,39 +138,41 @@ func requireSame(t *testing.T, e *Engine, head uint32, n int, base seq.Num, mode
 		require.NotZero(t, i)
 		r := e.ranges[i]
 		require.Equal(t, [2]int{from, at}, [2]int{int(r.left - base), int(r.right - base)})
-		i = r.next
+		last, i = i, r.next
 		runs++
 	}
 	require.Zero(t, i)
-	require.Equal(t, runs, n)
+	require.Equal(t, last, tcb.reasm.tail)
+	require.Equal(t, uint32(runs), tcb.reasm.n)
+	for i := tcb.reasm.newest; i != 0; i = e.ranges[i].older {
+		runs--
+	}
+	require.Zero(t, runs, "order of growth")
 }
 
 // TestRangePoolIsShared lets the lists of many connections grow without need: one that comes last has
 // its first range all the same, and more as soon as others give back.
 func TestRangePoolIsShared(t *testing.T) {
 	const conns = 100
-	m := NewMemory(conns, 1)
-	e, err := New(Config{Memory: m, Tunables: DefaultTunables()})
+	e, err := New(Config{Memory: NewMemoryOf(Sizes{Conns: conns, Listeners: 1, Ranges: 1000}), Tunables: DefaultTunables()})
 	require.NoError(t, err)
-	var head [2 * conns]uint32
-	var n [2 * conns]uint8
+	var tcbs [conns]TCB
 	grow := func(i int) bool {
-		l := seq.Num(10 * (uint32(n[i]) + 1))
-		_, ok := e.insertRange(&head[i], &n[i], 255, l, l+5, 0)
+		l := seq.Num(10 * (tcbs[i].reasm.n + 1))
+		_, ok := e.insertRange(&tcbs[i], l, l+5)
 		return ok
 	}
-	for i := range n {
+	for i := range tcbs {
 		for grow(i) {
 		}
-		require.NotZero(t, n[i], "list %d", i)
+		require.NotZero(t, tcbs[i].reasm.n, "list %d", i)
 	}
-	require.Equal(t, uint8(255), n[0], "a list alone may be long")
-	require.Zero(t, e.MIB().ReasmPoolEmpty)
-	_, ok := e.insertRange(&head[0], &n[0], 255, 0, 1<<20, 0)
+	require.InDelta(t, 800, tcbs[0].reasm.n, 8, "a list alone may be long")
+	_, ok := e.insertRange(&tcbs[0], 0, 1<<20)
 	require.True(t, ok, "joining needs no entry")
-	require.Equal(t, uint8(1), n[0])
+	require.Equal(t, uint32(1), tcbs[0].reasm.n)
 	for range 10 {
-		require.True(t, grow(len(n)-1))
+		require.True(t, grow(conns-1))
 	}
 }
 
@@ -179,13 +181,31 @@ func TestRangePoolEmpty(t *testing.T) {
 	m.Ranges = m.Ranges[:2]
 	e, err := New(Config{Memory: m, Tunables: DefaultTunables()})
 	require.NoError(t, err)
-	var head [2]uint32
-	var n [2]uint8
-	for i := range head {
-		_, ok := e.insertRange(&head[i], &n[i], 255, 10, 15, 0)
+	var tcbs [2]TCB
+	for i := range tcbs {
+		_, ok := e.insertRange(&tcbs[i], 10, 15)
 		require.Equal(t, i == 0, ok)
 	}
 	require.Equal(t, uint64(1), e.MIB().ReasmPoolEmpty)
+}
+
+// TestRangeWalkIsBounded: octets in the middle of very many islands are not looked for at any price.
+func TestRangeWalkIsBounded(t *testing.T) {
+	e, err := New(Config{Memory: NewMemory(1, 1), Tunables: DefaultTunables()})
+	require.NoError(t, err)
+	tcb := new(TCB)
+	for i := range uint32(4000) {
+		_, ok := e.insertRange(tcb, seq.Num(10*i), seq.Num(10*i+5))
+		require.True(t, ok, "at the end no walk is needed")
+	}
+	_, ok := e.insertRange(tcb, 5, 6)
+	require.True(t, ok, "near the begin")
+	_, ok = e.insertRange(tcb, 30_005, 30_006)
+	require.False(t, ok)
+	_, ok = e.insertRange(tcb, 10_005, 10_006)
+	require.True(t, ok)
+	_, ok = e.insertRange(tcb, 18_005, 18_006)
+	require.True(t, ok, "beside the last one")
 }
 
 func TestRTO(t *testing.T) {
@@ -207,7 +227,14 @@ func TestRTO(t *testing.T) {
 	require.Equal(t, [3]vtime.Duration{100 * ms, 50 * ms, 300 * ms}, [3]vtime.Duration{r.srtt, r.rttvar, r.rto})
 	r.sample(180*ms, ms, 120*sec)
 	require.Equal(t, [2]vtime.Duration{110 * ms, 50*ms + 30*ms/4}, [2]vtime.Duration{r.srtt, r.rttvar})
-	require.Equal(t, 100*ms, r.min)
+	for _, c := range []struct {
+		at   vtime.Time
+		rtt  vtime.Duration
+		want vtime.Duration
+	}{{0, 100 * ms, 100 * ms}, {1, 180 * ms, 100 * ms}, {2, 90 * ms, 90 * ms}, {3 + vtime.Time(minRTTWindow), 95 * ms, 95 * ms}} {
+		r.atLeast(c.at, c.rtt)
+		require.Equal(t, c.want, r.min)
+	}
 
 	for n, want := range []vtime.Duration{200 * ms, 400 * ms, 800 * ms, sec, sec} {
 		require.Equal(t, want, backedOff(200*ms, uint8(n), sec))

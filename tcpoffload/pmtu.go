@@ -274,11 +274,13 @@ func (e *Engine) sendProbe(t *TCB, now vtime.Time, out *Output) (wait bool) {
 	if t.sendRoom() < need {
 		return t.flight() > 0
 	}
-	if t.rec.pipe+n > t.cc.Cwnd {
+	if t.pipe()+n > t.cc.Cwnd {
 		t.flags |= flagCwndFull
 		return true
 	}
-	e.sendNew(t, now, n, false, out)
+	if !e.sendNew(t, now, n, false, out) {
+		return false
+	}
 	s := &out.Segs[len(out.Segs)-1]
 	if s.Len != n {
 		return false // CWR had to stand on a small one
@@ -364,17 +366,16 @@ func (e *Engine) resendFlight(t *TCB, now vtime.Time) { e.resendBefore(t, now, t
 
 // resendBefore marks what is in flight before end as lost, but not for want of capacity.
 func (e *Engine) resendBefore(t *TCB, now vtime.Time, end seq.Num) {
-	r := &t.rec
 	if t.ca != caRecovery {
 		t.ca = caLoss
 	}
 	if t.flags&flagSACK == 0 {
 		t.snd.sacked, t.snd.dupAcks = 0, 0
 	}
-	r.point, r.highRxt, r.lost = t.snd.nxt, t.snd.una, seq.Max(r.lost, end)
-	t.flags &^= flagUndo | flagUndoTS | flagRxtLost | flagTLPSent
-	t.rtt.timedAt = vtime.Never // Karn
-	e.updatePipe(t)
+	t.rec.point, t.rec.frto = t.snd.nxt, frtoOff
+	t.denyUndo()
+	t.flags &^= flagTLPSent | flagProbeRxt
+	e.loseBefore(t, end)
 	e.armRexmt(t, now)
 	e.txAdd(t, pendData)
 }

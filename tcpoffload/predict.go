@@ -12,7 +12,7 @@ import (
 // in ESTABLISHED, and reports whether it was.
 func (e *Engine) predict(t *TCB, now vtime.Time, seg *Segment, out *Output) bool {
 	const special = wire.SYN | wire.FIN | wire.RST | wire.URG | wire.ECE | wire.CWR
-	if t.state != StateEstablished || seg.Seq != t.rcv.nxt || t.snd.wnd == 0 || t.ca != caOpen || t.snd.sacked != 0 ||
+	if t.state != StateEstablished || seg.Seq != t.rcv.nxt || t.snd.wnd == 0 || !t.undisturbed() ||
 		seg.Flags&(special|wire.ACK) != wire.ACK || seg.Opt.Set&(wire.OptSACK|wire.OptUserTimeout) != 0 ||
 		t.flags&(flagDetached|flagTLPSent|flagUrgent) != 0 || t.rcv.ecn&ecnReduced != 0 {
 		return false
@@ -42,9 +42,9 @@ func (e *Engine) predict(t *TCB, now vtime.Time, seg *Segment, out *Output) bool
 	wnd := t.snd.wnd
 	t.updateSendWindow(seg)
 	if acked != 0 {
-		prior := t.flight()
-		e.advanceUna(t, now, seg, out)
-		e.growWindow(t, now, acked, prior)
+		ev := ackEvent{now: now, seg: seg, prior: t.flight()}
+		e.advanceUna(t, &ev, out)
+		e.congest(t, &ev)
 	}
 	if acked != 0 || t.snd.wnd != wnd {
 		e.wakeSend(t)

@@ -1,32 +1,51 @@
 package tcpoffload
 
-// Sorted lists of sequence ranges from one pool: the octets received beyond a hole, and those that
-// the peer reported as such (RFC 2018).
+// The octets received beyond a hole: for each connection a list of ranges, sorted and without touching each
+// other, from one pool.
 
 import "opentoe/tcpoffload/seq"
 
-// insertRange adds [left, right) to the list at head, whose length is *n, joining it with what it
-// touches. It returns how many octets are new, and ok false if the list has limit ranges or its
-// share of the pool, in which case nothing changed. Precondition: left is before right.
-func (e *Engine) insertRange(head *uint32, n *uint8, limit uint8, left, right seq.Num, stamp uint32) (added uint32, ok bool) {
-	p := head
-	for *p != 0 && e.ranges[*p].right.LT(left) {
+// insertRange adds [left, right) to the list of t, joining it with what it touches. It returns how many
+// octets are new, and ok false if there is no range for it or its place is too far from where the last
+// one was, in which case nothing changed. Precondition: left is before right.
+func (e *Engine) insertRange(t *TCB, left, right seq.Num) (added uint32, ok bool) {
+	v := &t.rcv
+	p := &v.reasm
+	// Octets come one after the other: after those that came last, or after all.
+	for _, i := range [...]uint32{t.reasm.tail, t.reasm.newest} {
+		if i != 0 && e.ranges[i].left.LEQ(left) {
+			if e.ranges[i].right.GEQ(left) {
+				return e.growRange(t, i, left, right), true
+			}
+			p = &e.ranges[i].next
+			break
+		}
+	}
+	for walk := maxRangeWalk; *p != 0 && e.ranges[*p].right.LT(left); walk-- {
+		if walk == 0 {
+			return 0, false
+		}
 		p = &e.ranges[*p].next
 	}
-	i := *p
-	if i == 0 || right.LT(e.ranges[i].left) { // touches none
-		if *n >= limit || *n > 0 && uint32(*n) >= e.sharedRanges()/2 {
-			return 0, false
-		}
-		i = e.allocRange()
-		if i == 0 {
-			return 0, false
-		}
-		e.ranges[i] = Range{left: left, right: right, next: *p, stamp: stamp}
-		*p = i
-		*n++
-		return uint32(right - left), true
+	if i := *p; i != 0 && right.GEQ(e.ranges[i].left) {
+		return e.growRange(t, i, left, right), true
 	}
+	i := e.allocRange(t)
+	if i == 0 {
+		return 0, false
+	}
+	e.ranges[i] = Range{left: left, right: right, next: *p}
+	if *p == 0 {
+		t.reasm.tail = i
+	}
+	*p = i
+	e.linkNewRange(t, i)
+	return uint32(right - left), true
+}
+
+// growRange joins [left, right) with range i, which it touches or overlaps, and with those after it.
+// It returns how many octets are new.
+func (e *Engine) growRange(t *TCB, i uint32, left, right seq.Num) (added uint32) {
 	r := &e.ranges[i]
 	if left.LT(r.left) {
 		added += uint32(r.left - left)
@@ -43,72 +62,96 @@ func (e *Engine) insertRange(head *uint32, n *uint8, limit uint8, left, right se
 		s := &e.ranges[j]
 		added += uint32(s.left - r.right)
 		r.right, r.next = s.right, s.next
-		e.freeRange(j)
-		*n--
+		if t.reasm.tail == j {
+			t.reasm.tail = i
+		}
+		e.freeRange(t, j)
 	}
-	if added > 0 {
-		r.stamp = stamp
+	if added > 0 && t.reasm.newest != i {
+		e.unlinkNewRange(t, i)
+		e.linkNewRange(t, i)
 	}
-	return added, true
+	return added
 }
 
-// trimRanges removes the octets before edge and returns how many they were.
-func (e *Engine) trimRanges(head *uint32, n *uint8, edge seq.Num) (removed uint32) {
-	for *head != 0 {
-		r := &e.ranges[*head]
-		if edge.LEQ(r.left) {
-			break
-		}
+// trimRanges removes the octets before edge.
+func (e *Engine) trimRanges(t *TCB, edge seq.Num) {
+	v := &t.rcv
+	for v.reasm != 0 {
+		i := v.reasm
+		r := &e.ranges[i]
 		if edge.LT(r.right) {
-			removed += uint32(edge - r.left)
-			r.left = edge
-			break
+			r.left = seq.Max(r.left, edge)
+			return
 		}
-		removed += uint32(r.right - r.left)
-		i := *head
-		*head = r.next
-		e.freeRange(i)
-		*n--
+		v.reasm = r.next
+		if v.reasm == 0 {
+			t.reasm.tail = 0
+		}
+		e.freeRange(t, i)
 	}
-	return removed
 }
 
 // clearRanges empties the list.
-func (e *Engine) clearRanges(head *uint32, n *uint8) {
-	for *head != 0 {
-		i := *head
-		*head = e.ranges[i].next
-		e.freeRange(i)
+func (e *Engine) clearRanges(t *TCB) {
+	v := &t.rcv
+	for v.reasm != 0 {
+		i := v.reasm
+		v.reasm = e.ranges[i].next
+		e.freeRange(t, i)
 	}
-	*n = 0
+	t.reasm.tail = 0
 }
 
-// sharedRanges returns how many entries of the pool are free beside those kept for lists that are empty:
-// two a connection. A list may grow to half of that, so lists that grow without need leave something to
-// others, and whatever they do a list has its first range.
-func (e *Engine) sharedRanges() uint32 {
+// linkNewRange makes i the range that grew last.
+func (e *Engine) linkNewRange(t *TCB, i uint32) {
+	r := &e.ranges[i]
+	r.newer, r.older = 0, t.reasm.newest
+	if t.reasm.newest != 0 {
+		e.ranges[t.reasm.newest].newer = i
+	}
+	t.reasm.newest = i
+}
+
+// unlinkNewRange takes i out of the order of growth.
+func (e *Engine) unlinkNewRange(t *TCB, i uint32) {
+	r := &e.ranges[i]
+	if r.newer != 0 {
+		e.ranges[r.newer].older = r.older
+	} else {
+		t.reasm.newest = r.older
+	}
+	if r.older != 0 {
+		e.ranges[r.older].newer = r.newer
+	}
+}
+
+// allocRange takes a range from the pool for t, or returns 0: each connection has rangesPerConn for
+// itself, and a list may grow to four times what is left of the others.
+func (e *Engine) allocRange(t *TCB) uint32 {
 	r := e.root
 	free := uint32(len(e.ranges)) - r.freshRange + r.freedRanges
-	return free - min(free, 2*uint32(len(e.conns)))
-}
-
-func (e *Engine) allocRange() uint32 {
-	r := e.root
+	shared := free - min(free, rangesPerConn*uint32(len(e.conns)))
+	if free == 0 || t.reasm.n >= rangesPerConn && t.reasm.n/4 >= shared {
+		r.mib.ReasmPoolEmpty++
+		return 0
+	}
 	i := r.freeRange
-	switch {
-	case i != 0:
+	if i != 0 {
 		r.freeRange = e.ranges[i].next
 		r.freedRanges--
-	case r.freshRange < uint32(len(e.ranges)):
+	} else {
 		i = r.freshRange
 		r.freshRange++
-	default:
-		r.mib.ReasmPoolEmpty++
 	}
+	t.reasm.n++
 	return i
 }
 
-func (e *Engine) freeRange(i uint32) {
+// freeRange takes i, which is no longer in the list of t, out of the order of growth and frees it.
+func (e *Engine) freeRange(t *TCB, i uint32) {
+	e.unlinkNewRange(t, i)
+	t.reasm.n--
 	e.ranges[i].next = e.root.freeRange
 	e.root.freeRange = i
 	e.root.freedRanges++

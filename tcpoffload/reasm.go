@@ -9,8 +9,7 @@ import "opentoe/tcpoffload/seq"
 func (e *Engine) textBeyondHole(t *TCB, a *arrival, out *Output) DropReason {
 	v := &t.rcv
 	end := a.seq.Add(a.len)
-	t.sackMark++
-	added, ok := e.insertRange(&v.reasm, &v.nreasm, maxReasmRanges, a.seq, end, t.sackMark)
+	added, ok := e.insertRange(t, a.seq, end)
 	switch {
 	case !ok:
 		e.replyAck(t, a.now, out)
@@ -35,7 +34,7 @@ func (e *Engine) textBeyondHole(t *TCB, a *arrival, out *Output) DropReason {
 // joinReassembly moves RCV.NXT over the octets that are no longer beyond a hole.
 func (e *Engine) joinReassembly(t *TCB) {
 	v := &t.rcv
-	e.trimRanges(&v.reasm, &v.nreasm, v.nxt)
+	e.trimRanges(t, v.nxt)
 	if v.reasm == 0 || e.ranges[v.reasm].left != v.nxt {
 		return
 	}
@@ -43,13 +42,13 @@ func (e *Engine) joinReassembly(t *TCB) {
 	n := uint32(e.ranges[v.reasm].right - v.nxt)
 	v.nxt = v.nxt.Add(n)
 	v.nxt64 += uint64(n)
-	e.trimRanges(&v.reasm, &v.nreasm, v.nxt)
+	e.trimRanges(t, v.nxt)
 }
 
 // noteDuplicate remembers a range that came twice, for the next ACK (RFC 2883 §4).
 func (t *TCB) noteDuplicate(left, right seq.Num) {
 	if t.flags&flagSACK != 0 && left.LT(right) {
-		t.dsack = dsackRange{left, right}
+		t.dsack = seqPair{left, right}
 		t.flags |= flagDSACK
 	}
 }

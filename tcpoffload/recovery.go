@@ -1,14 +1,10 @@
 package tcpoffload
 
-// Loss recovery: RFC 6675 with SACK, RFC 6582 (NewReno) without, both paced by proportional rate
-// reduction (RFC 6937), and the retransmission timeout (RFC 6298 §5).
-//
-// One picture serves all: what lies before rec.lost and is not SACKed is lost; what of it lies
-// before rec.highRxt was sent again. Without SACK every duplicate ACK counts as one segment SACKed
-// somewhere.
+// Loss recovery: RACK (rack.go) with SACK, RFC 6582 (NewReno) without, both paced by proportional rate
+// reduction (prr.go), and the retransmission timeout (RFC 6298 §5).
 
 import (
-	"opentoe/tcpoffload/cc"
+	"opentoe/tcpoffload/seq"
 	"opentoe/tcpoffload/vtime"
 )
 
@@ -23,150 +19,146 @@ const (
 	caLoss     caState = 4 // after a timeout, until rec.point is acknowledged
 )
 
+// recoveryVars are those of RFC 6675, RFC 6582, RFC 5682 and of the retransmission timer.
+type recoveryVars struct {
+	point     seq.Num    // RecoveryPoint ("recover" in RFC 6582 and RFC 5682)
+	frtoNxt   seq.Num    // SND.NXT at step 2b of F-RTO
+	rtoAt     vtime.Time // when the timeout is due; TimerRexmt may be a probe before that
+	timeoutAt vtime.Time // of the last timeout
+	frto      frtoStep
+	timeout   bool // the last recovery was by timeout
+	_         [6]byte
+}
+
 // countDupAcks keeps the estimate of what left the network on a connection without SACK
-// (RFC 5681 §3.2, RFC 6582 §3.2).
-func (e *Engine) countDupAcks(t *TCB, dup bool, acked uint32) {
+// (RFC 5681 §3.2, RFC 6582 §3.2), and with it what this ACK delivered.
+func (t *TCB) countDupAcks(ev *ackEvent) {
 	s, mss := &t.snd, t.effMSS()
 	switch {
-	case acked > 0 && (t.ca == caRecovery || t.ca == caLoss):
+	case ev.acked > 0 && t.ca >= caRecovery:
 		// A partial ACK takes along what duplicates had announced; one segment was the lost one.
-		s.sacked -= min(s.sacked, acked-min(acked, mss))
+		s.sacked -= min(s.sacked, ev.acked-min(ev.acked, mss))
 		s.dupAcks = 0
-	case acked > 0:
+	case ev.acked > 0:
 		s.sacked, s.dupAcks = 0, 0
-	case dup:
+	case ev.dup:
 		if s.dupAcks < 255 {
 			s.dupAcks++
 		}
 		s.sacked += mss
 	}
 	s.sacked = min(s.sacked, t.flight()-min(t.flight(), mss)) // the first segment is missing
+	ev.delivered = uint32(max(int32(ev.acked+s.sacked-ev.priorSacked), 0))
 }
 
-// recoveryAck carries the congestion state over an ACK. acked is how far SND.UNA moved, delivered
-// how many octets are newly known to have arrived, prior the flight before the ACK; news tells that
-// the ACK was a duplicate or had new SACK blocks.
-func (e *Engine) recoveryAck(t *TCB, now vtime.Time, seg *Segment, acked uint32, delivered int32, prior uint32, news bool) {
-	r, una := &t.rec, t.snd.una
-	if r.lost.LT(una) {
-		r.lost = una
-	}
-	if r.highRxt.LT(una) {
-		r.highRxt = una
-	}
-	if acked > 0 {
-		e.watchFirstHole(t, una)
-	}
-	if t.ca == caLoss && acked > 0 && t.spuriousTimeout(seg) {
-		e.undoTimeout(t)
-	}
-	if (t.ca == caRecovery || t.ca == caLoss) && una.GEQ(r.point) {
-		if t.ca == caRecovery {
-			t.cc.OnRecovered(t.effMSS())
-		}
-		t.ca = caOpen
-		if t.flags&flagSACK == 0 {
-			t.snd.sacked, t.snd.dupAcks = 0, 0
-		}
-		r.lost, r.highRxt = una, una
-		t.prr = prrVars{}
-	}
+// recoveryAck carries the congestion state over an ACK that is not of an undisturbed connection.
+func (e *Engine) recoveryAck(t *TCB, ev *ackEvent) {
+	t.widenReoWnd(ev.dsack)
+	e.closeRecovery(t, ev)
 	if t.flags&flagSACK != 0 {
-		r.lost = e.lossEdge(t)
-		e.probeSacked(t)
+		ev.lost = e.detectLoss(t, ev.now)
 	}
-	if (t.ca == caRecovery || t.ca == caLoss) && e.retransmissionLost(t) {
-		e.root.mib.LostRetrans++
-		e.watchFirstHole(t, r.highRxt)
-		t.flags |= flagRxtLost
-	}
-	switch t.ca {
-	case caOpen, caDisorder:
+	if t.ca < caRecovery {
 		if t.lossSeen() {
-			if e.probeLost(t, now) {
+			if e.probeLost(t, ev.now) {
+				e.congest(t, ev)
 				return
 			}
-			e.enterRecovery(t, now, prior)
-			e.updatePipe(t)
-			e.reduceRate(t, delivered, news)
+			e.enterRecovery(t, ev)
+			e.congest(t, ev)
 			return
 		}
-		e.growWindow(t, now, acked, prior)
 		t.ca = caOpen
 		if t.snd.sacked > 0 {
 			t.ca = caDisorder
 		}
-		e.updatePipe(t)
-	case caRecovery:
-		if t.flags&flagSACK == 0 && acked > 0 {
-			r.lost = r.highRxt.Add(min(t.effMSS(), uint32(r.point-r.highRxt))) // partial ACK, RFC 6582 §3.2 step 5
-		}
-		e.updatePipe(t)
-		e.reduceRate(t, delivered, acked > 0)
-	case caLoss:
-		if acked > 0 {
-			t.cc.OnAck(&cc.Sample{Now: now, Acked: acked, Delivered: acked, MSS: t.effMSS(), SRTT: t.rtt.srtt, CwndLimited: true})
-		}
-		e.updatePipe(t)
+		e.congest(t, ev)
+		return
+	}
+	if t.flags&flagSACK == 0 && ev.acked > 0 && t.ca == caRecovery {
+		ev.lost = e.loseFirst(t, ev.now) // partial ACK, RFC 6582 §3.2 step 5
+	}
+	e.congest(t, ev)
+	if t.ca == caRecovery {
+		e.reduceRate(t, ev)
 	}
 }
 
-// lossSeen reports whether the first unacknowledged segment counts as lost. Without SACK,
-// duplicates of the ACK that ended a recovery are echoes of its retransmissions (RFC 6582 §4.1).
+// closeRecovery ends a recovery because it was needless, or because all is acknowledged that was in flight
+// when it began.
+func (e *Engine) closeRecovery(t *TCB, ev *ackEvent) {
+	una := t.snd.una
+	if t.ca < caRecovery {
+		switch {
+		case t.flags&flagUndo == 0:
+		case ev.undo:
+			e.undoRecovery(t, ev.now)
+		case una.GT(t.undo.end):
+			t.denyUndo()
+		}
+		return
+	}
+	frto := t.rec.frto != frtoOff && e.frtoAck(t, ev)
+	if late := t.spuriousByTime(ev); late || frto && t.flags&flagUndo != 0 || ev.undo {
+		t.widenReoWnd(late && t.ca == caRecovery)
+		e.undoRecovery(t, ev.now)
+		t.rack.recoveryLeft()
+		return
+	}
+	if una.LT(t.rec.point) {
+		return
+	}
+	if t.ca == caRecovery {
+		t.cc.OnRecovered(t.effMSS())
+		ev.ended = true
+	}
+	t.ca = caOpen
+	t.undo.end = t.snd.nxt
+	t.rec.frto = frtoOff
+	t.prr = prrVars{}
+	t.rack.recoveryLeft()
+	if t.flags&flagSACK == 0 {
+		t.snd.sacked, t.snd.dupAcks = 0, 0
+	}
+}
+
+// lossSeen reports whether something in flight counts as lost. Without SACK, duplicates of the ACK that
+// ended a recovery are echoes of its retransmissions (RFC 6582 §4.1).
 func (t *TCB) lossSeen() bool {
 	if t.flags&flagSACK != 0 {
-		return t.rec.lost.GT(t.snd.una)
+		return t.fl.lost > 0 && t.flags&flagUnlosing == 0
 	}
 	return t.snd.dupAcks >= dupThresh && t.snd.una != t.rec.point
 }
 
-// enterRecovery begins a fast recovery (RFC 6675 §5 step 4).
-func (e *Engine) enterRecovery(t *TCB, now vtime.Time, flight uint32) {
+// enterRecovery begins a fast recovery (RFC 6675 §5 step 4, RFC 6582 §3.2 step 2).
+func (e *Engine) enterRecovery(t *TCB, ev *ackEvent) {
 	e.root.mib.FastRetrans++
-	r := &t.rec
 	t.ca = caRecovery
-	r.point = t.snd.nxt
-	r.highRxt = t.snd.una
-	if t.flags&flagSACK == 0 {
-		r.lost = t.snd.una.Add(min(t.effMSS(), t.flight()))
-	}
-	t.rtt.timedAt = vtime.Never
-	t.cc.OnLoss(flight, t.effMSS())
+	t.rec.point, t.rec.timeout = t.snd.nxt, false
+	t.allowUndo()
+	t.cc.OnLoss(ev.prior, t.effMSS())
 	t.queueCWR()
-	t.prr = prrVars{flight: max(flight, 1)}
-	e.armRexmt(t, now) // RFC 6675 §5.1
+	if t.flags&flagSACK == 0 {
+		ev.lost = e.loseFirst(t, ev.now)
+	}
+	t.prr.begin(ev)
+	e.reduceRate(t, ev)
+	e.armRexmt(t, ev.now) // RFC 6675 §5.1
 }
 
-// updatePipe is SetPipe of RFC 6675 §4, in octets: in flight, less what is SACKed, less what is
-// lost, plus what of that was sent again.
-func (e *Engine) updatePipe(t *TCB) {
-	r, una := &t.rec, t.snd.una
-	sackedLost, sackedRxt := e.sackedBefore(t, r.lost, r.highRxt)
-	out := int64(t.flight()) - int64(t.snd.sacked)
-	lost := int64(uint32(r.lost-una)) - int64(sackedLost)
-	rxt := int64(uint32(r.highRxt-una)) - int64(sackedRxt)
-	r.pipe = uint32(max(out-lost+rxt, 0))
-}
-
-// reduceRate sets the congestion window for this ACK of a fast recovery: proportional rate reduction
-// (RFC 6937 §3) with the slow-start bound while the ACK shows progress, else the conservative one.
-func (e *Engine) reduceRate(t *TCB, delivered int32, progress bool) {
-	p, mss, pipe, ssthresh := &t.prr, t.effMSS(), t.rec.pipe, t.cc.Ssthresh
-	p.delivered += uint32(max(delivered, 0))
-	var send int64
-	if pipe > ssthresh {
-		send = (int64(p.delivered)*int64(ssthresh)+int64(p.flight)-1)/int64(p.flight) - int64(p.out)
-	} else {
-		limit := int64(p.delivered) - int64(p.out)
-		if progress {
-			limit = max(limit, int64(delivered)) + int64(mss)
-		}
-		send = min(int64(ssthresh)-int64(pipe), limit)
+// loseFirst marks the first segment in flight lost, whatever its age, and returns how many octets that are.
+func (e *Engine) loseFirst(t *TCB, now vtime.Time) (lost uint32) {
+	i := t.fl.head
+	if i == 0 || !e.flights[i].outstanding() {
+		return 0
 	}
-	if p.out == 0 {
-		send = max(send, int64(mss)) // the fast retransmission
+	f := &e.flights[i]
+	if mss := t.effMSS(); uint32(f.right-f.left) > mss {
+		e.splitFlight(t, i, f.left.Add(mss)) // if there is no entry for the rest, it is lost too
 	}
-	t.cc.Cwnd = max(pipe+uint32(max(send, 0)), mss)
+	e.markLost(t, now, i)
+	return uint32(f.right - f.left)
 }
 
 // armRexmt starts the retransmission timer, as a loss probe if one may be sent before the timeout. It
@@ -174,10 +166,11 @@ func (e *Engine) reduceRate(t *TCB, delivered int32, progress bool) {
 func (e *Engine) armRexmt(t *TCB, now vtime.Time) {
 	t.deadline[TimerPersist] = vtime.Never
 	t.flags &^= flagTLP
+	t.rec.rtoAt = now.Add(backedOff(t.rtt.rto, t.backoff, e.tun.RTOMax))
 	if e.armProbe(t, now) {
 		return
 	}
-	e.setTimer(t, TimerRexmt, now.Add(backedOff(t.rtt.rto, t.backoff, e.tun.RTOMax)))
+	e.setTimer(t, TimerRexmt, t.rec.rtoAt)
 }
 
 // rexmtExpired is RFC 6298 (5.4) to (5.7), and gives up after R2 (RFC 9293 §3.8.3).
@@ -201,27 +194,60 @@ func (e *Engine) rexmtExpired(t *TCB, now vtime.Time, out *Output) {
 		return
 	}
 	e.root.mib.Timeouts++
-	again := t.ca == caLoss && t.retries > 0
-	t.saveUndo()
-	t.cc.OnRTO(t.flight(), t.effMSS(), again)
-	t.queueCWR()
+	e.enterLoss(t, now)
 	t.backoff = min(t.backoff+1, maxBackoff)
 	t.retries = min(t.retries+1, 255)
 	e.blackHole(t, now)
-	t.ca = caLoss
-	if again || t.flags&flagSACK == 0 {
-		// RFC 2018 §8: the peer may have reneged.
-		e.clearRanges(&t.snd.score, &t.snd.nscore)
-		t.snd.sacked, t.snd.dupAcks = 0, 0
-	}
-	r := &t.rec
-	r.point, r.lost, r.highRxt = t.snd.nxt, t.snd.nxt, t.snd.una
-	t.flags &^= flagRxtLost
-	t.paceReset()
-	t.rtt.timedAt = vtime.Never // Karn
-	e.updatePipe(t)
 	e.armRexmt(t, now)
 	e.txAdd(t, pendData)
+}
+
+// enterLoss begins the recovery from a timeout: RFC 8985 §6.3, RFC 5682 §2.1 step 1.
+func (e *Engine) enterLoss(t *TCB, now vtime.Time) {
+	again := t.ca == caLoss && t.retries > 0
+	fresh := t.ca < caRecovery
+	t.rec.timeout, t.rec.timeoutAt = true, now
+	t.cc.OnRTO(t.flight(), t.effMSS(), again)
+	t.queueCWR()
+	t.ca = caLoss
+	t.prr = prrVars{}
+	t.paceReset()
+	t.flags &^= flagUnlosing
+	t.denyUndo()
+	t.rec.frto = frtoOff
+	if fresh {
+		t.allowUndo()
+		t.startFRTO()
+	}
+	t.rec.point = t.snd.nxt
+	switch head := t.fl.head; {
+	case t.flags&flagSACK == 0:
+		t.snd.sacked, t.snd.dupAcks = 0, 0
+	case again || e.flights[head].flags&flightSACKed != 0:
+		e.forgetSACK(t)
+	}
+	e.loseFirst(t, now)
+	t.flags |= flagHeadNow
+	e.timeoutLosses(t, now)
+}
+
+// forgetSACK makes what is SACKed lost: the peer may have reneged (RFC 2018 §8). It does when the first
+// octets in flight are SACKed and not acknowledged, and after two timeouts in a row nothing is certain.
+func (e *Engine) forgetSACK(t *TCB) {
+	if t.snd.sacked > 0 {
+		e.root.mib.SACKReneging++
+	}
+	for i := t.fl.head; i != 0; i = e.flights[i].next {
+		f := &e.flights[i]
+		if f.flags&flightSACKed == 0 {
+			continue
+		}
+		f.flags, f.segs = flightLost|flightRxt, 0 // its round trip is known: not to be measured again
+		n := uint32(f.right - f.left)
+		t.fl.lost += n
+		e.linkLost(t, i)
+	}
+	t.snd.sacked, t.fl.segs, t.fl.hint = 0, 0, 0
 }
 
 // retryLimit returns how many timeouts in a row end t: fewer when no program waits for it any more.

@@ -2,7 +2,10 @@ package tcpoffload
 
 // Round-trip time and retransmission timeout (RFC 6298).
 
-import "opentoe/tcpoffload/vtime"
+import (
+	"opentoe/tcpoffload/vtime"
+	"opentoe/tcpoffload/wire"
+)
 
 // clockGranularity is G of RFC 6298: a wheel tick, rounded up.
 const clockGranularity = 100 * vtime.Microsecond
@@ -11,12 +14,66 @@ const clockGranularity = 100 * vtime.Microsecond
 // measurement: the round trip may be long (RFC 6298 (5.7)).
 const rtoAfterSynLoss = 3 * vtime.Second
 
+// minRTTWindow is how long the smallest round trip counts: the path may have become longer.
+const minRTTWindow = 5 * vtime.Minute
+
+// measure takes the round trip from an ACK that moved SND.UNA, if it gives one. The smallest is of every
+// ACK; SRTT and RTTVAR take one sample in a round trip, the delay of the ACK included (RFC 6298 §3). Without
+// a sample the timeout stays backed off: it may be shorter than the round trip (Karn's rule, (5.5)).
+func (e *Engine) measure(t *TCB, ev *ackEvent) {
+	r, o := &t.rtt, &ev.seg.Opt
+	switch {
+	case ev.timed:
+		t.backoff = 0
+		if ev.rtt > 0 {
+			r.atLeast(ev.now, ev.rtt)
+		}
+		if ev.oldestEnd.GT(r.next) {
+			r.next = t.snd.nxt
+			r.sample(ev.oldestRTT, e.tun.RTOMin, e.tun.RTOMax)
+		}
+	case ev.delivered > 0:
+		e.measureEcho(t, ev.now, o)
+	}
+}
+
+// measureEcho takes the round trip from an echoed timestamp, which is unambiguous (RFC 7323 §4.1).
+func (e *Engine) measureEcho(t *TCB, now vtime.Time, o *wire.Options) {
+	if t.flags&flagTS == 0 || o.Set&wire.OptTimestamps == 0 || o.TSEcr == 0 {
+		return
+	}
+	if ticks := t.tsVal(now) - o.TSEcr; ticks < 1<<20 {
+		m := vtime.Duration(ticks)*tsTick + tsTick/2
+		t.rtt.atLeast(now, m)
+		t.rtt.sample(m, e.tun.RTOMin, e.tun.RTOMax)
+		t.backoff = 0
+	}
+}
+
+// measureSyn takes the round trip of the handshake: of our SYN, if it was sent once.
+func (e *Engine) measureSyn(t *TCB, now vtime.Time, seg *Segment) {
+	r := &t.rtt
+	if r.timedAt == vtime.Never {
+		e.measureEcho(t, now, &seg.Opt)
+		return
+	}
+	m := max(now.Sub(r.timedAt), 1)
+	r.timedAt = vtime.Never
+	r.atLeast(now, m)
+	r.sample(m, e.tun.RTOMin, e.tun.RTOMax)
+	t.backoff = 0
+}
+
+// atLeast takes m into the smallest round trip of the last minutes.
+func (r *rttVars) atLeast(now vtime.Time, m vtime.Duration) {
+	if r.min == 0 || m <= r.min || now.Sub(r.minAt) > minRTTWindow {
+		r.min, r.minAt = m, now
+	}
+}
+
 // sample takes a measurement: (2.2) for the first, (2.3) for the others.
 func (r *rttVars) sample(m, rtoMin, rtoMax vtime.Duration) {
 	m = max(m, 1)
-	if r.min == 0 || m < r.min {
-		r.min = m
-	}
 	if r.srtt == 0 {
 		r.srtt, r.rttvar = m, m/2
 	} else {

@@ -106,7 +106,7 @@ func (e *Engine) appendSyn(t *TCB, now vtime.Time, out *Output) {
 	if t.snd.nxt == t.snd.iss {
 		e.root.mib.OutSegs++
 		t.snd.nxt = t.snd.iss.Add(1)
-		t.rtt.timedAt, t.rtt.timedSeq = now, t.snd.nxt
+		t.rtt.timedAt = now
 		if t.state == StateSynSent && t.fastOpen&fastWanted != 0 {
 			e.fastOpenSyn(t, now, s)
 		}

@@ -299,7 +299,7 @@ func (e *Engine) complete(h *HalfOpen, i uint32, now vtime.Time, seg *Segment, o
 	t.beginAt(h.iss)
 	t.snd.nxt = h.iss.Add(1)
 	if h.flags&(synTwice|synCookie) == 0 {
-		t.rtt.timedAt, t.rtt.timedSeq = h.sentAt, t.snd.nxt
+		t.rtt.timedAt = h.sentAt
 	}
 	t.backoff, t.retries = h.retries, h.retries
 	e.setState(t, StateSynReceived)

@@ -37,16 +37,12 @@ type TCB struct {
 	dataSegsIn uint32
 
 	// Lines 3 and 4: transmit and acknowledgment.
-	snd     sendVars
-	segsOut uint32 // segments sent, and of them those with text, modulo 2^32
+	snd  sendVars
+	rack rackVars
+	pace paceVars
+	ecn  ecnVars
 
-	dataSegsOut uint32
-	pace        paceVars
-	ecn         ecnVars
-	rec         recoveryVars
-	_           [8]byte
-
-	// Lines 5 and 6: timers.
+	// Lines 5 to 7: the round trip, timers, what is in flight.
 	rtt       rttVars
 	deadline  [numTimers]vtime.Time
 	wheelAt   vtime.Time // when the wheel looks at this TCB; Never: it is in no slot
@@ -56,18 +52,24 @@ type TCB struct {
 	backoff   uint8 // exponent of timer back-off (RFC 6298 5.5)
 	retries   uint8 // timeouts since the peer last acknowledged something new
 	nextHop   uint32
+	fl        flightVars
+	_         [4]byte
 
-	// Lines 7 and 8: loss, handshake, settings, reports.
-	prr         prrVars
-	rxt         rxtVars
-	undo        undoVars
-	tlpEnd      seq.Num    // TLP.end_seq (RFC 8985 §7.1); valid with flagTLPSent
-	dsack       dsackRange // duplicate to report; valid with flagDSACK
-	sackMark    uint32     // last stamp given to a range of rcv.reasm
-	listener    uint32     // passive open: index of the listener
-	listenGen   uint32     // and its generation: the index may have another owner by now
+	// Lines 8 and 9: recovery.
+	rate     rateVars
+	rec      recoveryVars
+	prr      prrVars
+	undo     undoVars
+	sackSeen [3]seqPair // SACK blocks of the last ACK that are entered
+	tlpEnd   seq.Num    // TLP.end_seq (RFC 8985 §7.1); valid with flagTLPSent
+
+	// Lines 10 and 11: handshake, settings, reports.
+	reasm       reasmVars
+	dsack       seqPair // duplicate to report; valid with flagDSACK
+	listener    uint32  // passive open: index of the listener
+	listenGen   uint32  // and its generation: the index may have another owner by now
 	fastOpen    fastOpenFlags
-	_           [7]byte
+	_           uint8
 	maxSeg      uint16 // upper bound for MSS from SocketOptions, 0 none
 	keepCnt     uint8  // 0: the tunable
 	challenges  uint8  // challenge ACKs sent since challengeAt
@@ -79,11 +81,14 @@ type TCB struct {
 	linger2     millis // 0: the tunable
 	rcvTune     rcvTuneVars
 	rxtOctets   uint64 // octets sent again
+	segsOut     uint32 // segments sent, and of them those with text, modulo 2^32
+	dataSegsOut uint32
+	_           [32]byte
 
-	// Lines 9 to 15: congestion control. The first two are hot.
+	// Lines 12 to 18: congestion control. The first two are hot.
 	cc cc.State
 
-	// Lines 16 and 17: path MTU, what limits sending, reports.
+	// Lines 19 and 20: path MTU, what limits sending, reports.
 	sndBuf   uint32  // octets of send buffer that are worth having
 	lowat    uint32  // NotSentLowat, octets; 0: none
 	urg      seq.Num // SND.UP: the octet after the last urgent one; valid with sendUrgent
@@ -133,10 +138,13 @@ const (
 	flagNoTS                            // do not offer timestamps
 	flagNoSACK                          // do not offer SACK
 	flagNoWScale                        // do not offer window scaling
-	flagUndo                            // undo holds the window before a timeout
+	flagUndo                            // the last recovery may turn out needless: undo is valid
 	flagUndoTS                          // undo.tsVal is valid
 	flagProbeRxt                        // the loss probe in flight repeats octets sent before
-	flagRxtLost                         // the retransmission at SND.UNA was lost: send it once more
+	flagHeadNow                         // what timed out is still to be sent again
+	flagMarking                         // marking what a timeout lost goes on by TimerReo
+	flagUnlosing                        // what still counts as lost is not; clearing goes on by TimerReo
+	flagReoRound                        // rack.round is valid
 )
 
 // sendMode says what is unusual about sending on a connection.
@@ -170,21 +178,28 @@ type receiveVars struct {
 	nxt     seq.Num
 	adv     seq.Num // right edge ever advertised: octets before it may arrive
 	irs     seq.Num
-	up      seq.Num    // urgent pointer: the octet after the urgent one; valid with flagUrgent
-	nxt64   uint64     // RCV.NXT − IRS, not wrapped: stream position + 1
-	read    uint64     // stream position up to which the program has read
-	limit   uint32     // octets that may be unread
-	mss     uint32     // estimate of the peer's segment size, for the ACK rule
-	maxSeg  uint16     // MSS that we announced
-	wscale  uint8      // Rcv.Wind.Shift
-	nreasm  uint8      // ranges in the list
-	reasm   uint32     // ranges beyond a hole, ascending (pool index)
+	up      seq.Num // urgent pointer: the octet after the urgent one; valid with flagUrgent
+	nxt64   uint64  // RCV.NXT − IRS, not wrapped: stream position + 1
+	read    uint64  // stream position up to which the program has read
+	limit   uint32  // octets that may be unread
+	mss     uint32  // estimate of the peer's segment size, for the ACK rule
+	maxSeg  uint16  // MSS that we announced
+	wscale  uint8   // Rcv.Wind.Shift
+	ecn     ecnFlags
+	reasm   uint32     // first range beyond a hole, ascending (pool index)
 	last    vtime.Time // of the last segment
 	finSeq  seq.Num    // sequence number of a FIN beyond a hole; valid with finHeld
 	finHeld bool       // the peer's FIN arrived beyond a hole
 	probes  uint8      // persist or keepalive probes without an answer
-	ecn     ecnFlags
 	ack     ackFlags
+	_       uint8
+}
+
+// reasmVars are about the list at rcv.reasm, as pool indices.
+type reasmVars struct {
+	tail   uint32 // last range
+	newest uint32 // the range that grew last
+	n      uint32 // ranges
 }
 
 // timestampVars are RFC 7323's.
@@ -209,36 +224,20 @@ type sendVars struct {
 	end      uint64  // stream position of the end of what the program queued
 	small    seq.Num // end of the last partial segment sent (Minshall's Nagle)
 	wscale   uint8   // Snd.Wind.Shift
-	nscore   uint8   // ranges in the scoreboard
 	dupAcks  uint8
 	mode     sendMode
-	score    uint32     // SACKed ranges, ascending (pool index); valid only with flagSACK
-	sacked   uint32     // octets in the scoreboard, or estimated from duplicate ACKs
+	sacked   uint32     // octets SACKed, or without SACK estimated from duplicate ACKs
 	lastSent vtime.Time // of the last segment with data
-}
-
-// recoveryVars are RFC 6675's and RFC 6582's.
-type recoveryVars struct {
-	lost    seq.Num // all octets before it that are not SACKed are lost
-	highRxt seq.Num // HighRxt: retransmitted up to here
-	point   seq.Num // RecoveryPoint ("recover" in RFC 6582)
-	pipe    uint32  // octets estimated in flight
-}
-
-// prrVars are RFC 6937's.
-type prrVars struct {
-	delivered uint32 // octets delivered since recovery began
-	out       uint32 // octets sent since recovery began
-	flight    uint32 // RecoverFS
 }
 
 // rttVars are RFC 6298's.
 type rttVars struct {
 	srtt, rttvar vtime.Duration // 0 before the first measurement
 	rto          vtime.Duration // without back-off
-	min          vtime.Duration // smallest sample, 0 before the first
-	timedAt      vtime.Time     // when timedSeq was sent; Never: nothing is being timed
-	timedSeq     seq.Num        // the sample ends when it is acknowledged
+	min          vtime.Duration // smallest in the last minutes, 0 before the first
+	minAt        vtime.Time     // when min was measured
+	timedAt      vtime.Time     // when our SYN was sent; Never: not, or more than once
+	next         seq.Num        // what was sent after it gives the next sample
 	_            uint32
 }
 
@@ -255,11 +254,4 @@ type rcvTuneVars struct {
 	at   vtime.Time // begin of the present round trip
 	read uint32     // stream position read at that time, low half
 	most uint32     // octets read in the best round trip so far
-}
-
-// undoVars restore the congestion window when a timeout turns out to be spurious. Valid with
-// flagUndo.
-type undoVars struct {
-	cwnd, ssthresh uint32
-	tsVal          uint32 // our timestamp on the first retransmission; valid with flagUndoTS
 }

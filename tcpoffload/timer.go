@@ -177,6 +177,8 @@ func (e *Engine) fire(t *TCB, now vtime.Time, out *Output) {
 			e.finish(t, ReasonNone, out)
 		case TimerDelack:
 			e.delackExpired(t)
+		case TimerReo:
+			e.reoExpired(t, now)
 		case TimerMTU:
 			e.pathExpired(t)
 		case TimerPace:

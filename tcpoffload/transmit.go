@@ -3,7 +3,6 @@ package tcpoffload
 // Sending: who may send, segmentation, Nagle (RFC 9293 §3.7.4), sender SWS avoidance (§3.8.6.2.1).
 
 import (
-	"opentoe/tcpoffload/seq"
 	"opentoe/tcpoffload/vtime"
 	"opentoe/tcpoffload/wire"
 )
@@ -83,34 +82,22 @@ func (e *Engine) sendData(t *TCB, now vtime.Time, out *Output, limit int) (more 
 	if !t.mayTransmit() {
 		return false
 	}
-	if t.ca == caOpen && t.snd.sacked == 0 {
-		t.rec.pipe = t.flight()
-	}
 	t.flags &^= flagCwndFull
-	if t.flags&flagRxtLost != 0 && t.rec.highRxt.GT(t.snd.una) {
-		// As a fast retransmission it does not wait for the window: segments left the network.
+	if t.flags&flagHeadNow != 0 {
+		// What timed out does not wait for the window.
 		if len(out.Segs) >= limit {
 			return true
 		}
-		e.retransmit(t, now, t.snd.una, e.holeEnd(t), out)
+		t.flags &^= flagHeadNow
+		if i := t.fl.head; i != 0 && e.flights[i].flags&flightLost != 0 {
+			e.paceHolds(t, now) // it begins a quantum
+			e.retransmit(t, now, i, out)
+		}
 	}
-	for t.rec.highRxt.LT(t.rec.lost) {
-		left, right, ok := e.nextHole(t)
-		if !ok {
-			t.rec.highRxt = t.rec.lost
-			break
+	if t.rec.frto != frtoSecond {
+		if more, stop := e.sendLost(t, now, out, limit); more || stop {
+			return more
 		}
-		if len(out.Segs) >= limit {
-			return true
-		}
-		if t.rec.pipe >= t.cc.Cwnd {
-			t.flags |= flagCwndFull
-			return false
-		}
-		if e.paceHolds(t, now) {
-			return false
-		}
-		e.retransmit(t, now, left, right, out)
 	}
 	if t.snd.mode&sendSearch != 0 && t.flags&flagFinSent == 0 && len(out.Segs) < limit &&
 		e.sendProbe(t, now, out) {
@@ -124,10 +111,19 @@ func (e *Engine) sendData(t *TCB, now vtime.Time, out *Output, limit int) (more 
 			return false
 		}
 		n, fin := e.sendable(t)
-		if n == 0 && !fin {
+		if n == 0 && !fin || !e.sendNew(t, now, n, fin, out) {
 			break
 		}
-		e.sendNew(t, now, n, fin, out)
+	}
+	if t.rec.frto == frtoSecond && t.rec.frtoNxt == t.snd.nxt {
+		// Nothing new may go, so nothing would tell: the recovery goes on.
+		t.rec.frto = frtoOff
+		if more, stop := e.sendLost(t, now, out, limit); more || stop {
+			return more
+		}
+	}
+	if e.unsent(t) == 0 {
+		t.markAppLimited()
 	}
 	if t.snd.una == t.snd.nxt && e.hasUnsent(t) {
 		e.armPersist(t, now)
@@ -142,6 +138,25 @@ func (e *Engine) sendData(t *TCB, now vtime.Time, out *Output, limit int) (more 
 // Open before (RFC 7413 §4.2.2).
 func (t *TCB) mayTransmit() bool {
 	return canTransmit.has(t.state) || t.fastOpen&fastPending != 0
+}
+
+// sendLost sends again what is lost as the congestion window allows. It reports whether out.Segs is full,
+// or the window, or the pacer waits.
+func (e *Engine) sendLost(t *TCB, now vtime.Time, out *Output, limit int) (more, stop bool) {
+	for t.fl.lostHead != 0 && t.flags&flagUnlosing == 0 {
+		if len(out.Segs) >= limit {
+			return true, false
+		}
+		if t.pipe() >= t.cc.Cwnd {
+			t.flags |= flagCwndFull
+			return false, true
+		}
+		if e.paceHolds(t, now) {
+			return false, true
+		}
+		e.retransmit(t, now, t.fl.lostHead, out)
+	}
+	return false, false
 }
 
 // sendRoom returns how many octets the peer's window takes beyond SND.NXT.
@@ -169,7 +184,7 @@ func (e *Engine) sendable(t *TCB) (n uint32, fin bool) {
 	}
 	if n > mss {
 		// Several segments for the device to cut: whole ones that the congestion window takes.
-		if space := t.cc.Cwnd - min(t.cc.Cwnd, t.rec.pipe); n > space {
+		if space := t.cc.Cwnd - min(t.cc.Cwnd, t.pipe()); n > space {
 			n = max(space-space%mss, mss)
 		}
 		n = t.paceFits(n, mss)
@@ -178,7 +193,7 @@ func (e *Engine) sendable(t *TCB) (n uint32, fin bool) {
 	if n < mss && !e.partialMayGo(t, n, last, wantFin) {
 		return 0, false
 	}
-	if t.rec.pipe > 0 && uint64(t.rec.pipe)+uint64(n) > uint64(t.cc.Cwnd) {
+	if pipe := t.pipe(); pipe > 0 && uint64(pipe)+uint64(n) > uint64(t.cc.Cwnd) {
 		t.flags |= flagCwndFull
 		return 0, false
 	}
@@ -205,11 +220,16 @@ func (e *Engine) partialMayGo(t *TCB, n uint32, last, fin bool) bool {
 	return t.snd.small.LEQ(t.snd.una)
 }
 
-// sendNew sends n octets at SND.NXT, and the FIN after them.
-func (e *Engine) sendNew(t *TCB, now vtime.Time, n uint32, fin bool, out *Output) {
+// sendNew sends n octets at SND.NXT, and the FIN after them, and reports whether it did: the flight list
+// may have no room.
+func (e *Engine) sendNew(t *TCB, now vtime.Time, n uint32, fin bool, out *Output) bool {
 	s := &t.snd
 	if s.una == s.nxt {
 		e.afterIdle(t, now)
+	}
+	entries := t.fl.n
+	if !e.flightRoom(t, now) {
+		return false
 	}
 	mss := t.effMSS()
 	if n > mss && (t.rcv.ecn&ecnTellCWR != 0 || t.snd.mode&sendUrgent != 0) {
@@ -236,9 +256,8 @@ func (e *Engine) sendNew(t *TCB, now vtime.Time, n uint32, fin bool, out *Output
 		end = end.Add(1)
 		t.flags |= flagFinSent
 	}
-	if t.rtt.timedAt == vtime.Never && t.ca == caOpen {
-		t.rtt.timedAt, t.rtt.timedSeq = now, end
-	}
+	prior := t.flight()
+	e.flightSent(t, end)
 	t.sentOctets(uint32(end - s.nxt))
 	s.nxt = end
 	s.lastSent = now
@@ -246,27 +265,31 @@ func (e *Engine) sendNew(t *TCB, now vtime.Time, n uint32, fin bool, out *Output
 	e.noteDialogue(t, now)
 	if t.deadline[TimerRexmt] == vtime.Never {
 		e.armRexmt(t, now)
-	} else {
+	} else if t.flags&flagTLP != 0 && (t.fl.n != entries || prior <= mss) {
 		e.armProbe(t, now) // RFC 8985 §7.2: the probe waits for the last segment
 	}
+	return true
 }
 
-// sentOctets counts n octets into the network.
+// sentOctets counts n octets sent.
 func (t *TCB) sentOctets(n uint32) {
-	t.rec.pipe += n
 	t.paceSpend(n)
 	if t.ca == caRecovery {
 		t.prr.out += n
 	}
 }
 
-// retransmit sends the first segment of the lost octets [left, right) again.
-func (e *Engine) retransmit(t *TCB, now vtime.Time, left, right seq.Num, out *Output) {
-	s := &t.snd
-	n := min(uint32(right-left), t.effMSS())
+// retransmit sends the first segment of entry i of the flight list again.
+func (e *Engine) retransmit(t *TCB, now vtime.Time, i uint32, out *Output) {
+	s, f, mss := &t.snd, &e.flights[i], t.effMSS()
+	if f.flags&flightLost != 0 && uint32(f.right-f.left) < mss {
+		e.joinLost(t, i, mss)
+	}
+	left, first := f.left, f.left == s.una && f.flags&flightRxt == 0
+	n := min(uint32(f.right-left), mss)
+	e.resend(t, now, i, n)
 	flags := wire.ACK
-	end := left.Add(n)
-	data := n
+	end, data := left.Add(n), n
 	if t.flags&flagFinSent != 0 && end == s.nxt {
 		flags |= wire.FIN
 		data--
@@ -276,15 +299,7 @@ func (e *Engine) retransmit(t *TCB, now vtime.Time, left, right seq.Num, out *Ou
 	}
 	e.appendSegment(t, now, flags, left, data, out)
 	t.sentOctets(n)
-	t.rec.highRxt = seq.Max(t.rec.highRxt, end)
-	if left == s.una {
-		e.watchFirstHole(t, t.rec.highRxt)
-	}
-	t.rtt.timedAt = vtime.Never
-	if t.flags&(flagUndo|flagUndoTS) == flagUndo {
-		t.undo.tsVal = t.tsVal(now)
-		t.flags |= flagUndoTS
-	}
+	t.undoRetransmitted(now, n, first)
 	t.rxtSegs++
 	t.rxtOctets += uint64(data)
 	e.root.mib.RetransSegs++

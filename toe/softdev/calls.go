@@ -163,7 +163,7 @@ func fillInfo(c *toe.ConnInfo, e *tcpoffload.Info) {
 // timerName returns what ss calls the timer. It does not show delayed ACKs.
 func timerName(t tcpoffload.TimerKind) string {
 	switch t {
-	case tcpoffload.TimerRexmt:
+	case tcpoffload.TimerRexmt, tcpoffload.TimerReo:
 		return "on"
 	case tcpoffload.TimerPersist:
 		return "persist"

@@ -1,0 +1,120 @@
+package tcpoffload
+
+// Delivery-rate samples (draft-ietf-ccwg-bbr §4.1, after draft-cheng-iccrg-delivery-rate-estimation): how
+// fast octets were delivered between the sending of one and its ACK.
+
+import (
+	"opentoe/tcpoffload/cc"
+	"opentoe/tcpoffload/seq"
+	"opentoe/tcpoffload/vtime"
+)
+
+// rateVars are the connection's side of the samples.
+type rateVars struct {
+	delivered   uint64     // C.delivered: octets known to have arrived
+	deliveredAt vtime.Time // C.delivered_time
+	firstSent   vtime.Time // C.first_sent_time
+	appLimited  uint64     // C.app_limited: until delivered passes it samples are app-limited; 0 they are not
+	lost        uint64     // C.lost: octets found lost
+}
+
+// tooLong is Flight.sendElapsed when the time does not fit.
+const tooLong = 1<<32 - 1
+
+// snapshot keeps in f, sent now, what its sample will need. Precondition: f is not counted in pipe yet.
+func (t *TCB) snapshot(f *Flight, now vtime.Time) {
+	c := &t.rate
+	if t.pipe() == 0 || c.deliveredAt == 0 {
+		c.firstSent, c.deliveredAt = now, now
+	}
+	f.deliveredAt, f.delivered, f.lost = c.deliveredAt, uint32(c.delivered), uint32(c.lost)
+	f.sendElapsed = uint32(min(max(now.Sub(c.firstSent), 0), tooLong))
+	if c.appLimited != 0 {
+		f.flags |= flightAppLimited
+	}
+}
+
+// arrived notes in ev that n octets of f, which end at end, are newly known to have arrived. It must not be
+// called for what is SACKed.
+func (t *TCB) arrived(ev *ackEvent, f *Flight, end seq.Num, n uint32) {
+	ev.delivered += n
+	// The sample is of the segment sent last (rs of the draft); of equals, the last in sequence.
+	if !ev.sampled || f.sentAt >= ev.sentAt {
+		ev.sampled = true
+		ev.sentAt = f.sentAt
+		ev.priorAt, ev.priorDelivered, ev.priorLost = f.deliveredAt, f.delivered, f.lost
+		ev.sendElapsed, ev.txInFlight = f.sendElapsed, f.inFlight
+		ev.appLimited = f.flags&flightAppLimited != 0
+	}
+	if f.flags&flightRxt == 0 {
+		if end.LEQ(t.rec.point) {
+			ev.original = true
+		}
+		// Karn's rule: what was sent twice is no measure of the round trip.
+		rtt := ev.now.Sub(f.firstSent())
+		if !ev.timed {
+			ev.timed, ev.oldestRTT = true, rtt
+			ev.oldestEnd = end
+		}
+		if f.span == 0 && (ev.rtt == 0 || rtt < ev.rtt) {
+			ev.rtt = max(rtt, 1)
+		}
+	}
+	if t.flags&flagSACK != 0 {
+		t.rackArrived(ev, f, end)
+	}
+}
+
+// congest tells congestion control what this ACK delivered.
+func (e *Engine) congest(t *TCB, ev *ackEvent) {
+	if ev.delivered == 0 {
+		return
+	}
+	c := &t.rate
+	c.delivered += uint64(ev.delivered)
+	c.deliveredAt = ev.now
+	if c.appLimited != 0 && c.delivered > c.appLimited {
+		c.appLimited = 0
+	}
+	s := cc.Sample{
+		Now: ev.now, MSS: t.effMSS(), RTT: ev.rtt, SRTT: t.rtt.srtt,
+		Acked: ev.acked, Delivered: ev.delivered, Lost: ev.lost, Prior: ev.prior, InFlight: t.pipe(),
+		TotalDelivered: c.delivered, TotalLost: c.lost,
+		CwndLimited: t.cwndLimited(ev.prior),
+		Recovery:    t.ca >= caRecovery, Loss: t.ca == caLoss,
+		Marked: t.ecnMarked(ev.seg, ev.delivered),
+	}
+	if ev.ended && !s.CwndLimited {
+		s.Acked = 0 // the window is the threshold
+	}
+	if ev.sampled {
+		c.firstSent = ev.sentAt
+		if ev.sendElapsed != tooLong {
+			interval := max(vtime.Duration(ev.sendElapsed), ev.now.Sub(ev.priorAt))
+			// Faster than the path can be: ACKs were compressed on their way.
+			if interval >= t.rtt.min {
+				s.Interval = interval
+				s.RateDelivered = uint32(c.delivered) - ev.priorDelivered
+				s.RateLost = uint32(c.lost) - ev.priorLost
+				s.TxInFlight = ev.txInFlight
+				s.PriorDelivered = c.delivered - uint64(s.RateDelivered)
+				s.AppLimited = ev.appLimited
+			}
+		}
+	}
+	t.cc.OnAck(&s)
+}
+
+// cwndLimited reports whether the congestion window was what limited us, with prior octets in flight: a window
+// that is not used proves nothing about the path (RFC 7661 §3). After ECE it does not grow.
+func (t *TCB) cwndLimited(prior uint32) bool {
+	return t.rcv.ecn&ecnReduced == 0 &&
+		(t.flags&flagCwndFull != 0 || t.cc.SlowStart() && prior*2 >= t.cc.Cwnd || t.ca == caLoss)
+}
+
+// markAppLimited notes that the program, not the network, is what limits the rate from here on, if so.
+func (t *TCB) markAppLimited() {
+	if pipe := t.pipe(); pipe < t.cc.Cwnd && t.fl.lost == 0 {
+		t.rate.appLimited = max(t.rate.delivered+uint64(pipe), 1)
+	}
+}
