@@ -239,7 +239,6 @@ func (e *Engine) fastOpenSyn(t *TCB, now vtime.Time, s *TxSegment) {
 	if n := uint32(min(t.snd.end, uint64(room))); n > 0 {
 		t.fastOpen |= fastData
 		s.Len = n
-		s.Flags |= wire.PSH
 		t.snd.nxt = t.snd.nxt.Add(n)
 		e.root.mib.OutOctets += uint64(n)
 	}

@@ -267,7 +267,7 @@ func TestFastOpenClient(t *testing.T) {
 	s := withCookie(t)
 	g := s.fastClient(3000)
 	const room = 1400 - 16 // MSS, window scale and cookie are in the segment, too
-	require.Equal(t, wire.SYN|wire.PSH, g.Flags)
+	require.Equal(t, wire.SYN, g.Flags)
 	require.Equal(t, [2]uint64{0, room}, [2]uint64{g.Pos, uint64(g.Len)})
 	require.Equal(t, someCookie, g.Opt.Cookie[:g.Opt.CookieLen])
 	require.Equal(t, uint16(65535), g.Wnd)

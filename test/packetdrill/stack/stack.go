@@ -41,17 +41,18 @@ const start = vtime.Time(1000 * vtime.Second)
 
 // Stack is one host. It is safe for concurrent use.
 type Stack struct {
-	mu      sync.Mutex
-	main    int
-	entered func() int64
-	sysctl  string
-	host    *socket.Host
-	now     vtime.Time
-	waiters []*waiter
-	resting int64        // calls that wait, or make time pass
-	unread  map[int]bool // threads that have not told the time since their call ended
-	owned   map[int]bool // descriptors of sockets and epoll instances
-	defect  error        // from NewFD
+	mu             sync.Mutex
+	main           int
+	entered        func() int64
+	sysctl         string
+	host           *socket.Host
+	now            vtime.Time
+	waiters        []*waiter
+	resting        int64        // calls that wait, or make time pass
+	unread         map[int]bool // threads that have not told the time since their call ended
+	owned          map[int]bool // descriptors of sockets and epoll instances
+	fastOpenKey    string       // in force
+	fastOpenListen bool
 }
 
 // New returns a stack at rest.
@@ -82,7 +83,7 @@ func New(cfg Config) (*Stack, error) {
 func (s *Stack) newFD() int {
 	fd, err := unix.Eventfd(0, unix.EFD_CLOEXEC)
 	if err != nil {
-		s.defect = err
+		panic("stack: no descriptor: " + err.Error()) // nothing can go on
 	}
 	s.owned[fd] = true
 	return fd
@@ -111,6 +112,13 @@ func (s *Stack) enter(tid int) {
 	// Settings that the engine refuses leave things as they are.
 	_ = s.host.Engine.SetTunables(set.tun)
 	s.host.SetSndBuf(set.sndBuf)
+	s.fastOpenListen = set.fastOpenListen
+	if set.fastOpenKey != s.fastOpenKey {
+		s.fastOpenKey = set.fastOpenKey
+		if keys, ok := fastOpenKeys(set.fastOpenKey); ok {
+			s.host.Engine.SetFastOpenKeys(keys[0], keys[1])
+		}
+	}
 }
 
 // do carries out c for thread tid, waiting if it blocks, and returns its result.

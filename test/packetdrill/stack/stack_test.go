@@ -158,10 +158,14 @@ func TestSettingsFollowTheKernel(t *testing.T) {
 	set("tcp_rmem", "4096\t20000\t100000")
 	set("tcp_syn_retries", "3")
 	set("tcp_fin_timeout", "7")
-	b.listen(80)
+	set("tcp_fastopen", "0x402")
+	set("tcp_fastopen_key", "1-2-3-4,a1a1a1a1-6-7-8")
+	fd := b.listen(80)
 	got := b.host.Engine.Tunables()
 	require.False(t, got.Timestamps || got.SACK || got.WindowScale)
 	require.Equal(t, tcpoffload.ECNOn, got.ECN)
+	require.Equal(t, tcpoffload.FastOpenServer, got.FastOpen)
+	require.Equal(t, 1, b.option(mainThread, fd, unix.SOL_TCP, unix.TCP_FASTOPEN), "every listener, with its backlog")
 	require.Equal(t, uint8(3), got.SynRetries)
 	require.Equal(t, 7*vtime.Second, got.FinWait2)
 	require.Equal(t, uint32(10000), got.DefaultRcvBuf)
@@ -170,4 +174,15 @@ func TestSettingsFollowTheKernel(t *testing.T) {
 	set("tcp_timestamps", "many")
 	b.listen(81)
 	require.Equal(t, got, b.host.Engine.Tunables())
+}
+
+func TestFastOpenKeys(t *testing.T) {
+	keys, ok := fastOpenKeys("1-2-3-4,a1a1a1a1-6-7-8")
+	require.True(t, ok)
+	require.Equal(t, [16]byte{0: 1, 4: 2, 8: 3, 12: 4}, keys[0])
+	require.Equal(t, [16]byte{0: 0xa1, 1: 0xa1, 2: 0xa1, 3: 0xa1, 4: 6, 8: 7, 12: 8}, keys[1])
+	for _, bad := range []string{"", "1-2-3", "1-2-3-4,1-2-3-4,1-2-3-4", "1-2-3-x"} {
+		_, ok := fastOpenKeys(bad)
+		require.False(t, ok, bad)
+	}
 }
