@@ -7,6 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"opentoe/tcpoffload/cc"
 	"opentoe/tcpoffload/seq"
 	"opentoe/tcpoffload/vtime"
 	"opentoe/tcpoffload/wire"
@@ -112,9 +113,20 @@ func (p *play) run(b []byte) {
 	}
 	opt := SocketOptions{NoSACK: p.byte()%4 == 0, NoTimestamp: p.byte()%4 == 0, Keepalive: p.byte()%4 == 0}
 	opt.FastOpen = uint32(p.byte() % 3)
+	mode := p.byte()
+	for _, e := range p.e {
+		e.tun.UTO, e.tun.MTUProbing = mode&1 != 0, MTUProbing(mode>>1%3)
+		e.tun.DefaultSndBuf = 8 << 10
+	}
+	if mode&64 != 0 {
+		opt.CC, opt.NotSentLowat = cc.Choose(cc.DCTCP), 3000
+	}
 	p.call(Call{Kind: CallListen, Flow: wire.Flow{LocalPort: 80}, Value: 3, Opt: opt})
 	syn := Segment{Flow: flow, Flags: wire.SYN, Seq: 0xfffff000, Wnd: 60000}
 	syn.Opt = wire.Options{Set: allOptions, MSS: 1460, WScale: 2, TSVal: 1}
+	if mode&128 != 0 {
+		syn.Flags |= wire.ECE | wire.CWR
+	}
 	p.arrive(&syn)
 	for len(p.in) > 0 {
 		switch op := p.byte(); {
@@ -184,6 +196,16 @@ func (p *play) segment(flow wire.Flow) {
 	case b > 250:
 		g.Len = 9000
 	}
+	if b := p.byte(); b > 100 {
+		g.ECN, g.Segs = wire.ECN(b%4), uint16(b%5)
+		if b%7 == 0 {
+			g.Flags |= wire.ECE
+		}
+		if b > 250 {
+			g.Opt.Set |= wire.OptUserTimeout
+			g.Opt.UserTimeout = uint16(b)
+		}
+	}
 	if b := p.byte(); b > 230 {
 		g.Flags ^= wire.Flags(p.byte())
 		g.Urg = uint16(p.byte())
@@ -206,16 +228,25 @@ func (p *play) randomCall(flow wire.Flow) {
 	case 3, 4, 5:
 		p.call(Call{Kind: CallReceived, Handle: p.h, Pos: uint64(p.byte()) * 300})
 	case 6:
-		p.call(Call{Kind: CallSetOption, Handle: p.h, Option: Option(p.byte() % 13), Value: int64(p.byte()) * 1000})
+		p.call(Call{Kind: CallSetOption, Handle: p.h, Option: Option(p.byte() % (uint8(OptionFastOpen) + 2)), Value: int64(p.byte()) * 1000})
 	case 7:
 		c := Call{Kind: CallOpen, Flow: flow, Cookie: 1, Opt: SocketOptions{FastOpenConn: p.byte()%2 == 0}}
 		c.Flow.LocalPort, c.Flow.RemotePort = 81, 80
 		p.call(c)
 	case 8:
 		p.call(Call{Kind: CallUnlisten, Listener: ListenerID(p.byte())<<32 | 1})
+	case 9:
+		c := Call{Kind: CallICMP, Flow: flow, ICMP: ICMPKind(p.byte() % 5), Value: int64(p.byte()) * 8}
+		if i := p.e[0].lookup(&flow); i != 0 {
+			c.Seq = p.near(p.e[0].conns[i].snd.una)
+		}
+		p.call(c)
+	case 10:
+		p.call(Call{Kind: CallPathMTU, Handle: p.h, Value: int64(p.byte()) * 16})
 	default:
 		p.end += uint64(p.byte()) * 40
-		p.call(Call{Kind: CallSend, Handle: p.h, Pos: p.end, More: p.byte() < 30})
+		b := p.byte()
+		p.call(Call{Kind: CallSend, Handle: p.h, Pos: p.end, More: b < 30, Urgent: b > 240})
 	}
 }
 
