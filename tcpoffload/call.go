@@ -265,6 +265,21 @@ func (e *Engine) setListenerOption(c *Call) CallResult {
 			return CallInvalid
 		}
 		o.FastOpen = uint32(c.Value)
+	case OptionSndBuf:
+		if c.Value < 0 || c.Value > maxSndAhead {
+			return CallInvalid
+		}
+		o.SndBuf = uint32(c.Value)
+	case OptionNotSentLowat:
+		if c.Value < 0 || c.Value > 1<<32-1 {
+			return CallInvalid
+		}
+		o.NotSentLowat = uint32(c.Value)
+	case OptionECN:
+		if c.Value < 0 || c.Value > int64(ECNOn) {
+			return CallInvalid
+		}
+		o.ECN = ECNMode(c.Value)
 	default:
 		return CallInvalid
 	}

@@ -491,3 +491,26 @@ func TestDCTCPReceiver(t *testing.T) {
 	s.expect(wire.ACK|wire.ECE, 1, 0, 401)
 	s.expect(wire.ACK, 1, 0, 501)
 }
+
+// A listener's settings are those of the connections that it makes.
+func TestListenerSettingsAreInherited(t *testing.T) {
+	s := newScript(t, nil)
+	id := s.listen(8, SocketOptions{})
+	set := func(o Option, v int64) CallResult {
+		return s.call(Call{Kind: CallSetOption, Listener: id, Option: o, Value: v})
+	}
+	s.ok(set(OptionSndBuf, 5000))
+	s.ok(set(OptionNotSentLowat, 300))
+	s.ok(set(OptionECN, int64(ECNOff)))
+	require.Equal(t, CallInvalid, set(OptionSndBuf, 1<<40))
+	require.Equal(t, CallInvalid, set(OptionNotSentLowat, -1))
+	require.Equal(t, CallInvalid, set(OptionECN, 99))
+	s.in(ecnSetup, 0, 0, 0)
+	s.iss = s.segs[0].Seq
+	s.expect(wire.SYN|wire.ACK, 0, 0, 1)
+	s.in(wire.ACK, 1, 0, 1)
+	s.h = s.action(ActPassEstablished).Handle
+	require.Equal(t, uint32(5000), s.info().SndBuf)
+	s.send(1000)
+	require.Equal(t, uint64(1000), s.action(ActSent).Pos)
+}

@@ -155,6 +155,10 @@ func fillInfo(c *toe.ConnInfo, e *tcpoffload.Info) {
 		SndBufUsed: e.SndBufUsed, RcvBufUsed: e.RcvBufUsed,
 		CC: e.CC, PathMTU: uint32(e.PathMTU), RcvLimit: e.RcvLimit, ECNSeen: e.ECNSeen, SynData: e.SynData,
 	}
+	c.RcvSpace, c.RcvRTT, c.ATO, c.RcvOOO, c.Probes = e.RcvSpace, e.RcvRTT, e.ATO, e.RcvOOO, e.Probes
+	c.DataSegsIn, c.DataSegsOut, c.DeliveredCE = e.DataSegsIn, e.DataSegsOut, e.DeliveredCE
+	c.LastDataSent, c.LastDataRecv, c.LastAckRecv = e.LastDataSent, e.LastDataRecv, e.LastAckRecv
+	c.BusyTime, c.RwndLimited, c.SndbufLimited = e.BusyTime, e.RwndLimited, e.SndbufLimited
 	if c.Timer = timerName(e.Timer); c.Timer != "" {
 		c.TimerLeft = e.TimerLeft
 	}
