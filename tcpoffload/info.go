@@ -3,6 +3,7 @@ package tcpoffload
 // Snapshot of one connection.
 
 import (
+	"opentoe/tcpoffload/cc"
 	"opentoe/tcpoffload/seq"
 	"opentoe/tcpoffload/vtime"
 	"opentoe/tcpoffload/wire"
@@ -44,9 +45,13 @@ type Info struct {
 	Cwnd, Ssthresh uint32
 	SRTT, RTTVar   vtime.Duration // zero before the first measurement
 	RTO, MinRTT    vtime.Duration
-	CC             string // name of the congestion-control algorithm
-	CAState        uint8  // 0 open, 1 disorder, 2 window reduced for ECE, 3 recovery, 4 loss (Linux' numbers)
-	Backoff        uint8  // timeouts in a row
+	CC             string   // name of the congestion-control algorithm
+	PacingRate     uint64   // octets per second; 0: not paced
+	MaxPacingRate  uint64   // the program's bound of it; 0: none
+	BBR            cc.Probe // valid only if CC is "bbr"
+	DCTCP          cc.Marks // valid only if CC is "dctcp"
+	CAState        uint8    // 0 open, 1 disorder, 2 window reduced for ECE, 3 recovery, 4 loss (Linux' numbers)
+	Backoff        uint8    // timeouts in a row
 	SACK           bool
 	Timestamps     bool
 	ECN            bool
@@ -119,6 +124,9 @@ func (e *Engine) Info(h Handle, now vtime.Time, info *Info) bool {
 	if t.rcv.ecn&ecnReduced != 0 && t.ca < caCWR {
 		info.CAState = uint8(caCWR)
 	}
+	info.PacingRate, info.MaxPacingRate = t.cc.PacingRate(), t.cc.MaxRate()
+	info.BBR, _ = t.cc.Probe()
+	info.DCTCP, _ = t.cc.Marks()
 	if !isOpening.has(t.state) {
 		acked := min(t.snd.una64-1, t.snd.end)
 		info.BytesAcked = acked

@@ -465,8 +465,8 @@ func (b *bbrState) random() uint32 {
 type Probe struct {
 	Bandwidth  uint64         // octets per second
 	MinRTT     vtime.Duration // 0: unknown
-	PacingGain uint32         // per cent
-	CwndGain   uint32         // per cent
+	PacingGain uint32         // in 1/256
+	CwndGain   uint32         // in 1/256
 }
 
 // Probe returns BBR's model, and false if another algorithm is in use.
@@ -476,7 +476,7 @@ func (s *State) Probe() (p Probe, ok bool) {
 		return p, false
 	}
 	g := bbrGains[b.phase]
-	p = Probe{Bandwidth: b.bw, MinRTT: b.minRTT, PacingGain: uint32(g.pacing), CwndGain: uint32(g.cwnd)}
+	p = Probe{Bandwidth: b.bw, MinRTT: b.minRTT, PacingGain: uint32(g.pacing) * 256 / 100, CwndGain: uint32(g.cwnd) * 256 / 100}
 	if b.minRTT == noDelay {
 		p.MinRTT = 0
 	}

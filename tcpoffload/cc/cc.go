@@ -122,8 +122,8 @@ func (s *State) Switch(a Algorithm, now vtime.Time, srtt vtime.Duration) {
 	s.acked = 0
 	s.cubic, s.hystart, s.undo, s.bbr = cubicState{}, hystartState{}, undoState{}, bbrState{rng: rng}
 	s.rate = 0
-	if full {
-		s.Ssthresh = s.Cwnd // BBR keeps no threshold, but the pipe is known to be full
+	if full || s.episode != episodeNone {
+		s.Ssthresh = min(s.Ssthresh, s.Cwnd) // BBR keeps no threshold, but the pipe is known to be full
 	}
 	s.begin()
 	s.Established(now, srtt, s.flags&flagSACK != 0)

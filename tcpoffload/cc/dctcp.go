@@ -36,5 +36,17 @@ func (s *State) dctcpReduce(mss uint32) {
 	s.acked = 0
 }
 
-// Alpha returns DCTCP.Alpha in units of 1/1024, as Linux reports it.
-func (s *State) Alpha() uint32 { return s.dctcp.alpha >> 6 }
+// Marks is what DCTCP knows, as Linux' TCP_CC_INFO reports it.
+type Marks struct {
+	Alpha             uint32 // in 1/1024
+	Delivered, Marked uint32 // octets, in the present window of data
+}
+
+// Marks returns DCTCP's state, and false if another algorithm is in use.
+func (s *State) Marks() (m Marks, ok bool) {
+	d := &s.dctcp
+	if s.algo != DCTCP {
+		return m, false
+	}
+	return Marks{Alpha: d.alpha >> 6, Delivered: d.delivered, Marked: d.marked}, true
+}

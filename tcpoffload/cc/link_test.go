@@ -81,11 +81,13 @@ func TestDCTCPKeepsQueueShort(t *testing.T) {
 	p.forget()
 	p.run(vtime.Second)
 	t.Logf("%.3f of the rate, queue %.1f segments, at most %.1f, alpha %d/1024", f.goodput(),
-		float64(p.meanQueue())/1448, float64(p.queueMax)/1448, f.Alpha())
+		float64(p.meanQueue())/1448, float64(p.queueMax)/1448, f.dctcp.alpha>>6)
 	require.Greater(t, f.goodput(), 0.98)
 	require.Less(t, p.queueMax, 2*p.mark)
 	require.Zero(t, f.recoveries)
-	require.Less(t, f.Alpha(), uint32(512))
+	m, ok := f.Marks()
+	require.True(t, ok)
+	require.Less(t, m.Alpha, uint32(512))
 }
 
 // TestDCTCPWithoutMarksIsReno: alpha fades, losses halve the window.
@@ -96,7 +98,7 @@ func TestDCTCPWithoutMarksIsReno(t *testing.T) {
 	q.run(10 * vtime.Second)
 	require.Equal(t, g.Cwnd, f.Cwnd)
 	require.Equal(t, g.delivered, f.delivered)
-	require.Zero(t, f.Alpha())
+	require.Zero(t, f.dctcp.alpha>>6)
 }
 
 // TestCubicAndRenoShare: on a short path CUBIC is Reno's equal (RFC 9438 §4.3), on a long one it takes

@@ -42,6 +42,9 @@ func (s *State) SetMaxRate(rate uint64, srtt vtime.Duration) {
 // PacingRate returns the rate in octets per second that transmission has to keep to; 0: none.
 func (s *State) PacingRate() uint64 { return s.rate }
 
+// MaxRate returns the program's bound on the rate; 0: none.
+func (s *State) MaxRate() uint64 { return s.maxRate }
+
 // SendQuantum returns how many octets may leave at once at the pacing rate: those of a millisecond,
 // at least two segments (draft-ietf-ccwg-bbr §5.6.3).
 func (s *State) SendQuantum(mss uint32) uint32 {
