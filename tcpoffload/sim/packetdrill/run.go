@@ -58,21 +58,22 @@ type pendingCall struct {
 
 // runner carries out a script.
 type runner struct {
-	s      *Script
-	h      *socket.Host
-	v6     bool
-	start  vtime.Time
-	now    vtime.Time
-	last   vtime.Duration // when the event before was to happen, or did
-	conns  []*conn
-	cur    *conn
-	fds    map[int64]int // descriptors, script to live
-	infoFD int           // of which assertions speak
-	bound  uint16        // port of the last bind
-	next   uint16        // remote port of the next connection
-	sent   []sentPacket
-	pend   *pendingCall
-	trace  func(string)
+	s       *Script
+	h       *socket.Host
+	v6      bool
+	start   vtime.Time
+	now     vtime.Time
+	last    vtime.Duration // when the event before was to happen, or did
+	conns   []*conn
+	cur     *conn
+	fds     map[int64]int     // descriptors, script to live
+	infoFD  int               // of which assertions speak
+	cookies map[string][]byte // Fast Open cookies that we gave, by what the script calls them
+	bound   uint16            // port of the last bind
+	next    uint16            // remote port of the next connection
+	sent    []sentPacket
+	pend    *pendingCall
+	trace   func(string)
 }
 
 // Run carries out s over IPv4 or IPv6. trace, if not nil, is told of every event. The error is an *Error.
@@ -94,7 +95,7 @@ func (s *Script) Run(v6 bool, trace func(string)) error {
 	}
 	r := &runner{
 		s: s, h: h, v6: v6, start: vtime.Time(1000 * vtime.Second), fds: make(map[int64]int),
-		infoFD: -1, bound: bindPort, next: firstRemote, trace: trace,
+		infoFD: -1, cookies: make(map[string][]byte), bound: bindPort, next: firstRemote, trace: trace,
 	}
 	r.now = r.start
 	for i := range s.events {
@@ -374,6 +375,9 @@ func (r *runner) inbound(k *packet) error {
 				o.ecr += c.tsLive - c.tsText
 			}
 		}
+		if ck, ok := r.cookies[string(o.cookie)]; ok && o.kind == optFastOpen {
+			o.cookie = ck
+		}
 		live.options = append(live.options, o)
 	}
 	r.h.Input(r.now, live.encode(&c.flow, 0))
@@ -530,6 +534,7 @@ func (r *runner) compare(want *packet, p sentPacket, c *conn) error {
 		c.learnTimestamp(want, p.k)
 	}
 	got := c.script(p.k)
+	r.learnCookie(want, got)
 	switch {
 	case got.flags != want.flags:
 		return fmt.Errorf("other flags")
@@ -566,6 +571,28 @@ func (c *conn) learnTimestamp(want, got *packet) {
 				c.tsBase, c.tsText, c.tsLive = true, w.val, g.val
 			}
 			c.ts[w.val] = g.val
+		}
+	}
+}
+
+// learnCookie notes how a Fast Open cookie that we give to the peer is called in the script, and writes it
+// so in got.
+func (r *runner) learnCookie(want, got *packet) {
+	if !got.flags.Has(wire.SYN | wire.ACK) {
+		return
+	}
+	for _, w := range want.options {
+		for i, g := range got.options {
+			if w.kind != optFastOpen || g.kind != optFastOpen || len(w.cookie) != len(g.cookie) || len(w.cookie) == 0 {
+				continue
+			}
+			name := string(w.cookie)
+			if r.cookies[name] == nil {
+				r.cookies[name] = g.cookie
+			}
+			if string(r.cookies[name]) == string(g.cookie) {
+				got.options[i].cookie = w.cookie
+			}
 		}
 	}
 }

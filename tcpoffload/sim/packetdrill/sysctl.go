@@ -55,10 +55,36 @@ var setters = map[string]func(t *tcpoffload.Tunables, v string) error{
 		t.DefaultRcvBuf, t.MaxRcvBuf = first, most
 		return nil
 	},
-	"net.ipv4.tcp_syn_retries":      byteSetter(func(t *tcpoffload.Tunables, v uint8) { t.SynRetries = v }),
-	"net.ipv4.tcp_synack_retries":   byteSetter(func(t *tcpoffload.Tunables, v uint8) { t.SynAckRetries = v }),
-	"net.ipv4.tcp_retries2":         byteSetter(func(t *tcpoffload.Tunables, v uint8) { t.Retries2 = v }),
-	"net.ipv4.tcp_keepalive_probes": byteSetter(func(t *tcpoffload.Tunables, v uint8) { t.KeepCnt = v }),
+	"net.ipv4.tcp_syncookies": func(t *tcpoffload.Tunables, v string) error {
+		m, ok := map[string]tcpoffload.SynCookieMode{
+			"0": tcpoffload.SynCookiesOff, "1": tcpoffload.SynCookiesOverflow, "2": tcpoffload.SynCookiesAlways,
+		}[v]
+		if !ok {
+			return fmt.Errorf("%s: expected 0, 1 or 2: %w", v, errSetting)
+		}
+		t.SynCookies = m
+		return nil
+	},
+	"net.ipv4.tcp_mtu_probing": func(t *tcpoffload.Tunables, v string) error {
+		m, ok := map[string]tcpoffload.MTUProbing{
+			"0": tcpoffload.MTUProbingOff, "1": tcpoffload.MTUProbingBlackHole, "2": tcpoffload.MTUProbingAlways,
+		}[v]
+		if !ok {
+			return fmt.Errorf("%s: expected 0, 1 or 2: %w", v, errSetting)
+		}
+		t.MTUProbing = m
+		return nil
+	},
+	"net.ipv4.tcp_fastopen": byteSetter(func(t *tcpoffload.Tunables, v uint8) {
+		t.FastOpen = tcpoffload.FastOpenMode(v) & (tcpoffload.FastOpenClient | tcpoffload.FastOpenServer)
+	}),
+	"net.ipv4.tcp_slow_start_after_idle": boolSetter(func(t *tcpoffload.Tunables, v bool) { t.IdleRestart = v }),
+	"net.ipv4.tcp_abort_on_overflow":     boolSetter(func(t *tcpoffload.Tunables, v bool) { t.AbortOnOverflow = v }),
+	"toe.pacing":                         boolSetter(func(t *tcpoffload.Tunables, v bool) { t.Pacing = v }),
+	"net.ipv4.tcp_syn_retries":           byteSetter(func(t *tcpoffload.Tunables, v uint8) { t.SynRetries = v }),
+	"net.ipv4.tcp_synack_retries":        byteSetter(func(t *tcpoffload.Tunables, v uint8) { t.SynAckRetries = v }),
+	"net.ipv4.tcp_retries2":              byteSetter(func(t *tcpoffload.Tunables, v uint8) { t.Retries2 = v }),
+	"net.ipv4.tcp_keepalive_probes":      byteSetter(func(t *tcpoffload.Tunables, v uint8) { t.KeepCnt = v }),
 	"net.ipv4.tcp_keepalive_time": timeSetter(vtime.Second,
 		func(t *tcpoffload.Tunables, v vtime.Duration) { t.KeepIdle = v }),
 	"net.ipv4.tcp_keepalive_intvl": timeSetter(vtime.Second,

@@ -45,7 +45,9 @@ type Host struct {
 	sent  []Packet
 	ipID  uint16
 	port  uint16 // the local port given out last
-	info  tcpoffload.Info
+	// granted are the peers that gave us a Fast Open cookie.
+	granted map[wire.Addr]bool
+	info    tcpoffload.Info
 
 	later []tcpoffload.Call // to be made when the output being drained is done with
 }
@@ -65,7 +67,7 @@ func New(cfg Config) (*Host, error) {
 	return &Host{
 		Engine: e, cfg: cfg, out: tcpoffload.NewOutput(64, 64),
 		files: make(map[int]any), conns: make(map[tcpoffload.Handle]*sock),
-		lists: make(map[tcpoffload.ListenerID]*sock), port: firstPort - 1,
+		lists: make(map[tcpoffload.ListenerID]*sock), granted: make(map[wire.Addr]bool), port: firstPort - 1,
 	}, nil
 }
 
@@ -224,7 +226,9 @@ func (h *Host) finished(s *sock, r tcpoffload.EndReason) {
 	case r == tcpoffload.ReasonTimedOut || r == tcpoffload.ReasonKeepalive:
 		s.err = unix.ETIMEDOUT
 	case r == tcpoffload.ReasonUnreachable:
-		s.err = unix.EHOSTUNREACH
+		if s.err = s.icmpErr; s.err == 0 {
+			s.err = unix.EHOSTUNREACH
+		}
 	}
 	s.state, s.handle = sockEnded, 0
 	if r == tcpoffload.ReasonNone && !s.shutWr && !s.eof {

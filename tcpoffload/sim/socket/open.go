@@ -167,7 +167,7 @@ func (h *Host) offered(a *tcpoffload.Action) {
 	s.state, s.told, s.bound = sockOpen, true, true
 	s.flow, s.handle = i.Flow, a.Handle
 	s.opts = l.opts.clone()
-	s.tos, s.fragments, s.fixedSnd, s.sndBuf = l.tos, l.fragments, l.fixedSnd, l.sndBuf
+	s.tos, s.fixedSnd, s.sndBuf = l.tos, l.fixedSnd, l.sndBuf
 	s.parent = l
 	h.conns[a.Handle] = s
 	h.Engine.SetCookie(a.Handle, uint64(a.Handle))
@@ -254,7 +254,7 @@ func (c *Connect) do(h *Host) Result {
 		if !s.takesFamily(wire.AddrFrom(c.Addr.Addr())) {
 			return failed(unix.EAFNOSUPPORT)
 		}
-		if e := h.open(s, c.Addr, false); e != 0 {
+		if e := h.open(s, c.Addr, s.opts.get(unix.IPPROTO_TCP, unix.TCP_FASTOPEN_CONNECT) != 0); e != 0 {
 			return failed(e)
 		}
 		c.started = true
@@ -343,7 +343,7 @@ func (h *Host) reset(s *sock) {
 	n := h.newSock(s.domain)
 	n.fds, n.nonblock, n.bound, n.flow = s.fds, s.nonblock, s.bound, f
 	n.v6only, n.opts, n.sndBuf, n.fixedSnd, n.tos = s.v6only, s.opts, s.sndBuf, s.fixedSnd, s.tos
-	n.fragments, n.watch = s.fragments, s.watch
+	n.watch = s.watch
 	*s = *n
 }
 

@@ -87,13 +87,13 @@ var known = map[option]struct {
 	{unix.IPPROTO_IP, unix.IP_TTL}:              {kind: kindInt, lo: 1, hi: 255},
 	{unix.IPPROTO_IP, unix.IP_RECVERR}:          {kind: kindBool},
 	{unix.IPPROTO_IP, unix.IP_FREEBIND}:         {kind: kindBool},
-	{unix.IPPROTO_IP, unix.IP_MTU_DISCOVER}:     {kind: kindInt, lo: 0, hi: 5},
+	{unix.IPPROTO_IP, unix.IP_MTU_DISCOVER}:     {kind: kindInt, lo: 0, hi: 5, engine: tcpoffload.OptionPMTUDiscover, unit: 1},
 	{unix.IPPROTO_IP, unix.IP_MTU}:              {kind: kindReadOnly},
 	{unix.IPPROTO_IPV6, unix.IPV6_V6ONLY}:       {kind: kindBool},
 	{unix.IPPROTO_IPV6, unix.IPV6_TCLASS}:       {kind: kindInt, lo: -1, hi: 255},
 	{unix.IPPROTO_IPV6, unix.IPV6_RECVERR}:      {kind: kindBool},
 	{unix.IPPROTO_IPV6, unix.IPV6_MTU}:          {kind: kindReadOnly},
-	{unix.IPPROTO_IPV6, unix.IPV6_MTU_DISCOVER}: {kind: kindInt, lo: 0, hi: 5},
+	{unix.IPPROTO_IPV6, unix.IPV6_MTU_DISCOVER}: {kind: kindInt, lo: 0, hi: 5, engine: tcpoffload.OptionPMTUDiscover, unit: 1},
 }
 
 // SetOption is setsockopt(2).
@@ -175,9 +175,6 @@ func (s *sock) set(o option, v int64) unix.Errno {
 		s.v6only = v != 0
 	case option{unix.IPPROTO_IP, unix.IP_TOS}, option{unix.IPPROTO_IPV6, unix.IPV6_TCLASS}:
 		s.tos = uint8(max(v, 0))
-	case option{unix.IPPROTO_IP, unix.IP_MTU_DISCOVER}, option{unix.IPPROTO_IPV6, unix.IPV6_MTU_DISCOVER}:
-		s.fragments = v == unix.IP_PMTUDISC_DONT
-		s.engineOption(tcpoffload.OptionPMTUDiscover, min(v, 1))
 	case option{unix.IPPROTO_TCP, unix.TCP_FASTOPEN}:
 		if s.state != sockNew && s.state != sockListening {
 			return unix.EINVAL
@@ -199,10 +196,18 @@ func (s *sock) set(o option, v int64) unix.Errno {
 	}
 	s.opts[o] = v
 	if k := known[o]; k.engine != 0 {
-		s.engineOption(k.engine, v*k.unit)
+		s.engineOption(k.engine, engineValue(k.engine, v*k.unit))
 		s.writeSpace()
 	}
 	return 0
+}
+
+// engineValue returns the engine's value of an option whose Linux value, in the engine's unit, is v.
+func engineValue(o tcpoffload.Option, v int64) int64 {
+	if o == tcpoffload.OptionPMTUDiscover {
+		return min(v, 1) // IP_PMTUDISC_DONT is 0
+	}
+	return v
 }
 
 // engineOption sets an option of the connection or the listener, if there is one.
@@ -312,7 +317,7 @@ func (h *Host) inherit(s *sock) {
 		case k.engine == 0, k.engine == tcpoffload.OptionFastOpen, k.engine == tcpoffload.OptionMaxSeg, v < 0:
 		default:
 			h.later = append(h.later, tcpoffload.Call{
-				Kind: tcpoffload.CallSetOption, Handle: s.handle, Option: k.engine, Value: v * k.unit,
+				Kind: tcpoffload.CallSetOption, Handle: s.handle, Option: k.engine, Value: engineValue(k.engine, v*k.unit),
 			})
 		}
 	}

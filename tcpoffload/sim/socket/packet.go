@@ -5,6 +5,8 @@ package socket
 import (
 	"encoding/binary"
 
+	"golang.org/x/sys/unix"
+
 	"opentoe/tcpoffload"
 	"opentoe/tcpoffload/seq"
 	"opentoe/tcpoffload/wire"
@@ -17,13 +19,12 @@ const defaultTTL = 64
 func (h *Host) emit(g *tcpoffload.TxSegment) {
 	s := h.conns[g.Handle]
 	hd := wire.Header{
-		Flags: g.Flags, TTL: defaultTTL, ECN: g.ECN, DF: true, IPID: h.ipID,
+		Flags: g.Flags, TTL: defaultTTL, ECN: g.ECN, DF: g.DF, IPID: h.ipID,
 		Flow: g.Flow, Seq: g.Seq, Ack: g.Ack, Wnd: g.Wnd, Urg: g.Urg, Opt: g.Opt,
 	}
 	h.ipID++
 	if s != nil {
 		hd.TOS = s.tos
-		hd.DF = !s.fragments
 		s.left(g, h.now)
 	}
 	n := hd.Len()
@@ -61,6 +62,9 @@ func (h *Host) receive(p []byte) bool {
 	seg := tcpoffload.Segment{
 		Flow: k.Flow, Seq: k.Seq, Ack: k.Ack, Len: uint32(k.PayloadLen), Wnd: k.Wnd, Urg: k.Urg,
 		Flags: k.Flags, ECN: k.ECN, Opt: k.Opt,
+	}
+	if k.Flags.Has(wire.SYN|wire.ACK) && k.Opt.Set&wire.OptFastOpen != 0 && k.Opt.CookieLen > 0 {
+		h.granted[k.Flow.Remote] = true
 	}
 	payload := frame[k.PayloadOff : k.PayloadOff+k.PayloadLen]
 	if id, ok := h.Engine.Lookup(&k.Flow); ok {
@@ -106,9 +110,34 @@ func (h *Host) receiveICMP(p []byte) bool {
 	if c.ICMP == 0 || !quoted(quote, &c) {
 		return false
 	}
+	if id, ok := h.Engine.Lookup(&c.Flow); ok && c.ICMP == tcpoffload.ICMPHard {
+		if s := h.conns[id]; s != nil {
+			s.icmpErr = icmpErrno(p)
+		}
+	}
 	c.Kind = tcpoffload.CallICMP
 	h.call(&c)
 	return true
+}
+
+// icmpErrno returns what a hard error, the packet p, is to a program.
+func icmpErrno(p []byte) unix.Errno {
+	if ip, ok := wire.AsIPv4(p); ok {
+		switch wire.ICMP(ip.Payload()).Code() {
+		case 2:
+			return unix.ENOPROTOOPT
+		case 3:
+			return unix.ECONNREFUSED
+		}
+	} else if ip, ok := wire.AsIPv6(p); ok {
+		switch wire.ICMP(ip.Payload()).Code() {
+		case 1:
+			return unix.EACCES
+		case 4:
+			return unix.ECONNREFUSED
+		}
+	}
+	return unix.EHOSTUNREACH
 }
 
 // classify4 returns the class of an ICMP error and the MTU that it tells; class 0: no error of a kind

@@ -57,15 +57,15 @@ type sock struct {
 	nospace    bool   // somebody waits for room
 
 	err            unix.Errno // SO_ERROR
+	icmpErr        unix.Errno // of the last hard ICMP error
 	shutRd, shutWr bool
 
-	opts      options
-	sndBuf    int // octets
-	fixedSnd  bool
-	tos       uint8
-	fragments bool // IP_PMTUDISC_DONT
-	zc        zeroCopy
-	saved     []byte // TCP_SAVED_SYN
+	opts     options
+	sndBuf   int // octets
+	fixedSnd bool
+	tos      uint8
+	zc       zeroCopy
+	saved    []byte // TCP_SAVED_SYN
 
 	watch []*watcher
 

@@ -127,25 +127,18 @@ func (c *Send) fastOpen(h *Host, s *sock) (r Result, over bool) {
 		return failed(e), true
 	}
 	s.told = true
+	if !h.granted[s.flow.Remote] {
+		// The SYN asks for a cookie; the octets follow the handshake.
+		if s.nonblock || c.Flags&unix.MSG_DONTWAIT != 0 {
+			return failed(unix.EINPROGRESS), true
+		}
+		return Result{}, false
+	}
 	n := min(len(c.Buf), s.space())
 	s.tx.put(0, c.Buf[:n])
-	k := tcpoffload.Call{Kind: tcpoffload.CallSend, Handle: s.handle, Pos: uint64(n)}
-	if h.call(&k) != tcpoffload.CallOK {
-		return failed(unix.EINVAL), true
-	}
 	s.end = uint64(n)
-	h.transmit()
-	if s.sent > 0 {
-		c.sent = n
-		return value(n), true
-	}
-	// No cookie yet: the SYN asks for one and the octets follow the handshake.
-	c.sent = n
-	if s.nonblock || c.Flags&unix.MSG_DONTWAIT != 0 {
-		s.tx, s.end = fifo{}, 0
-		return failed(unix.EINPROGRESS), true
-	}
-	return Result{}, false
+	h.call(&tcpoffload.Call{Kind: tcpoffload.CallSend, Handle: s.handle, Pos: s.end})
+	return value(n), true
 }
 
 // Recv is read, readv, recv, recvfrom and recvmsg: Flags is zero where the call has none. OutFlags are
