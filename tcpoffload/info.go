@@ -39,6 +39,7 @@ type Info struct {
 	SndWnd, RcvWnd         uint32
 	SndWscale, RcvWscale   uint8
 	SndMSS, RcvMSS         uint32
+	AdvMSS                 uint32 // what we announce at most
 	PathMTU                uint16 // octets of an IP packet
 	RcvLimit               uint32 // octets that the receive stream may hold unread, as tuned
 
@@ -109,7 +110,7 @@ func (e *Engine) Info(h Handle, now vtime.Time, info *Info) bool {
 		SndUna:   t.snd.una, SndNxt: t.snd.nxt, SndMax: t.snd.nxt, RcvNxt: t.rcv.nxt,
 		SndWnd: t.snd.wnd, RcvWnd: uint32(t.rcv.adv - t.rcv.nxt),
 		SndWscale: t.snd.wscale, RcvWscale: t.rcv.wscale,
-		SndMSS: mss, RcvMSS: t.rcv.mss, RcvLimit: t.rcv.limit,
+		SndMSS: mss, RcvMSS: t.rcv.mss, AdvMSS: uint32(t.rcv.maxSeg), RcvLimit: t.rcv.limit,
 		Cwnd: t.cc.Cwnd, Ssthresh: t.cc.Ssthresh,
 		SRTT: t.rtt.srtt, RTTVar: t.rtt.rttvar, RTO: backedOff(t.rtt.rto, t.backoff, e.tun.RTOMax),
 		MinRTT: t.rtt.min, CC: t.cc.Algorithm().String(), CAState: uint8(t.ca), Backoff: t.backoff,

@@ -104,6 +104,8 @@ const (
 	optSACK       = 2
 	optWscale     = 4
 	optECN        = 8
+	optECNSeen    = 16
+	optSynData    = 32
 )
 
 // linuxState returns Linux's number of a state.
@@ -160,35 +162,42 @@ func (s *sock) tcpInfo() TCPInfo {
 		bit uint8
 	}{
 		{i.Timestamps, optTimestamps}, {i.SACK, optSACK}, {i.SndWscale|i.RcvWscale != 0, optWscale}, {i.ECN, optECN},
+		{i.ECNSeen, optECNSeen}, {i.SynData, optSynData},
 	} {
 		if f.on {
 			out.Options |= f.bit
 		}
 	}
 	mss := max(i.SndMSS, 1)
-	out.RTO, out.ATO = micros(i.RTO), micros(s.h.Engine.Tunables().DelAck)
+	out.RTO, out.ATO = micros(i.RTO), micros(i.ATO)
 	out.SndMSS, out.RcvMSS = i.SndMSS, i.RcvMSS
 	out.Unacked, out.Sacked, out.Lost, out.Retrans = i.Unacked, i.Sacked, i.Lost, i.Retrans
-	out.LastDataSent, out.LastDataRecv = s.ago(s.lastSent), s.ago(s.lastRecv)
-	out.LastAckSent, out.LastAckRecv = s.ago(s.acks), s.ago(s.lastAck)
+	out.Pmtu, out.AdvMSS = uint32(i.PathMTU), i.AdvMSS
+	out.LastDataSent, out.LastDataRecv = millis(i.LastDataSent), millis(i.LastDataRecv)
+	out.LastAckSent, out.LastAckRecv = s.ago(s.acks), millis(i.LastAckRecv)
 	out.RTT, out.RTTVar, out.MinRTT = micros(i.SRTT), micros(i.RTTVar), micros(i.MinRTT)
 	out.SndCwnd, out.SndSsthresh = i.Cwnd/mss, i.Ssthresh/mss
 	if i.Ssthresh >= 1<<30 {
 		out.SndSsthresh = 1<<31 - 1
 	}
-	out.Reordering = 3
-	out.RcvSpace, out.RcvSsthresh = i.RcvLimit, i.RcvLimit
+	out.Probes, out.Reordering = i.Probes, i.Reordering
+	out.RcvSpace, out.RcvSsthresh, out.RcvRTT = i.RcvSpace, i.RcvLimit, micros(i.RcvRTT)
 	out.TotalRetrans = uint32(i.TotalRetrans)
 	out.BytesAcked, out.BytesReceived = i.BytesAcked, i.BytesReceived
 	out.SegsOut, out.SegsIn = uint32(i.SegsOut), uint32(i.SegsIn)
 	out.NotSent = uint32(s.unsent())
-	out.DataSegsIn, out.DataSegOut = s.dataSegsIn, s.dataSegsOut
+	out.DataSegsIn, out.DataSegOut = uint32(i.DataSegsIn), uint32(i.DataSegsOut)
+	out.BusyTime, out.RwndLimited = uint64(micros(i.BusyTime)), uint64(micros(i.RwndLimited))
+	out.SndbufLimited = uint64(micros(i.SndbufLimited))
+	out.RcvOooPack, out.DeliveredCE = i.RcvOOO, uint32(i.DeliveredCE)
 	out.BytesSent, out.BytesRetrans = i.BytesSent+i.BytesRetrans, i.BytesRetrans
 	out.SndWnd, out.RcvWnd = i.SndWnd, i.RcvWnd
 	return out
 }
 
 func micros(d vtime.Duration) uint32 { return uint32(d / vtime.Microsecond) }
+
+func millis(d vtime.Duration) uint32 { return uint32(d / vtime.Millisecond) }
 
 // ago returns how long ago t was, in milliseconds.
 func (s *sock) ago(t vtime.Time) uint32 { return uint32(s.h.now.Sub(t) / vtime.Millisecond) }
