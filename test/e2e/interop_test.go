@@ -99,6 +99,44 @@ func TestInteropImpaired(t *testing.T) {
 	offloadedOnly(ctx, t, d)
 }
 
+// TestInteropOptions meets every combination of SACK, timestamps, window scaling and ECN at either end: the kernel's by
+// sysctl, ours by configuration. Both sides have to agree on what both have.
+func TestInteropOptions(t *testing.T) {
+	t.Parallel()
+	const n = 1 << 4
+	for ours := range n {
+		has := func(bit int) bool { return ours>>bit&1 != 0 }
+		t.Run(fmt.Sprintf("sack=%t ts=%t ws=%t ecn=%t", has(0), has(1), has(2), has(3)), func(t *testing.T) {
+			ecn := "off"
+			if has(3) {
+				ecn = "on"
+			}
+			ctx, l, r, d := relayed(t, 1500, fmt.Sprintf("tcp: {sack: %t, timestamps: %t, window_scaling: %t, ecn: %s}\n", has(0), has(1), has(2), ecn))
+			toe, kernel := ends(t, l, d)
+			for theirs := range n {
+				both := ours & theirs
+				require.NoError(t, l.FarHost.Run("sysctl", "-qw",
+					fmt.Sprintf("net.ipv4.tcp_sack=%d", theirs&1), fmt.Sprintf("net.ipv4.tcp_timestamps=%d", theirs>>1&1),
+					fmt.Sprintf("net.ipv4.tcp_window_scaling=%d", theirs>>2&1), fmt.Sprintf("net.ipv4.tcp_ecn=%d", theirs>>3&1)))
+				for k := range 4 {
+					r.Impair(lab.Impairment{}, lab.Impairment{}) // who loses a SYN tries again without ECN
+					a, b := connectAs(ctx, t, toe, kernel, 4+2*(k%2), k/2 == 0)
+					require.NoError(t, errors.Join(write(b, 1), read(a, 1)))
+					r.Impair(lab.Impairment{Lose: 2000}, lab.Impairment{Lose: 2000})
+					ss, err := l.FarHost.Output(ctx, "ss", "-Htino", "state", "established")
+					require.NoError(t, err)
+					for bit, word := range []string{" sack", " ts ", " wscale:", " ecn"} {
+						require.Equal(t, both>>bit&1 != 0, strings.Contains(ss, word), "theirs %04b: %q in %s", theirs, word, ss)
+					}
+					exchange(ctx, t, a, b, 200_000)
+					require.NoError(t, errors.Join(a.Close(), b.Close()))
+				}
+			}
+			offloadedOnly(ctx, t, d)
+		})
+	}
+}
+
 // TestInteropMTU goes from the smallest to jumbo frames.
 func TestInteropMTU(t *testing.T) {
 	t.Parallel()
