@@ -23,6 +23,7 @@ type ackEvent struct {
 	acked       uint32   // how far SND.UNA moved
 	delivered   uint32   // octets newly known to have arrived
 	lost        uint32   // octets newly found lost
+	fack        seq.Num  // rack.fack before
 	walk        int      // entries of the flight list that may still be looked at
 
 	dup      bool // a duplicate ACK (RFC 5681 §2)
@@ -52,7 +53,7 @@ type ackEvent struct {
 func (e *Engine) ackArrived(t *TCB, a *arrival, out *Output) {
 	s, seg := &t.snd, a.seg
 	priorWnd, priorUna := s.wnd, s.una
-	ev := ackEvent{now: a.now, seg: seg, prior: t.flight(), priorSacked: s.sacked, walk: maxFlightWalk}
+	ev := ackEvent{now: a.now, seg: seg, prior: t.flight(), priorSacked: s.sacked, fack: t.rack.fack, walk: maxFlightWalk}
 
 	t.updateSendWindow(seg)
 	if t.flags&flagSACK != 0 && seg.Opt.Set&wire.OptSACK != 0 {

@@ -155,6 +155,118 @@ func BenchmarkTransmit(b *testing.B) {
 	}
 }
 
+// BenchmarkArriveAck is the send side's other half: pure ACKs for two full segments each.
+func BenchmarkArriveAck(b *testing.B) {
+	d := newDuo(b, nil)
+	e, out := d.e[0], d.out[0]
+	t := &e.conns[d.h[0].Index()]
+	t.snd.wnd, t.cc.Cwnd = 1<<20, 1<<20
+	ack := Segment{Flow: t.flow, Seq: t.rcv.nxt, Wnd: 65535, Flags: wire.ACK}
+	ack.Opt.Set = wire.OptTimestamps
+	ack.Opt.TSVal = t.ts.recent
+	b.ReportAllocs()
+	for b.Loop() {
+		if t.snd.una == t.snd.nxt {
+			b.StopTimer()
+			d.now += vtime.Time(10 * vtime.Microsecond)
+			d.send(0, 128*1448)
+			for e.Transmit(d.now, 64, out) > 0 {
+				out.Reset()
+			}
+			b.StartTimer()
+		}
+		ack.Ack = t.snd.una.Add(min(2*1448, t.flight()))
+		e.Arrive(d.now, &ack, out)
+		out.Reset()
+	}
+}
+
+// BenchmarkArriveOutOfOrder is the receive side of loss: every other segment is missing, then all of them
+// come.
+func BenchmarkArriveOutOfOrder(b *testing.B) {
+	d := newDuo(b, nil)
+	e, out := d.e[0], d.out[0]
+	t := &e.conns[d.h[0].Index()]
+	seg := Segment{Flow: t.flow, Ack: t.snd.nxt, Len: 1000, Wnd: 500, Flags: wire.ACK}
+	seg.Opt.Set = wire.OptTimestamps
+	seg.Opt.TSVal = t.ts.recent
+	b.ReportAllocs()
+	base := t.rcv.nxt
+	for i := uint32(0); b.Loop(); i++ {
+		n := i % 128
+		if n == 0 {
+			c := Call{Kind: CallReceived, Handle: d.h[0], Pos: t.rcvPos()}
+			e.Call(d.now, &c, out)
+			e.Transmit(d.now, 64, out)
+			base = t.rcv.nxt
+		}
+		if n < 64 {
+			seg.Seq = base.Add(2000*n + 1000)
+		} else {
+			seg.Seq = base.Add(2000 * (n - 64))
+		}
+		e.Arrive(d.now, &seg, out)
+		out.Reset()
+	}
+}
+
+// BenchmarkSACKRecovery is the send side of loss: of 64 segments every eighth is lost, SACKed round about, sent
+// again and acknowledged. An operation is one such flight, of about 64 ACKs.
+func BenchmarkSACKRecovery(b *testing.B) {
+	d := newDuo(b, nil)
+	e, out := d.e[0], d.out[0]
+	t := &e.conns[d.h[0].Index()]
+	ack := Segment{Flow: t.flow, Seq: t.rcv.nxt, Wnd: 65535, Flags: wire.ACK}
+	b.ReportAllocs()
+	for b.Loop() {
+		t.snd.wnd, t.cc.Cwnd = 1<<20, 1<<20
+		d.send(0, 64*1448)
+		first := t.snd.nxt
+		e.Transmit(d.now, 64, out)
+		out.Reset()
+		d.now += vtime.Time(10 * vtime.Millisecond)
+		ack.Opt.TSVal = t.ts.recent
+		ack.Opt.Set = wire.OptTimestamps | wire.OptSACK
+		ack.Ack = first
+		for n := uint32(0); n < 64; n++ {
+			if n%8 == 0 {
+				continue
+			}
+			from := n &^ 7
+			ack.Opt.SACK[0] = wire.SACKBlock{Left: first.Add((from + 1) * 1448), Right: first.Add((n + 1) * 1448)}
+			ack.Opt.NumSACK = 1
+			if from > 0 {
+				ack.Opt.SACK[1] = wire.SACKBlock{Left: first.Add((from - 7) * 1448), Right: first.Add(from * 1448)}
+				ack.Opt.NumSACK = 2
+			}
+			e.Arrive(d.now, &ack, out)
+			e.Transmit(d.now, 64, out)
+			out.Reset()
+		}
+		d.now += vtime.Time(10 * vtime.Millisecond)
+		ack.Opt.Set, ack.Opt.NumSACK = wire.OptTimestamps, 0
+		ack.Ack = t.snd.nxt
+		e.Arrive(d.now, &ack, out)
+		out.Reset()
+	}
+}
+
+// BenchmarkExpire is the timers of a connection that sends and is answered: armed, moved, looked at.
+func BenchmarkExpire(b *testing.B) {
+	d := newDuo(b, nil)
+	e, out := d.e[0], d.out[0]
+	t := &e.conns[d.h[0].Index()]
+	b.ReportAllocs()
+	for b.Loop() {
+		d.now += vtime.Time(70 * vtime.Microsecond)
+		e.setTimer(t, TimerRexmt, d.now.Add(vtime.Millisecond))
+		if e.NextDeadline() <= d.now {
+			e.Expire(d.now, out)
+			out.Reset()
+		}
+	}
+}
+
 // BenchmarkBulk sends one stream from engine to engine in memory.
 func BenchmarkBulk(b *testing.B) { bulk(b, nil) }
 

@@ -42,7 +42,7 @@ func (e *Engine) predict(t *TCB, now vtime.Time, seg *Segment, out *Output) bool
 	wnd := t.snd.wnd
 	t.updateSendWindow(seg)
 	if acked != 0 {
-		ev := ackEvent{now: now, seg: seg, prior: t.flight()}
+		ev := ackEvent{now: now, seg: seg, prior: t.flight(), fack: t.rack.fack}
 		e.advanceUna(t, &ev, out)
 		e.congest(t, &ev)
 	}

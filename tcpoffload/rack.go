@@ -49,11 +49,10 @@ func (t *TCB) rackArrived(ev *ackEvent, f *Flight, end seq.Num) {
 	if sent > r.xmitTime || sent == r.xmitTime && end.GT(r.endSeq) {
 		r.xmitTime, r.endSeq, r.rtt = sent, end, rtt
 	}
-	switch {
-	case end.GT(r.fack):
-		r.fack = end
-	case end.LT(r.fack) && f.flags&flightRxt == 0:
-		d := segments(uint32(r.fack-end), t.effMSS())
+	r.fack = seq.Max(r.fack, end)
+	// What one ACK tells is of one moment: only what an earlier one told was delivered before.
+	if end.LT(ev.fack) && f.flags&flightRxt == 0 {
+		d := segments(uint32(ev.fack-end), t.effMSS())
 		r.reordered = max(r.reordered, uint16(min(d, 1<<16-1)))
 	}
 }
