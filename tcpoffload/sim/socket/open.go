@@ -135,7 +135,7 @@ func (c *Listen) do(h *Host) Result {
 	if e := errnoOf(h.call(&k)); e != 0 {
 		return failed(e)
 	}
-	s.listener, s.state = k.Listener, sockListening
+	s.listener, s.state, s.backlog = k.Listener, sockListening, c.Backlog
 	h.lists[k.Listener] = s
 
 	return value(0)
@@ -168,7 +168,6 @@ func (h *Host) offered(a *tcpoffload.Action) {
 	s.flow, s.handle = i.Flow, a.Handle
 	s.opts = l.opts.clone()
 	s.tos, s.fixedSnd, s.sndBuf = l.tos, l.fixedSnd, l.sndBuf
-	s.parent = l
 	h.conns[a.Handle] = s
 	h.Engine.SetCookie(a.Handle, uint64(a.Handle))
 	l.queue = append(l.queue, s)
@@ -222,7 +221,6 @@ func (c *Accept) do(h *Host) Result {
 	}
 	s := l.queue[0]
 	l.queue = l.queue[1:]
-	s.parent = nil
 	s.nonblock = c.Flags&unix.SOCK_NONBLOCK != 0
 	s.fds = 1
 	h.call(&tcpoffload.Call{Kind: tcpoffload.CallAccepted, Listener: l.listener, Value: 1})

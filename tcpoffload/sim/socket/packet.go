@@ -25,7 +25,9 @@ func (h *Host) emit(g *tcpoffload.TxSegment) {
 	h.ipID++
 	if s != nil {
 		hd.TOS = s.tos
-		s.left(g, h.now)
+		if g.Len > 0 {
+			s.sent = max(s.sent, g.Pos+uint64(g.Len))
+		}
 	}
 	n := hd.Len()
 	b := make([]byte, n+int(g.Len))
@@ -67,11 +69,6 @@ func (h *Host) receive(p []byte) bool {
 		h.granted[k.Flow.Remote] = true
 	}
 	payload := frame[k.PayloadOff : k.PayloadOff+k.PayloadLen]
-	if id, ok := h.Engine.Lookup(&k.Flow); ok {
-		if s := h.conns[id]; s != nil {
-			s.arrived(&seg, h.now)
-		}
-	}
 	h.Engine.Arrive(h.now, &seg, h.out)
 	h.drain(payload)
 	return true

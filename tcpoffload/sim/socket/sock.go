@@ -4,7 +4,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"opentoe/tcpoffload"
-	"opentoe/tcpoffload/vtime"
 	"opentoe/tcpoffload/wire"
 )
 
@@ -43,7 +42,7 @@ type sock struct {
 	handle   tcpoffload.Handle
 	listener tcpoffload.ListenerID
 	queue    []*sock // listener: established and not yet accepted
-	parent   *sock   // while in parent.queue
+	backlog  int     // of listen
 
 	rx             fifo
 	readable, read uint64 // positions in the receive stream
@@ -65,41 +64,12 @@ type sock struct {
 	fixedSnd bool
 	tos      uint8
 	zc       zeroCopy
-	saved    []byte // TCP_SAVED_SYN
 
 	watch []*watcher
-
-	dataSegsIn, dataSegsOut           uint32
-	lastSent, lastRecv, lastAck, acks vtime.Time // of data sent, data received, ACK received, ACK sent
-	everSent, everRecv                bool
 }
 
 func (h *Host) newSock(domain int) *sock {
 	return &sock{h: h, domain: domain, sndBuf: h.cfg.SndBuf, opts: make(options)}
-}
-
-// left notes a segment that leaves.
-func (s *sock) left(g *tcpoffload.TxSegment, now vtime.Time) {
-	if g.Flags.Has(wire.ACK) {
-		s.acks = now
-	}
-	if g.Len == 0 {
-		return
-	}
-	s.dataSegsOut++
-	s.lastSent, s.everSent = now, true
-	s.sent = max(s.sent, g.Pos+uint64(g.Len))
-}
-
-// arrived notes a segment that arrives.
-func (s *sock) arrived(g *tcpoffload.Segment, now vtime.Time) {
-	if g.Flags.Has(wire.ACK) {
-		s.lastAck = now
-	}
-	if g.Len > 0 {
-		s.dataSegsIn++
-		s.lastRecv, s.everRecv = now, true
-	}
 }
 
 // ackedTo forgets what is acknowledged.

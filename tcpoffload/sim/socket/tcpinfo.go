@@ -5,8 +5,6 @@ package socket
 import (
 	"encoding/binary"
 
-	"golang.org/x/sys/unix"
-
 	"opentoe/tcpoffload"
 	"opentoe/tcpoffload/vtime"
 )
@@ -147,7 +145,7 @@ func (s *sock) tcpInfo() TCPInfo {
 	out := TCPInfo{State: linuxClose, MaxPacingRate: 1<<64 - 1}
 	if s.state == sockListening {
 		out.State = linuxListen
-		out.Unacked, out.Sacked = uint32(len(s.queue)), uint32(s.opts.get(unix.SOL_SOCKET, unix.SO_MAX_PACING_RATE))
+		out.Unacked, out.Sacked = uint32(len(s.queue)), uint32(s.backlog)
 		return out
 	}
 	i := s.h.sockInfo(s)
@@ -155,7 +153,7 @@ func (s *sock) tcpInfo() TCPInfo {
 		return out
 	}
 	out.State, out.CAState, out.Backoff = linuxState(i.State), i.CAState, i.Backoff
-	out.Retransmits = i.Backoff
+	out.Retransmits, out.Probes = i.Backoff, i.Probes
 	out.Wscale = i.SndWscale | i.RcvWscale<<4
 	for _, f := range [...]struct {
 		on  bool
@@ -172,24 +170,29 @@ func (s *sock) tcpInfo() TCPInfo {
 	out.RTO, out.ATO = micros(i.RTO), micros(i.ATO)
 	out.SndMSS, out.RcvMSS = i.SndMSS, i.RcvMSS
 	out.Unacked, out.Sacked, out.Lost, out.Retrans = i.Unacked, i.Sacked, i.Lost, i.Retrans
+	out.LastDataSent, out.LastDataRecv, out.LastAckRecv = millis(i.LastDataSent), millis(i.LastDataRecv), millis(i.LastAckRecv)
 	out.Pmtu, out.AdvMSS = uint32(i.PathMTU), i.AdvMSS
-	out.LastDataSent, out.LastDataRecv = millis(i.LastDataSent), millis(i.LastDataRecv)
-	out.LastAckSent, out.LastAckRecv = s.ago(s.acks), millis(i.LastAckRecv)
 	out.RTT, out.RTTVar, out.MinRTT = micros(i.SRTT), micros(i.RTTVar), micros(i.MinRTT)
 	out.SndCwnd, out.SndSsthresh = i.Cwnd/mss, i.Ssthresh/mss
 	if i.Ssthresh >= 1<<30 {
 		out.SndSsthresh = 1<<31 - 1
 	}
-	out.Probes, out.Reordering = i.Probes, i.Reordering
+	out.Reordering, out.RcvOooPack = i.Reordering, i.RcvOOO
 	out.RcvSpace, out.RcvSsthresh, out.RcvRTT = i.RcvSpace, i.RcvLimit, micros(i.RcvRTT)
+	out.PacingRate, out.DeliveredCE = i.PacingRate, uint32(i.DeliveredCE)
+	if i.PacingRate == 0 {
+		out.PacingRate = 1<<64 - 1
+	}
+	if i.MaxPacingRate != 0 {
+		out.MaxPacingRate = i.MaxPacingRate
+	}
+	out.BusyTime = uint64(micros(i.BusyTime))
+	out.RwndLimited, out.SndbufLimited = uint64(micros(i.RwndLimited)), uint64(micros(i.SndbufLimited))
 	out.TotalRetrans = uint32(i.TotalRetrans)
 	out.BytesAcked, out.BytesReceived = i.BytesAcked, i.BytesReceived
 	out.SegsOut, out.SegsIn = uint32(i.SegsOut), uint32(i.SegsIn)
 	out.NotSent = uint32(s.unsent())
 	out.DataSegsIn, out.DataSegOut = uint32(i.DataSegsIn), uint32(i.DataSegsOut)
-	out.BusyTime, out.RwndLimited = uint64(micros(i.BusyTime)), uint64(micros(i.RwndLimited))
-	out.SndbufLimited = uint64(micros(i.SndbufLimited))
-	out.RcvOooPack, out.DeliveredCE = i.RcvOOO, uint32(i.DeliveredCE)
 	out.BytesSent, out.BytesRetrans = i.BytesSent+i.BytesRetrans, i.BytesRetrans
 	out.SndWnd, out.RcvWnd = i.SndWnd, i.RcvWnd
 	return out
@@ -198,9 +201,6 @@ func (s *sock) tcpInfo() TCPInfo {
 func micros(d vtime.Duration) uint32 { return uint32(d / vtime.Microsecond) }
 
 func millis(d vtime.Duration) uint32 { return uint32(d / vtime.Millisecond) }
-
-// ago returns how long ago t was, in milliseconds.
-func (s *sock) ago(t vtime.Time) uint32 { return uint32(s.h.now.Sub(t) / vtime.Millisecond) }
 
 // InfoField returns where the member that Linux calls name stands in [TCPInfo.Bytes].
 func InfoField(name string) (off, size int, ok bool) {
