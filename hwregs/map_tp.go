@@ -85,9 +85,14 @@ func blockTPX() Block {
 		{Name: "TPX_MTU_PROBING", Offset: 0x1c, Access: RW, Reset: 1, Doc: "Finding the path MTU without ICMP (RFC 4821): 0 never, 1 when segments vanish, 2 always."},
 		{Name: "TPX_MIN_PMTU", Offset: 0x20, Access: RW, Reset: 552, Unit: Bytes, Doc: "Least path MTU that an ICMP error can make IPv4 use."},
 		{Name: "TPX_MODES", Offset: 0x24, Access: RW, Reset: 0x00000002, Doc: "Switches.", Fields: []Field{
+			{Name: "UserTimeout", Bit: 3, Len: 1, Access: RW, Doc: "send and adopt the user timeout option (RFC 5482)"},
 			{Name: "AbortOnOverflow", Bit: 2, Len: 1, Access: RW, Doc: "reset a handshake that ends while the accept queue is full"},
 			{Name: "IdleRestart", Bit: 1, Len: 1, Access: RW, Doc: "slow start again after idle (RFC 5681 §4.1)"},
 			{Name: "Pacing", Bit: 0, Len: 1, Access: RW, Doc: "spread windows over the round trip"},
 		}},
+		{Name: "TPX_SNDBUF", Offset: 0x28, Access: RW, Reset: 256 << 10, Unit: Bytes, Doc: "Send buffer that a connection is taken to begin with."},
+		{Name: "TPX_SNDBUF_MAX", Offset: 0x2c, Access: RW, Reset: 4 << 20, Unit: Bytes, Doc: "Send buffer that auto-tuning may recommend."},
+		timer("TPX_UTO_MIN", 0x30, 100_000, "Least user timeout that is adopted from a peer (RFC 5482 §3.1)."),
+		timer("TPX_UTO_MAX", 0x34, 3_600_000, "Greatest user timeout that is adopted from a peer."),
 	}}
 }

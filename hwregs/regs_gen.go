@@ -123,6 +123,9 @@ const (
 	A_TPX_MTU_PROBING         = 0x101c // Finding the path MTU without ICMP (RFC 4821): 0 never, 1 when segments vanish, 2 always.
 	A_TPX_MIN_PMTU            = 0x1020 // Least path MTU that an ICMP error can make IPv4 use.
 	A_TPX_MODES               = 0x1024 // Switches.
+	S_USERTIMEOUT             = 3
+	M_USERTIMEOUT             = 0x1
+	F_USERTIMEOUT             = 1 << S_USERTIMEOUT
 	S_ABORTONOVERFLOW         = 2
 	M_ABORTONOVERFLOW         = 0x1
 	F_ABORTONOVERFLOW         = 1 << S_ABORTONOVERFLOW
@@ -132,6 +135,10 @@ const (
 	S_PACING                  = 0
 	M_PACING                  = 0x1
 	F_PACING                  = 1 << S_PACING
+	A_TPX_SNDBUF              = 0x1028 // Send buffer that a connection is taken to begin with.
+	A_TPX_SNDBUF_MAX          = 0x102c // Send buffer that auto-tuning may recommend.
+	A_TPX_UTO_MIN             = 0x1030 // Least user timeout that is adopted from a peer (RFC 5482 §3.1).
+	A_TPX_UTO_MAX             = 0x1034 // Greatest user timeout that is adopted from a peer.
 )
 
 // Block SHM. The socket layer's clients.
@@ -304,6 +311,10 @@ func G_REVPATCH(x uint32) uint32 { return x >> S_REVPATCH & M_REVPATCH }
 // V_SIDES puts x into field Sides of TPX_FAST_OPEN; G_SIDES takes it out.
 func V_SIDES(x uint32) uint32 { return x & M_SIDES << S_SIDES }
 func G_SIDES(x uint32) uint32 { return x >> S_SIDES & M_SIDES }
+
+// V_USERTIMEOUT puts x into field UserTimeout of TPX_MODES; G_USERTIMEOUT takes it out.
+func V_USERTIMEOUT(x uint32) uint32 { return x & M_USERTIMEOUT << S_USERTIMEOUT }
+func G_USERTIMEOUT(x uint32) uint32 { return x >> S_USERTIMEOUT & M_USERTIMEOUT }
 
 // V_ABORTONOVERFLOW puts x into field AbortOnOverflow of TPX_MODES; G_ABORTONOVERFLOW takes it out.
 func V_ABORTONOVERFLOW(x uint32) uint32 { return x & M_ABORTONOVERFLOW << S_ABORTONOVERFLOW }

@@ -17,6 +17,7 @@ type ConnInfo struct {
 	SndWnd, RcvWnd         uint32 // octets
 	SndWscale, RcvWscale   uint8
 	SndMSS, RcvMSS         uint32
+	AdvMSS                 uint32 // what we announce at most
 	Cwnd, Ssthresh         uint32 // octets
 	SRTT, RTTVar, RTO      vtime.Duration
 	MinRTT                 vtime.Duration
@@ -66,9 +67,10 @@ type ConnInfo struct {
 
 // BBRInfo is what TCP_CC_INFO shows of BBR.
 type BBRInfo struct {
-	Bandwidth            uint64 // octets per second
-	MinRTT               vtime.Duration
-	PacingGain, CwndGain uint32 // in 1/256
+	Bandwidth  uint64 // octets per second
+	MinRTT     vtime.Duration
+	PacingGain uint32 // in 1/256
+	CwndGain   uint32 // in 1/256
 }
 
 // DCTCPInfo is what TCP_CC_INFO shows of DCTCP (RFC 8257).

@@ -165,7 +165,7 @@ func tcpInfoOf(info *toe.ConnInfo) tcpInfo {
 		Unacked: info.Unacked, Sacked: info.Sacked, Lost: info.Lost, Retrans: info.Retrans,
 		LastDataSent: ms(info.LastDataSent), LastDataRecv: ms(info.LastDataRecv), LastAckRecv: ms(info.LastAckRecv),
 		PMTU: info.PathMTU, RcvSsthresh: info.RcvLimit, RTT: us(info.SRTT), RTTVar: us(info.RTTVar),
-		SndSsthresh: info.Ssthresh / mss, SndCwnd: info.Cwnd / mss, AdvMSS: info.RcvMSS,
+		SndSsthresh: info.Ssthresh / mss, SndCwnd: info.Cwnd / mss, AdvMSS: info.AdvMSS,
 		Reordering: info.Reordering, RcvRTT: us(info.RcvRTT), RcvSpace: info.RcvSpace,
 		TotalRetrans: uint32(info.TotalRetrans),
 		PacingRate:   info.PacingRate, MaxPacingRate: info.MaxPacingRate,

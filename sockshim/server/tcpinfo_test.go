@@ -20,7 +20,7 @@ func TestInfoLayout(t *testing.T) {
 	info := toe.ConnInfo{
 		State: "CLOSE-WAIT", CAState: 3, Backoff: 2, Probes: 4, SndWscale: 7, RcvWscale: 9, SACK: true,
 		Timestamps: true, ECN: true, ECNSeen: true, SynData: true, AppLimited: true,
-		SndMSS: 1448, RcvMSS: 1400, Unacked: 11, Sacked: 12, Lost: 13, Retrans: 14, Cwnd: 14480, Ssthresh: 28960,
+		SndMSS: 1448, RcvMSS: 1400, AdvMSS: 1460, Unacked: 11, Sacked: 12, Lost: 13, Retrans: 14, Cwnd: 14480, Ssthresh: 28960,
 		SRTT: 5 * ms, RTTVar: 6 * ms, RTO: 7 * ms, MinRTT: ms, ATO: 40 * ms, RcvRTT: 8 * ms, TotalRetrans: 15,
 		LastDataSent: 31 * ms, LastDataRecv: 32 * ms, LastAckRecv: 33 * ms,
 		BytesSent: 1 << 40, BytesAcked: 1<<40 - 1, BytesReceived: 1<<40 - 2, BytesRetrans: 99,
@@ -36,7 +36,7 @@ func TestInfoLayout(t *testing.T) {
 		"Rto":     7000, "Ato": 40_000, "Snd_mss": 1448, "Rcv_mss": 1400, "Unacked": 11, "Sacked": 12, "Lost": 13, "Retrans": 14,
 		"Fackets": 0, "Last_data_sent": 31, "Last_ack_sent": 0, "Last_data_recv": 32, "Last_ack_recv": 33,
 		"Pmtu": 1500, "Rcv_ssthresh": 1 << 22, "Rtt": 5000, "Rttvar": 6000, "Snd_ssthresh": 20, "Snd_cwnd": 10,
-		"Advmss": 1400, "Reordering": 3, "Rcv_rtt": 8000, "Rcv_space": 1 << 19, "Total_retrans": 15,
+		"Advmss": 1460, "Reordering": 3, "Rcv_rtt": 8000, "Rcv_space": 1 << 19, "Total_retrans": 15,
 		"Pacing_rate": 1 << 33, "Max_pacing_rate": 1 << 34, "Bytes_acked": 1<<40 - 1, "Bytes_received": 1<<40 - 2,
 		"Segs_out": 22, "Segs_in": 21, "Notsent_bytes": 20, "Min_rtt": 1000, "Data_segs_in": 23, "Data_segs_out": 24,
 		"Delivery_rate": 1 << 32, "Busy_time": 41_000, "Rwnd_limited": 42_000, "Sndbuf_limited": 43_000,

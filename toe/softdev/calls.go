@@ -154,6 +154,13 @@ func fillInfo(c *toe.ConnInfo, e *tcpoffload.Info) {
 		BytesRetrans: e.BytesRetrans, SegsIn: e.SegsIn, SegsOut: e.SegsOut,
 		SndBufUsed: e.SndBufUsed, RcvBufUsed: e.RcvBufUsed,
 		CC: e.CC, PathMTU: uint32(e.PathMTU), RcvLimit: e.RcvLimit, ECNSeen: e.ECNSeen, SynData: e.SynData,
+		PacingRate: e.PacingRate, DataSegsIn: e.DataSegsIn, DataSegsOut: e.DataSegsOut, RcvOOO: e.RcvOOO,
+		DeliveredCE: e.DeliveredCE, Probes: e.Probes, RcvSpace: e.RcvSpace, RcvRTT: e.RcvRTT, ATO: e.ATO,
+		LastDataSent: e.LastDataSent, LastDataRecv: e.LastDataRecv, LastAckRecv: e.LastAckRecv,
+		BusyTime: e.BusyTime, RwndLimited: e.RwndLimited, SndbufLimited: e.SndbufLimited,
+		MaxPacingRate: e.MaxPacingRate, Reordering: e.Reordering, AdvMSS: e.AdvMSS,
+		BBR:   toe.BBRInfo(e.BBR),
+		DCTCP: toe.DCTCPInfo{Alpha: e.DCTCP.Alpha, MarkedOctets: e.DCTCP.Marked, AckedOctets: e.DCTCP.Delivered},
 	}
 	c.RcvSpace, c.RcvRTT, c.ATO, c.RcvOOO, c.Probes = e.RcvSpace, e.RcvRTT, e.ATO, e.RcvOOO, e.Probes
 	c.DataSegsIn, c.DataSegsOut, c.DeliveredCE = e.DataSegsIn, e.DataSegsOut, e.DeliveredCE

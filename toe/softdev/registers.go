@@ -27,6 +27,8 @@ func timers(t *tcpoffload.Tunables) map[string]*vtime.Duration {
 		"TP_INIT_SRTT":      &t.RTOInit,
 		"TP_DACK_TIMER":     &t.DelAck,
 		"TP_FINWAIT2_TIMER": &t.FinWait2,
+		"TPX_UTO_MIN":       &t.UTOMin,
+		"TPX_UTO_MAX":       &t.UTOMax,
 	}
 }
 
@@ -48,6 +50,8 @@ func sizes(t *tcpoffload.Tunables) map[string]*uint32 {
 	return map[string]*uint32{
 		"TP_PARA_REG1.InitRwnd": &t.DefaultRcvBuf,
 		"TPX_RCVBUF_MAX":        &t.MaxRcvBuf,
+		"TPX_SNDBUF":            &t.DefaultSndBuf,
+		"TPX_SNDBUF_MAX":        &t.MaxSndBuf,
 	}
 }
 
@@ -69,6 +73,7 @@ func switches(t *tcpoffload.Tunables) map[string]*bool {
 		"TP_TCP_OPTIONS.TimestampsMode":  &t.Timestamps,
 		"TPX_MODES.Pacing":               &t.Pacing,
 		"TPX_MODES.IdleRestart":          &t.IdleRestart,
+		"TPX_MODES.UserTimeout":          &t.UTO,
 		"TPX_MODES.AbortOnOverflow":      &t.AbortOnOverflow,
 	}
 }

@@ -131,6 +131,8 @@ func (c checker) tcp(t *TCP) {
 	c.oneOf("tcp.syn_cookies", t.SynCookies, cookieModes...)
 	c.oneOf("tcp.fast_open", t.FastOpen, fastOpenModes...)
 	c.oneOf("tcp.mtu_probing", t.MTUProbing, probingModes...)
+	within(c, "tcp.user_timeout_min", t.UserTimeoutMin, second, t.UserTimeoutMax)
+	within(c, "tcp.user_timeout_max", t.UserTimeoutMax, t.UserTimeoutMin, 24*3600*second)
 	within(c, "tcp.min_path_mtu", t.MinPathMTU, 256, 1280)
 }
 

@@ -109,6 +109,9 @@ type TCP struct {
 	FastOpen          string   `mapstructure:"fast_open"`
 	MTUProbing        string   `mapstructure:"mtu_probing"`
 	MinPathMTU        int      `mapstructure:"min_path_mtu"` // octets
+	UserTimeout       bool     `mapstructure:"user_timeout_option"`
+	UserTimeoutMin    Duration `mapstructure:"user_timeout_min"`
+	UserTimeoutMax    Duration `mapstructure:"user_timeout_max"`
 	SACK              bool     `mapstructure:"sack"`
 	Timestamps        bool     `mapstructure:"timestamps"`
 	WindowScaling     bool     `mapstructure:"window_scaling"`

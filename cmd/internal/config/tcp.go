@@ -18,8 +18,8 @@ func tcpDefaults() TCP {
 		InitialWindow:     int(t.InitCwnd),
 		RcvBuf:            Size(t.DefaultRcvBuf),
 		RcvBufMax:         Size(t.MaxRcvBuf),
-		SndBuf:            1 * MiB,
-		SndBufMax:         4 * MiB,
+		SndBuf:            Size(t.DefaultSndBuf),
+		SndBufMax:         Size(t.MaxSndBuf),
 		RTOMin:            Duration(t.RTOMin),
 		RTOMax:            Duration(t.RTOMax),
 		RTOInitial:        Duration(t.RTOInit),
@@ -44,6 +44,9 @@ func tcpDefaults() TCP {
 		FastOpen:          fastOpenModes[t.FastOpen],
 		MTUProbing:        probingModes[t.MTUProbing],
 		MinPathMTU:        int(t.MinPMTU),
+		UserTimeout:       t.UTO,
+		UserTimeoutMin:    Duration(t.UTOMin),
+		UserTimeoutMax:    Duration(t.UTOMax),
 		SACK:              t.SACK,
 		Timestamps:        t.Timestamps,
 		WindowScaling:     t.WindowScale,
@@ -72,6 +75,8 @@ func (c *TCP) Tunables() tcpoffload.Tunables {
 	t.FastOpen = tcpoffload.FastOpenMode(slices.Index(fastOpenModes, c.FastOpen))
 	t.MTUProbing = tcpoffload.MTUProbing(slices.Index(probingModes, c.MTUProbing))
 	t.MinPMTU = uint16(c.MinPathMTU)
+	t.DefaultSndBuf, t.MaxSndBuf = uint32(c.SndBuf), uint32(c.SndBufMax)
+	t.UTO, t.UTOMin, t.UTOMax = c.UserTimeout, vtime.Duration(c.UserTimeoutMin), vtime.Duration(c.UserTimeoutMax)
 	return t
 }
 
