@@ -49,6 +49,8 @@ type Info struct {
 	CC             string   // name of the congestion-control algorithm
 	PacingRate     uint64   // octets per second; 0: not paced
 	MaxPacingRate  uint64   // the program's bound of it; 0: none
+	DeliveryRate   uint64   // octets per second, of the last sample
+	AppLimited     bool     // the program limited that sample
 	BBR            cc.Probe // valid only if CC is "bbr"
 	DCTCP          cc.Marks // valid only if CC is "dctcp"
 	CAState        uint8    // 0 open, 1 disorder, 2 window reduced for ECE, 3 recovery, 4 loss (Linux' numbers)
@@ -126,6 +128,7 @@ func (e *Engine) Info(h Handle, now vtime.Time, info *Info) bool {
 		info.CAState = uint8(caCWR)
 	}
 	info.PacingRate, info.MaxPacingRate = t.cc.PacingRate(), t.cc.MaxRate()
+	info.DeliveryRate, info.AppLimited = t.lastRate.perSecond()
 	info.BBR, _ = t.cc.Probe()
 	info.DCTCP, _ = t.cc.Marks()
 	if !isOpening.has(t.state) {

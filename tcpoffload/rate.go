@@ -18,6 +18,32 @@ type rateVars struct {
 	lost        uint64     // C.lost: octets found lost
 }
 
+// lastRate is the last sample, for reports.
+type lastRate struct {
+	octets uint32 // delivered, but for the lowest bit: the program limited the rate
+	span   uint32 // in this time, in units of 2^rateUnit ns; 0: there was no sample
+}
+
+// rateUnit is the exponent of the unit of lastRate.span.
+const rateUnit = 10
+
+// keep stores s.
+func (l *lastRate) keep(s *cc.Sample) {
+	l.octets = s.RateDelivered &^ 1
+	if s.AppLimited {
+		l.octets |= 1
+	}
+	l.span = uint32(min(max(s.Interval>>rateUnit, 1), 1<<32-1))
+}
+
+// perSecond returns the rate in octets per second, and whether the program limited it.
+func (l *lastRate) perSecond() (rate uint64, limited bool) {
+	if l.span == 0 {
+		return 0, false
+	}
+	return uint64(l.octets&^1) * uint64(vtime.Second>>rateUnit) / uint64(l.span), l.octets&1 != 0
+}
+
 // tooLong is Flight.sendElapsed when the time does not fit.
 const tooLong = 1<<32 - 1
 
@@ -99,6 +125,7 @@ func (e *Engine) congest(t *TCB, ev *ackEvent) {
 				s.TxInFlight = ev.txInFlight
 				s.PriorDelivered = c.delivered - uint64(s.RateDelivered)
 				s.AppLimited = ev.appLimited
+				t.lastRate.keep(&s)
 			}
 		}
 	}

@@ -83,7 +83,8 @@ type TCB struct {
 	rxtOctets   uint64 // octets sent again
 	segsOut     uint32 // segments sent, and of them those with text, modulo 2^32
 	dataSegsOut uint32
-	_           [32]byte
+	lastRate    lastRate
+	_           [24]byte
 
 	// Lines 12 to 18: congestion control. The first two are hot.
 	cc cc.State

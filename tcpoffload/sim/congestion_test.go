@@ -67,6 +67,8 @@ func TestCongestionControl(t *testing.T) {
 			t.Logf("%.1f Mb/s, srtt %v, cwnd %d, %d sent again, %d timeouts, pacing %.1f Mb/s, bw %.1f Mb/s",
 				bps/mbps, info.SRTT, info.Cwnd, mib.RetransSegs, mib.Timeouts, float64(info.PacingRate)*8/mbps, float64(info.BBR.Bandwidth)*8/mbps)
 			require.Equal(t, c.algo.String(), info.CC)
+			require.InEpsilon(t, 47*mbps, info.DeliveryRate*8, 0.2)
+			require.False(t, info.AppLimited)
 			require.GreaterOrEqual(t, bps/mbps, c.min)
 			require.LessOrEqual(t, info.SRTT, c.rtt)
 			require.LessOrEqual(t, mib.RetransSegs, c.rxt)
