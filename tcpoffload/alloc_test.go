@@ -5,6 +5,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"opentoe/tcpoffload/cc"
 	"opentoe/tcpoffload/vtime"
 	"opentoe/tcpoffload/wire"
 )
@@ -80,4 +81,26 @@ func TestNoAllocation(t *testing.T) {
 		e.Call(d.now, &Call{Kind: CallAbort, Handle: h}, out)
 		out.Reset()
 	}), "SYN cookies")
+}
+
+// TestNoAllocationPaced: nor do algorithms with a model, their timers, and changes among them.
+func TestNoAllocationPaced(t *testing.T) {
+	d := newDuo(t, func(c *Config) { c.Tunables.CC = cc.BBR })
+	bound := Call{Kind: CallSetOption, Handle: d.h[1], Option: OptionMaxPacingRate, Value: 10_000_000}
+	require.Equal(t, CallOK, d.e[1].Call(d.now, &bound, d.out[1]))
+	n := 0
+	require.Zero(t, testing.AllocsPerRun(2000, func() {
+		n++
+		if n%100 == 0 {
+			o := Call{Kind: CallSetOption, Handle: d.h[1], Option: OptionCC, Value: int64(n / 100 % cc.NumAlgorithms)}
+			d.e[1].Call(d.now, &o, d.out[1])
+		}
+		d.send(1, 20_000)
+		for range 4 {
+			d.now = d.now.Add(200 * vtime.Microsecond)
+			d.step()
+		}
+		d.read(0)
+	}))
+	require.NotZero(t, d.e[1].MIB().PacingWaits)
 }

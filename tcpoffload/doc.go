@@ -28,7 +28,9 @@
 //   - RFC 9293: all states and §3.10, except as below. §3.8.6.2 silly windows at both ends, §3.8.6.1
 //     zero-window probes, §3.8.4 keepalive, §3.7.4 Nagle (as amended by Minshall), §3.8.3 R1/R2.
 //   - RFC 5681, 6582, 3042: slow start, fast retransmit, NewReno, limited transmit, restart after
-//     idle. RFC 6928: initial window. RFC 9438: CUBIC. RFC 6937: proportional rate reduction.
+//     idle. RFC 6928: initial window. RFC 9438: CUBIC. RFC 8257: DCTCP.
+//     draft-ietf-ccwg-bbr: BBR version 3. RFC 9406: HyStart++. RFC 7661: window validation. Pacing.
+//     RFC 9937: proportional rate reduction.
 //   - RFC 2018, 2883, 6675: SACK and DSACK sent; scoreboard and pipe at the sender.
 //   - RFC 8985 §6.2 in part: a lost retransmission of the first hole is found without a timeout.
 //   - RFC 6298: retransmission timer, with Karn's rule. RFC 8985 §7: tail loss probe,

@@ -166,6 +166,13 @@ func fillInfo(c *toe.ConnInfo, e *tcpoffload.Info) {
 	c.DataSegsIn, c.DataSegsOut, c.DeliveredCE = e.DataSegsIn, e.DataSegsOut, e.DeliveredCE
 	c.LastDataSent, c.LastDataRecv, c.LastAckRecv = e.LastDataSent, e.LastDataRecv, e.LastAckRecv
 	c.BusyTime, c.RwndLimited, c.SndbufLimited = e.BusyTime, e.RwndLimited, e.SndbufLimited
+	c.PacingRate, c.MaxPacingRate = e.PacingRate, e.MaxPacingRate
+	c.DeliveryRate, c.AppLimited = e.DeliveryRate, e.AppLimited
+	c.BBR = toe.BBRInfo{
+		Bandwidth: e.BBR.Bandwidth, MinRTT: e.BBR.MinRTT,
+		PacingGain: e.BBR.PacingGain, CwndGain: e.BBR.CwndGain,
+	}
+	c.DCTCP = toe.DCTCPInfo{Alpha: e.DCTCP.Alpha, MarkedOctets: e.DCTCP.Marked, AckedOctets: e.DCTCP.Delivered}
 	if c.Timer = timerName(e.Timer); c.Timer != "" {
 		c.TimerLeft = e.TimerLeft
 	}
