@@ -47,6 +47,8 @@ type TxSegment struct {
 	Flags    wire.Flags
 	ECN      wire.ECN // codepoint for the IP header
 	DF       bool     // IPv4: don't fragment
+	TOS      uint8    // DSCP in the upper six bits (RFC 9293 MUST-48)
+	TTL      uint8    // or hop limit; 0: the device's (RFC 9293 MUST-49)
 	NextHop  uint32   // where it goes
 	Opt      wire.Options
 }
@@ -193,6 +195,8 @@ type SocketOptions struct {
 	NotSentLowat  uint32 // octets, 0: none (TCP_NOTSENT_LOWAT)
 	FastOpen      uint32 // listener: SYNs with data that may wait for their handshake's end; 0: no Fast Open (RFC 7413)
 	FastOpenConn  bool   // active open: use a Fast Open cookie, or ask for one
+	TOS           uint8  // DSCP in the upper six bits; the lower two are ECN's and ignored
+	TTL           uint8  // or hop limit, 0: the device's
 }
 
 // ECNMode says what to do about explicit congestion notification (RFC 3168).
@@ -227,6 +231,8 @@ const (
 	OptionECN                             // an ECNMode; before the handshake only
 	OptionMaxPacingRate                   // octets per second, 0: no bound
 	OptionNotSentLowat                    // octets, 0: none
+	OptionTOS                             // as SocketOptions.TOS
+	OptionTTL                             // as SocketOptions.TTL
 	OptionPMTUDiscover                    // 0 or 1: discover the path MTU (RFC 1191), else leave DF off
 	OptionFastOpen                        // Listener: as SocketOptions.FastOpen
 )

@@ -260,6 +260,15 @@ func (e *Engine) setListenerOption(c *Call) CallResult {
 			return CallInvalid
 		}
 		o.MSS = uint16(c.Value)
+	case OptionTOS, OptionTTL:
+		if c.Value < 0 || c.Value > 255 {
+			return CallInvalid
+		}
+		if c.Option == OptionTOS {
+			o.TOS = uint8(c.Value)
+		} else {
+			o.TTL = uint8(c.Value)
+		}
 	case OptionFastOpen:
 		if c.Value < 0 || c.Value > MaxConns {
 			return CallInvalid
@@ -362,6 +371,16 @@ func (e *Engine) setOption(t *TCB, now vtime.Time, c *Call) CallResult {
 		return e.setCC(t, now, v)
 	case OptionMaxPacingRate:
 		return e.setMaxPacingRate(t, v)
+	case OptionTOS:
+		if v > 255 {
+			return CallInvalid
+		}
+		t.setIP(ipVars{uint8(v), t.ip.ttl})
+	case OptionTTL:
+		if v > 255 {
+			return CallInvalid
+		}
+		t.setIP(ipVars{t.ip.tos, uint8(v)})
 	case OptionLinger2:
 		t.linger2 = millisFrom(vtime.Duration(v))
 	case OptionPMTUDiscover:

@@ -394,3 +394,37 @@ func TestOptionsSwitchedOff(t *testing.T) {
 		require.Equal(t, allOptions&^set, active.segs[0].Opt.Set)
 	}
 }
+
+// The program chooses the DSCP and the TTL of every segment, from the SYN on and while the connection lives.
+func TestProgramChoosesTOSAndTTL(t *testing.T) {
+	is := func(g TxSegment, tos, ttl uint8) {
+		t.Helper()
+		require.Equal(t, [2]uint8{tos, ttl}, [2]uint8{g.TOS, g.TTL}, "%v", g.Flags)
+	}
+	s := newScript(t, nil)
+	l := s.listen(1, SocketOptions{TOS: 0x28, TTL: 3})
+	s.ok(s.call(Call{Kind: CallSetOption, Listener: l, Option: OptionTTL, Value: 5}))
+	s.in(wire.SYN, 0, 0, 0)
+	is(s.segs[0], 0x28, 5)
+	s.iss = s.segs[0].Seq
+	s.segs = nil
+	s.in(wire.ACK, 1, 0, 1)
+	s.h = s.action(ActPassEstablished).Handle
+	s.e.SetCookie(s.h, 5)
+	s.send(10)
+	is(s.segs[0], 0x28, 5)
+	s.segs = nil
+	s.option(OptionTOS, 0xb8)
+	s.option(OptionTTL, 0)
+	s.send(20)
+	s.in(wire.ACK, 1, 0, 11)
+	is(s.segs[0], 0xb8, 0)
+	require.Equal(t, CallInvalid, s.call(Call{Kind: CallSetOption, Option: OptionTOS, Value: 256}))
+	s.segs = nil
+	s.ok(s.call(Call{Kind: CallAbort}))
+	is(s.segs[0], 0xb8, 0)
+
+	s = newScript(t, nil)
+	s.ok(s.call(Call{Kind: CallOpen, Flow: s.flow, Cookie: 1, Opt: SocketOptions{TOS: 8, TTL: 255}}))
+	is(s.segs[0], 8, 255)
+}

@@ -127,6 +127,7 @@ func (e *Engine) initConn(t *TCB, now vtime.Time, nextHop uint32, mtu uint16, o 
 	t.sndBuf = e.tun.DefaultSndBuf
 	e.setSndBuf(t, o.SndBuf)
 	t.lowat = o.NotSentLowat
+	t.setIP(ipVars{o.TOS, o.TTL})
 	t.rcv.ecn = e.ecnPolicy(o)
 }
 

@@ -65,6 +65,18 @@ func (t *TCB) unusual(s *TxSegment) {
 	if t.snd.mode&sendUTO != 0 {
 		t.advertiseUTO(s)
 	}
+	if t.snd.mode&sendIP != 0 {
+		s.TOS, s.TTL = t.ip.tos, t.ip.ttl
+	}
+}
+
+// setIP chooses fields of the IP header.
+func (t *TCB) setIP(v ipVars) {
+	t.ip = v
+	t.snd.mode &^= sendIP
+	if v != (ipVars{}) {
+		t.snd.mode |= sendIP
+	}
 }
 
 // appendAck appends a pure ACK.
@@ -102,6 +114,7 @@ func (e *Engine) appendSyn(t *TCB, now vtime.Time, out *Output) {
 	t.synOptions(now, &s.Opt)
 	t.ecnSyn(s)
 	s.DF = t.snd.mode&sendFrag == 0
+	s.TOS, s.TTL = t.ip.tos, t.ip.ttl
 	t.segsOut++
 	if t.snd.nxt == t.snd.iss {
 		e.root.mib.OutSegs++
@@ -130,6 +143,7 @@ func (e *Engine) appendReset(t *TCB, now vtime.Time, out *Output) {
 	s.Handle, s.Cookie = Handle(t.gen)<<32|Handle(t.self), t.cookie
 	s.Flow = t.flow
 	s.NextHop = t.nextHop
+	s.TOS, s.TTL = t.ip.tos, t.ip.ttl
 	s.Flags = wire.RST | wire.ACK
 	s.Seq, s.Ack = t.snd.nxt, t.rcv.nxt
 	if t.flags&flagTS != 0 {

@@ -161,6 +161,7 @@ func (e *Engine) appendSynAck(h *HalfOpen, now vtime.Time, out *Output) {
 	}
 	s := out.next()
 	s.Flow, s.NextHop = h.flow, h.nextHop
+	s.TOS, s.TTL = e.lsts[h.listener].opt.TOS, e.lsts[h.listener].opt.TTL
 	s.Flags, s.Seq, s.Ack = wire.SYN|wire.ACK, h.iss, h.irs.Add(1)
 	s.Wnd = h.window(e)
 	if h.flags&synECN != 0 {

@@ -98,8 +98,12 @@ type TCB struct {
 	pmtu     pmtuVars
 	softAt   vtime.Time // of the last ICMP error that is not fatal; 0: none
 	rcvOOO   uint32     // segments that arrived beyond a hole
-	_        [44]byte
+	ip       ipVars     // valid with sendIP
+	_        [42]byte
 }
+
+// ipVars are fields of the IP header that the program chose.
+type ipVars struct{ tos, ttl uint8 }
 
 // millis is a duration in milliseconds, up to 49 days.
 type millis uint32
@@ -149,7 +153,7 @@ const (
 )
 
 // sendMode says what is unusual about sending on a connection.
-type sendMode uint8
+type sendMode uint16
 
 const (
 	sendFrag      sendMode = 1 << iota // IPv4: routers may fragment, DF is off
@@ -160,6 +164,7 @@ const (
 	sendFixedBuf                       // the program chose the send buffer: no tuning
 	sendUTO                            // a user timeout option is due (RFC 5482)
 	sendUTOFixed                       // the program chose the user timeout: the peer does not
+	sendIP                             // ip is not the device's default
 )
 
 // pending are the jobs of Transmit for one connection.

@@ -16,6 +16,8 @@ type SocketOptions struct {
 	NotSentLowat   uint32 // octets, 0: none
 	FastOpen       uint32 // listener: connections that may wait for their handshake's end; 0: no Fast Open (RFC 7413)
 	FastOpenConn   bool   // active open: use a Fast Open cookie, or ask for one
+	TOS            uint8  // DSCP in the upper six bits (RFC 2474)
+	TTL            uint8  // or hop limit, 0: the device's
 }
 
 // Option names a setting for [Device.SetOption]; the unit of its value is in the comment.
@@ -40,6 +42,8 @@ const (
 	OptionNotSentLowat                    // octets, 0: none
 	OptionPMTUDiscover                    // 0 or 1: discover the path MTU (RFC 1191)
 	OptionFastOpen                        // listeners only: as SocketOptions.FastOpen
+	OptionTOS                             // as SocketOptions.TOS
+	OptionTTL                             // as SocketOptions.TTL
 )
 
 // set changes the field that goes with option o, if there is one. The device has checked the value.
@@ -57,6 +61,10 @@ func (s *SocketOptions) set(o Option, value int64) {
 		s.MSS = uint16(value)
 	case OptionCC:
 		s.CC = CC(value)
+	case OptionTOS:
+		s.TOS = uint8(value)
+	case OptionTTL:
+		s.TTL = uint8(value)
 	case OptionMaxPacingRate:
 		s.MaxPacingRate = uint64(value)
 	case OptionNotSentLowat:

@@ -12,7 +12,7 @@ func engineOptions(o *toe.SocketOptions) tcpoffload.SocketOptions {
 		RcvBuf: o.RcvBuf, SndBuf: o.SndBuf, MSS: o.MSS, NoDelay: o.NoDelay, Keepalive: o.Keepalive,
 		NoSACK: o.NoSACK, NoTimestamp: o.NoTimestamps, ECN: tcpoffload.ECNMode(o.ECN),
 		MaxPacingRate: o.MaxPacingRate, NotSentLowat: o.NotSentLowat,
-		FastOpen: o.FastOpen, FastOpenConn: o.FastOpenConn,
+		FastOpen: o.FastOpen, FastOpenConn: o.FastOpenConn, TOS: o.TOS, TTL: o.TTL,
 	}
 	if a, ok := algorithm(o.CC); ok {
 		e.CC = cc.Choose(a)
@@ -51,6 +51,8 @@ var options = [...]tcpoffload.Option{
 	toe.OptionNotSentLowat:  tcpoffload.OptionNotSentLowat,
 	toe.OptionPMTUDiscover:  tcpoffload.OptionPMTUDiscover,
 	toe.OptionFastOpen:      tcpoffload.OptionFastOpen,
+	toe.OptionTOS:           tcpoffload.OptionTOS,
+	toe.OptionTTL:           tcpoffload.OptionTTL,
 }
 
 // engineOption translates an option and its value.

@@ -80,6 +80,10 @@ func (w *worker) build(f *frame.Frame, s *tcpoffload.TxSegment, checksum bool) b
 	h.Flow, h.Seq, h.Ack = s.Flow, s.Seq, s.Ack
 	h.Flags, h.Wnd, h.Urg, h.ECN, h.DF = s.Flags, s.Wnd, s.Urg, s.ECN, s.DF
 	h.Opt = s.Opt
+	h.TOS, h.TTL = s.TOS, s.TTL
+	if s.TTL == 0 {
+		h.TTL = defaultTTL
+	}
 	if !s.DF {
 		h.IPID++ // fragments are put together by it
 	}
