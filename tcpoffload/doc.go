@@ -31,11 +31,11 @@
 //     idle. RFC 6928: initial window. RFC 9438: CUBIC. RFC 8257: DCTCP.
 //     draft-ietf-ccwg-bbr: BBR version 3. RFC 9406: HyStart++. RFC 7661: window validation. Pacing.
 //     RFC 9937: proportional rate reduction.
-//   - RFC 2018, 2883, 6675: SACK and DSACK sent; scoreboard and pipe at the sender.
-//   - RFC 8985 §6.2 in part: a lost retransmission of the first hole is found without a timeout.
-//   - RFC 6298: retransmission timer, with Karn's rule. RFC 8985 §7: tail loss probe,
-//     also in recovery (as RFC 9002 §6.2), and in place of the reordering timer of §6.3.
-//   - RFC 4015 §3.2 by timestamps: a spurious timeout is undone.
+//   - RFC 2018, 2883: SACK and DSACK at both ends, reneging. RFC 6675: pipe; what is lost RACK says.
+//   - RFC 8985: RACK-TLP, with a probe in recovery besides (as RFC 9002 §6.2).
+//   - RFC 6298: retransmission timer, with Karn's rule. RFC 5682: F-RTO, basic and with SACK.
+//   - RFC 3522, 3708, 4015: spurious recoveries are found by timestamps and by DSACK, and undone.
+//   - draft-ietf-ccwg-bbr §4.1: delivery-rate samples for congestion control.
 //   - RFC 7323: window scale, timestamps, PAWS. RFC 6191, 1337: TIME-WAIT, in
 //     records of 80 octets.
 //   - RFC 4987: SYN cache in records of 96 octets, SYN cookies when it is full. RFC 7413: Fast Open,
@@ -60,5 +60,5 @@
 //
 // # Not here
 //
-// RACK reordering detection (RFC 8985 §6), TCP-AO. Bytes on the wire are in wire, what to do with actions is the device's.
+// TCP-AO. Bytes on the wire are in wire, what to do with actions is the device's.
 package tcpoffload

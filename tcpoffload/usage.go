@@ -10,7 +10,8 @@ type Usage struct {
 	Listeners int
 	HalfOpen  int // SYN cache
 	TimeWait  int // TIME-WAIT table
-	Ranges    int // received beyond a hole, or reported so by a peer
+	Ranges    int // received beyond a hole
+	Flights   int // entries of what is in flight
 	Transmit  int // transmit list
 	Timers    int // connections that the timer wheel looks at
 }
@@ -23,6 +24,7 @@ func (e *Engine) Usage() Usage {
 		HalfOpen: e.HalfOpens(),
 		TimeWait: e.TimeWaits(),
 		Ranges:   int(r.freshRange - 1 - r.freedRanges),
+		Flights:  int(r.freshFlight - 1 - r.freedFlights),
 	}
 	for _, i := range e.bucket {
 		for ; i != 0; i = *e.hashNext(i) {
