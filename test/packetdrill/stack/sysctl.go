@@ -51,6 +51,9 @@ var sysctls = []sysctl{
 		s.tun.FastOpen = tcpoffload.FastOpenMode(v[0] & 3)
 		s.fastOpenListen = v[0]&0x402 == 0x402
 	}},
+	{"tcp_slow_start_after_idle", func(s *settings, v []int64) { s.tun.IdleRestart = v[0] != 0 }},
+	{"tcp_syncookies", func(s *settings, v []int64) { s.tun.SynCookies = synCookieMode(v[0]) }},
+	{"tcp_mtu_probing", func(s *settings, v []int64) { s.tun.MTUProbing = mtuProbing(v[0]) }},
 	{"tcp_syn_retries", func(s *settings, v []int64) { s.tun.SynRetries = uint8(v[0]) }},
 	{"tcp_synack_retries", func(s *settings, v []int64) { s.tun.SynAckRetries = uint8(v[0]) }},
 	{"tcp_retries2", func(s *settings, v []int64) { s.tun.Retries2 = uint8(v[0]) }},
@@ -71,12 +74,35 @@ func ecnMode(v int64) tcpoffload.ECNMode {
 	return tcpoffload.ECNOff
 }
 
+// synCookieMode translates tcp_syncookies.
+func synCookieMode(v int64) tcpoffload.SynCookieMode {
+	switch v {
+	case 0:
+		return tcpoffload.SynCookiesOff
+	case 2:
+		return tcpoffload.SynCookiesAlways
+	}
+	return tcpoffload.SynCookiesOverflow
+}
+
+// mtuProbing translates tcp_mtu_probing.
+func mtuProbing(v int64) tcpoffload.MTUProbing {
+	switch v {
+	case 1:
+		return tcpoffload.MTUProbingBlackHole
+	case 2:
+		return tcpoffload.MTUProbingAlways
+	}
+	return tcpoffload.MTUProbingOff
+}
+
 func seconds(n int64) vtime.Duration { return vtime.Duration(n) * vtime.Second }
 
 // readSettings returns the engine's defaults as changed by the files in dir. A file that is missing or
 // not understood changes nothing.
 func readSettings(dir string) settings {
 	s := settings{tun: tcpoffload.DefaultTunables(), sndBuf: 256 << 10}
+	s.tun.Pacing = false // scripts replace the queueing discipline that would pace
 	for _, c := range sysctls {
 		text, err := os.ReadFile(filepath.Join(dir, c.name))
 		if err != nil {
