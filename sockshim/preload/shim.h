@@ -321,6 +321,7 @@ struct shim_options {
 	uint32_t fastopen;	     /* a listener's queue, 0 no Fast Open */
 	uint32_t rcvlowat;
 	uint32_t maxseg;
+	uint32_t tos, ttl; /* IP_TOS or IPV6_TCLASS, IP_TTL or IPV6_UNICAST_HOPS; 0 default */
 	uint32_t keepidle, keepintvl, keepcnt, user_timeout; /* as given; 0 default */
 	int32_t linger;					     /* seconds, -1 off */
 	uint8_t nodelay, cork, keepalive, oobinline;

@@ -58,6 +58,10 @@ static const struct forward forwards[] = {
 	{IPPROTO_TCP, TCP_NOTSENT_LOWAT, TOE_OPT_NOTSENT_LOWAT, 1, KEEP(notsent_lowat)},
 	{IPPROTO_TCP, TCP_WINDOW_CLAMP, TOE_OPT_RCVBUF, 1, KEEP(window_clamp)},
 	{IPPROTO_TCP, TCP_FASTOPEN, TOE_OPT_FASTOPEN, 1, KEEP(fastopen)},
+	{IPPROTO_IP, IP_TOS, TOE_OPT_TOS, 1, KEEP(tos)},
+	{IPPROTO_IPV6, IPV6_TCLASS, TOE_OPT_TOS, 1, KEEP(tos)},
+	{IPPROTO_IP, IP_TTL, TOE_OPT_TTL, 1, KEEP(ttl)},
+	{IPPROTO_IPV6, IPV6_UNICAST_HOPS, TOE_OPT_TTL, 1, KEEP(ttl)},
 	{IPPROTO_TCP, TCP_QUICKACK, TOE_OPT_QUICKACK, 1, 0, 0},
 	{IPPROTO_TCP, TCP_LINGER2, TOE_OPT_LINGER2, 1000000000u, 0, 0},
 };
@@ -159,6 +163,8 @@ void shim_options_request(struct shim_sock *s)
 	slot->req_max_pacing = s->opt.max_pacing;
 	slot->req_fastopen = s->opt.fastopen_connect;
 	slot->req_fastopen_len = s->opt.fastopen;
+	slot->req_tos = (uint8_t)s->opt.tos;
+	slot->req_ttl = (uint8_t)s->opt.ttl;
 }
 
 void shim_options_send(struct shim_sock *s)
@@ -269,7 +275,8 @@ void shim_options_load(int fd, struct shim_options *o)
 			continue;
 		len = sizeof value;
 		if (shim_real()->getsockopt(fd, f->level, f->name, &value, &len) == 0 &&
-		    (f->size == sizeof(uint8_t)))
+		    (f->size == sizeof(uint8_t) ||
+		     ((f->option == TOE_OPT_TOS || f->option == TOE_OPT_TTL) && value > 0)))
 			keep(o, f, value);
 	}
 }
@@ -346,7 +353,8 @@ static bool listener_too(uint32_t option)
 {
 	return option == TOE_OPT_NODELAY || option == TOE_OPT_KEEPALIVE ||
 	       option == TOE_OPT_RCVBUF || option == TOE_OPT_SNDBUF || option == TOE_OPT_MAXSEG ||
-	       option == TOE_OPT_NOTSENT_LOWAT || option == TOE_OPT_FASTOPEN;
+	       option == TOE_OPT_NOTSENT_LOWAT || option == TOE_OPT_FASTOPEN ||
+	       option == TOE_OPT_TOS || option == TOE_OPT_TTL;
 }
 
 /* take_option acts on a setting that the kernel has accepted. */

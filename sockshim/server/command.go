@@ -158,6 +158,8 @@ var options = [...]toe.Option{
 	shm.OptNotSentLowat:  toe.OptionNotSentLowat,
 	shm.OptPMTUDiscover:  toe.OptionPMTUDiscover,
 	shm.OptFastOpen:      toe.OptionFastOpen,
+	shm.OptTOS:           toe.OptionTOS,
+	shm.OptTTL:           toe.OptionTTL,
 }
 
 // setOption changes a setting of an open connection or of a listener. What the device does not take is

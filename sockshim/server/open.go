@@ -75,6 +75,8 @@ func reqOptions(p *shm.Slot) toe.SocketOptions {
 		NotSentLowat:  atomic.LoadUint32(&p.ReqLowat),
 		FastOpen:      min(atomic.LoadUint32(&p.ReqFastopenLen), backlogMax),
 		FastOpenConn:  p.ReqFastopen != 0,
+		TOS:           p.ReqTos,
+		TTL:           p.ReqTtl,
 	}
 	if o.NotSentLowat == lowatNone {
 		o.NotSentLowat = 0

@@ -152,8 +152,9 @@ func TestOpenCarriesSettings(t *testing.T) {
 	_, p := r.ask(shm.OpActOpenReq, func(p *shm.Slot) {
 		toPeer(p)
 		p.ReqCc, p.ReqMaxPacing, p.ReqLowat = shm.CCBBR, 1<<33, 777
+		p.ReqTos, p.ReqTtl = 0x28, 9
 	})
-	require.Equal(t, toe.SocketOptions{CC: toe.CCBBR, MaxPacingRate: 1 << 33, NotSentLowat: 777}, r.dev.lastOpt)
+	require.Equal(t, toe.SocketOptions{CC: toe.CCBBR, MaxPacingRate: 1 << 33, NotSentLowat: 777, TOS: 0x28, TTL: 9}, r.dev.lastOpt)
 	require.EqualValues(t, 777, atomic.LoadUint32(&p.TxLowat))
 }
 

@@ -96,6 +96,8 @@ const (
 	OptNotSentLowat  = C.TOE_OPT_NOTSENT_LOWAT
 	OptPMTUDiscover  = C.TOE_OPT_PMTU_DISCOVER
 	OptFastOpen      = C.TOE_OPT_FASTOPEN
+	OptTOS           = C.TOE_OPT_TOS
+	OptTTL           = C.TOE_OPT_TTL
 )
 
 // Congestion control.

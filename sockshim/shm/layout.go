@@ -133,7 +133,10 @@ type (
 		ReqMaxPacing   uint64
 		ReqLowat       uint32
 		ReqFastopenLen uint32
-		Pad6           [6]uint64
+		ReqTos         uint8
+		ReqTtl         uint8
+		Pad6           [6]uint8
+		Pad7           [5]uint64
 	}
 	AddrPrefix struct {
 		Addr   [16]uint8
@@ -236,6 +239,8 @@ const (
 	OptNotSentLowat  = 0xf
 	OptPMTUDiscover  = 0x10
 	OptFastOpen      = 0x11
+	OptTOS           = 0x12
+	OptTTL           = 0x13
 )
 
 const (

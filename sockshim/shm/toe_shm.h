@@ -139,6 +139,8 @@ struct toe_shm_cmdq {
 #define TOE_OPT_NOTSENT_LOWAT 15u
 #define TOE_OPT_PMTU_DISCOVER 16u
 #define TOE_OPT_FASTOPEN 17u /* listeners only */
+#define TOE_OPT_TOS 18u
+#define TOE_OPT_TTL 19u
 
 /* Congestion control. */
 #define TOE_CC_DEFAULT 0u
@@ -287,7 +289,10 @@ struct toe_shm_slot {
 	uint64_t req_max_pacing;   /* octets per second, 0 no bound */
 	uint32_t req_lowat;	   /* TCP_NOTSENT_LOWAT, octets, 0 none */
 	uint32_t req_fastopen_len; /* PASS_OPEN_REQ: connections that may wait for their handshake's end, 0: no Fast Open */
-	uint64_t pad6[6];
+	uint8_t req_tos; /* DSCP in the upper six bits */
+	uint8_t req_ttl; /* or hop limit, 0 default */
+	uint8_t pad6[6];
+	uint64_t pad7[5];
 };
 
 #define TOE_LOCK_CONTENDED 0x80000000u
