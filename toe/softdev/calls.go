@@ -158,21 +158,11 @@ func fillInfo(c *toe.ConnInfo, e *tcpoffload.Info) {
 		DeliveredCE: e.DeliveredCE, Probes: e.Probes, RcvSpace: e.RcvSpace, RcvRTT: e.RcvRTT, ATO: e.ATO,
 		LastDataSent: e.LastDataSent, LastDataRecv: e.LastDataRecv, LastAckRecv: e.LastAckRecv,
 		BusyTime: e.BusyTime, RwndLimited: e.RwndLimited, SndbufLimited: e.SndbufLimited,
-		MaxPacingRate: e.MaxPacingRate, Reordering: e.Reordering, AdvMSS: e.AdvMSS,
+		MaxPacingRate: e.MaxPacingRate, DeliveryRate: e.DeliveryRate, AppLimited: e.AppLimited,
+		Reordering: e.Reordering, AdvMSS: e.AdvMSS,
 		BBR:   toe.BBRInfo(e.BBR),
 		DCTCP: toe.DCTCPInfo{Alpha: e.DCTCP.Alpha, MarkedOctets: e.DCTCP.Marked, AckedOctets: e.DCTCP.Delivered},
 	}
-	c.RcvSpace, c.RcvRTT, c.ATO, c.RcvOOO, c.Probes = e.RcvSpace, e.RcvRTT, e.ATO, e.RcvOOO, e.Probes
-	c.DataSegsIn, c.DataSegsOut, c.DeliveredCE = e.DataSegsIn, e.DataSegsOut, e.DeliveredCE
-	c.LastDataSent, c.LastDataRecv, c.LastAckRecv = e.LastDataSent, e.LastDataRecv, e.LastAckRecv
-	c.BusyTime, c.RwndLimited, c.SndbufLimited = e.BusyTime, e.RwndLimited, e.SndbufLimited
-	c.PacingRate, c.MaxPacingRate = e.PacingRate, e.MaxPacingRate
-	c.DeliveryRate, c.AppLimited = e.DeliveryRate, e.AppLimited
-	c.BBR = toe.BBRInfo{
-		Bandwidth: e.BBR.Bandwidth, MinRTT: e.BBR.MinRTT,
-		PacingGain: e.BBR.PacingGain, CwndGain: e.BBR.CwndGain,
-	}
-	c.DCTCP = toe.DCTCPInfo{Alpha: e.DCTCP.Alpha, MarkedOctets: e.DCTCP.Marked, AckedOctets: e.DCTCP.Delivered}
 	if c.Timer = timerName(e.Timer); c.Timer != "" {
 		c.TimerLeft = e.TimerLeft
 	}
