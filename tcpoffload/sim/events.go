@@ -53,7 +53,7 @@ func (q *events) pop() event {
 		if down >= n {
 			break
 		}
-		for c := down + 1; c < min(down+4, n); c++ {
+		for c, end := down+1, min(down+4, n); c < end; c++ {
 			if h[c].before(&h[down]) {
 				down = c
 			}

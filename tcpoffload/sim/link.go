@@ -44,7 +44,11 @@ type LinkConfig struct {
 	Trains bool
 }
 
-// Gilbert is the model of Gilbert and Elliott: a good state without losses and a bad one.
+// longestBurst is how long the bad state lasts at most, however few packets pass.
+const longestBurst = 200 * vtime.Millisecond
+
+// Gilbert is the model of Gilbert and Elliott: a good state without losses and a bad one, which ends by
+// itself after longestBurst.
 type Gilbert struct {
 	Enter, Leave PPM // probability per packet of entering and leaving the bad state
 	Loss         PPM // in the bad state
@@ -75,7 +79,8 @@ type Link struct {
 	head      int
 	octets    int // that wait, the one being sent not counted
 	bad       bool
-	average   int // of octets, times 256
+	badEnd    vtime.Time // valid with bad
+	average   int        // of octets, times 256
 	codel     codelVars
 	untilLoss int // segments of trains until the next one lost; valid with drawn
 	drawn     PPB // the probability that untilLoss was drawn for
@@ -159,9 +164,9 @@ func (l *Link) burstLoss() bool {
 		return false
 	}
 	if l.bad {
-		l.bad = !l.w.chance(l.Burst.Leave)
-	} else {
-		l.bad = l.w.chance(l.Burst.Enter)
+		l.bad = l.w.now < l.badEnd && !l.w.chance(l.Burst.Leave)
+	} else if l.bad = l.w.chance(l.Burst.Enter); l.bad {
+		l.badEnd = l.w.now.Add(longestBurst)
 	}
 	return l.bad && l.w.chance(l.Burst.Loss)
 }

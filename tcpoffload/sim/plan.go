@@ -225,7 +225,11 @@ func (p *plan) done() bool {
 		}
 		p.repeat--
 		p.opened = false
-		p.sc.World.After(upTo(p.r, 100*vtime.Millisecond), p.open)
+		pause := upTo(p.r, 100*vtime.Millisecond)
+		if p.opt.NoTimestamp {
+			pause += 3 * p.sc.msl // without timestamps nothing but TIME-WAIT tells old segments from new ones
+		}
+		p.sc.World.After(pause, p.open)
 		return false
 	}
 	p.over = true
@@ -362,7 +366,7 @@ func (g *program) step() {
 	}
 	switch g.kind {
 	case bulk:
-		if s.Sent == g.total {
+		if s.Sent >= g.total {
 			g.close()
 			return
 		}

@@ -349,7 +349,8 @@ func (sc *Scenario) drawFaults() {
 		if sc.v6 {
 			mtu = max(mtu, 1280)
 		}
-		w.At(at, func() { l.MTU = mtu })
+		silent := r.IntN(3) == 0
+		w.At(at, func() { l.MTU, l.NoICMP = mtu, silent })
 		sc.say("a link takes packets of %d octets from %.6f on", mtu, seconds(at))
 	}
 }
