@@ -1,3 +1,7 @@
+//go:build !invariants
+
+// The invariants walk all that is in flight at every step: half a million segments here.
+
 package sim_test
 
 import (
@@ -51,11 +55,14 @@ func (l *longFat) run(t *testing.T, d vtime.Duration) {
 
 // TestLongFatPipe demands that one stream fills a pipe whose window is near the most that TCP can have.
 func TestLongFatPipe(t *testing.T) {
-	for _, rate := range []int64{10e9, 16e9} {
-		l := &longFat{rate: rate, algo: cc.Cubic}
+	for _, l := range []*longFat{{rate: 10e9, algo: cc.Cubic}, {rate: 16e9, algo: cc.Cubic}, {rate: 10e9, algo: cc.BBR}, {rate: 16e9, algo: cc.BBR}} {
 		l.run(t, 25*vtime.Second)
 		t.Logf("%v at %d Gb/s: %.2f %% in steady state, 95 %% after %v, %d sent again", l.algo, l.rate/1e9, l.share*100, l.ready, l.rxt)
-		require.GreaterOrEqual(t, l.share, 0.99)
+		least := 0.99
+		if l.algo == cc.BBR {
+			least = 0.85 // every five seconds ProbeRTT halves the window for a round trip and 200 ms
+		}
+		require.GreaterOrEqual(t, l.share, least)
 		require.Positive(t, l.ready)
 		require.Less(t, l.ready, 12*vtime.Second)
 		require.Zero(t, l.rxt)
