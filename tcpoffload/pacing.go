@@ -17,6 +17,10 @@ import (
 // a sender that had nothing to send, or may not burst.
 const maxPaceLate = 4 << tickShift * vtime.Nanosecond
 
+// maxPaceGap bounds how long a quantum at the rate of congestion control keeps back the next one: its
+// estimate may be wrong, and what puts it right is an ACK. The program's rate is kept, however low.
+const maxPaceGap = vtime.Second
+
 // paceVars are the pacer's.
 type paceVars struct {
 	next vtime.Time // when the next quantum may leave
@@ -38,7 +42,11 @@ func (e *Engine) paceHolds(t *TCB, now vtime.Time) bool {
 	if now.Sub(p.next) > maxPaceLate {
 		p.next = now
 	}
-	p.next = p.next.Add(vtime.Duration(uint64(p.left) * uint64(vtime.Second) / rate))
+	gap := vtime.Duration(uint64(p.left) * uint64(vtime.Second) / rate)
+	if gap > maxPaceGap && rate != t.cc.MaxRate() {
+		gap = maxPaceGap
+	}
+	p.next = p.next.Add(gap)
 	return false
 }
 

@@ -152,3 +152,19 @@ func TestListenerHandsDownCongestionControl(t *testing.T) {
 	require.Equal(t, cc.BBR, tcb.cc.Algorithm())
 	require.Equal(t, uint64(12345), tcb.cc.PacingRate())
 }
+
+// TestWrongRateIsOutlived: an estimate that is far too low keeps the next quantum back for a second at
+// most, the program's own rate for as long as it says.
+func TestWrongRateIsOutlived(t *testing.T) {
+	s, tcb := paced(t, func(c *Config) { c.Tunables.Pacing = true }, SocketOptions{})
+	tcb.cc.Cwnd = mss
+	tcb.cc.SetPaced(true, 1000*vtime.Second)
+	require.Less(t, tcb.cc.PacingRate(), uint64(10))
+	tcb.cc.Cwnd = 1 << 28
+	s.send(10 * mss)
+	require.Equal(t, vtime.Second, tcb.pace.next.Sub(s.now))
+
+	s, tcb = paced(t, nil, SocketOptions{MaxPacingRate: 10})
+	s.send(10 * mss)
+	require.Equal(t, 2*mss*vtime.Second/10, tcb.pace.next.Sub(s.now))
+}

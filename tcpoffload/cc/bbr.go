@@ -385,9 +385,13 @@ func (s *State) bbrRestart(now vtime.Time) {
 	}
 }
 
-// setBBRRate is SetPacingRateWithGain of §5.6.2, gain in per cent.
+// setBBRRate is SetPacingRateWithGain of §5.6.2, gain in per cent. Without SACK Startup may end by loss
+// before there is any sample of the bandwidth: then the rate stays.
 func (s *State) setBBRRate(gain uint16) {
 	b := &s.bbr
+	if b.bw == 0 {
+		return
+	}
 	rate := b.bw * uint64(gain) * bbrPacingPct / (100 * 100)
 	if s.flags&flagFull != 0 || rate > b.rate {
 		b.rate = rate

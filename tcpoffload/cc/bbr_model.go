@@ -53,7 +53,7 @@ func (s *State) updateCongestion(m *bbrSample, lossRound bool) {
 	if !lossRound {
 		return
 	}
-	if b.lossInRound && !b.isProbing() {
+	if b.lossInRound && !b.isProbing() && b.max() != 0 {
 		if b.bwShort == noRate {
 			b.bwShort = b.max()
 		}

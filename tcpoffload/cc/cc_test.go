@@ -342,3 +342,30 @@ func TestWindowIsPaced(t *testing.T) {
 	s.SetMaxRate(1<<40, vtime.Millisecond)
 	require.Equal(t, uint32(maxQuantum), s.SendQuantum(mss))
 }
+
+// TestBBRWithoutSamples: loss may end Startup before there is any sample of the bandwidth, as the
+// connection has no SACK. The rate stays what it was.
+func TestBBRWithoutSamples(t *testing.T) {
+	var s State
+	s.Init(BBR, 10, mss, 1)
+	now := vtime.Time(vtime.Second)
+	s.Established(now, 20*vtime.Millisecond, false)
+	rate := s.PacingRate()
+	for i := range 20 {
+		now = now.Add(20 * vtime.Millisecond)
+		s.OnLost(&Lost{Now: now, MSS: mss, Octets: mss, TxInFlight: 5 * mss, LostSince: mss})
+		s.OnLoss(5*mss, mss)
+		s.OnAck(&Sample{
+			Now: now, MSS: mss, SRTT: 20 * vtime.Millisecond, Acked: mss, Delivered: mss, Lost: mss,
+			InFlight: 4 * mss, TotalDelivered: uint64(i+1) * mss, Recovery: true,
+		})
+		s.OnRestart(now)
+		require.Equal(t, rate, s.PacingRate())
+	}
+	require.NotZero(t, s.flags&flagFull)
+	s.OnAck(&Sample{
+		Now: now, MSS: mss, SRTT: 20 * vtime.Millisecond, Acked: mss, Delivered: mss, RTT: 20 * vtime.Millisecond,
+		Interval: 20 * vtime.Millisecond, RateDelivered: 4 * mss, PriorDelivered: 17 * mss, TotalDelivered: 21 * mss,
+	})
+	require.InEpsilon(t, 4*mss*50, s.bbr.bw, 0.01)
+}
