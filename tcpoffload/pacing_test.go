@@ -166,5 +166,5 @@ func TestWrongRateIsOutlived(t *testing.T) {
 
 	s, tcb = paced(t, nil, SocketOptions{MaxPacingRate: 10})
 	s.send(10 * mss)
-	require.Equal(t, 2*mss*vtime.Second/10, tcb.pace.next.Sub(s.now))
+	require.Equal(t, vtime.Duration(2*tcb.effMSS())*vtime.Second/10, tcb.pace.next.Sub(s.now))
 }
