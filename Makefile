@@ -29,7 +29,7 @@ check: ## formatting, vet, generated files up to date, architecture
 
 test: deps build ## install what is needed, then run every test
 	@$(GO) vet ./... && $(GO) vet -tags e2e ./test/...
-	@$(MAKE) --no-print-directory unit invariants race sanitize e2e fuzz
+	@$(MAKE) --no-print-directory unit invariants sim race sanitize e2e fuzz
 
 unit: ## unit tests
 	$(GOTEST) $(UNIT)

@@ -110,10 +110,7 @@ func TestSim(t *testing.T) {
 	}
 	n := *seedsFlag
 	if n == 0 {
-		n = 2000
-		if testing.Short() {
-			n = 200
-		}
+		n = 200 // make sim runs more
 	}
 	var next atomic.Uint64
 	next.Store(*fromFlag)
