@@ -253,6 +253,11 @@ func (r *rig) newClient() (*client, *net.UnixConn) {
 	r.srv.mu.Unlock()
 	_, errno := c.hello(&shm.Msg{Type: shm.MsgHello, Magic: shm.Magic, Abi: shm.ABI})
 	require.Zero(r.t, errno)
+	r.t.Cleanup(func() {
+		if !c.ended.Load() {
+			r.srv.clientGone(c) // as the goroutine that would serve it does
+		}
+	})
 	return c, ends[1]
 }
 

@@ -3,6 +3,7 @@ package server
 import (
 	"encoding/binary"
 	"math/rand/v2"
+	"os"
 	"sync/atomic"
 	"testing"
 
@@ -155,9 +156,14 @@ func TestRandomClients(t *testing.T) {
 	}
 }
 
+// smallest makes regions small, and their making quick.
+func smallest(c *Config) { c.Slots, c.Memory = 16, minMemory }
+
 // hostile plays the client that in describes.
-func hostile(t testing.TB, in []byte) {
-	r := newRig(t, 1, func(c *Config) { c.Slots, c.Memory = 16, minMemory })
+func hostile(t testing.TB, in []byte) { newRig(t, 1, smallest).hostile(in) }
+
+// hostile has the rig's client do what in describes.
+func (r *rig) hostile(in []byte) {
 	next := func() uint32 {
 		if len(in) == 0 {
 			return 0
@@ -262,6 +268,53 @@ func hostile(t testing.TB, in []byte) {
 	r.dev.mu.Lock()
 	r.check()
 	r.dev.mu.Unlock()
+}
+
+// TestHostileClientsLeaveNothing lets hostile clients come and go through the control socket, each with event
+// queues, descriptors nobody asked for and an end without a word. What toed had open for them it closes.
+func TestHostileClientsLeaveNothing(t *testing.T) {
+	r := newRig(t, 1, smallest)
+	r.serve()
+	open := func() int {
+		list, err := os.ReadDir("/proc/self/fd")
+		require.NoError(t, err)
+		return len(list)
+	}
+	round := func(seed byte) {
+		in := make([]byte, 400)
+		_, _ = rand.NewChaCha8([32]byte{seed}).Read(in)
+		conn := r.control()
+		m, err := r.request(conn, helloMsg)
+		require.NoError(t, err)
+		require.Zero(t, m.Error)
+		r.srv.mu.Lock()
+		r.reg = r.srv.regions[m.RegionId]
+		r.srv.mu.Unlock()
+		old := r.mem
+		r.mem, err = shm.Open(r.reg.fd)
+		require.NoError(t, err)
+		require.NoError(t, old.Close())
+		for i, typ := range []uint32{shm.MsgEQAlloc, shm.MsgEQAlloc, shm.MsgEQFree, shm.MsgProbe, shm.MsgAttach, shm.MsgInfo, 99} {
+			fd := eventFD(t)
+			_, err := r.request(conn, shm.Msg{Type: typ, RegionId: m.RegionId, Eq: uint32(i) % 2}, fd)
+			unix.Close(fd)
+			require.NoError(t, err)
+		}
+		r.hostile(in)
+		require.NoError(t, conn.Close())
+		require.Eventually(t, func() bool {
+			r.dev.iterate()
+			r.srv.mu.Lock()
+			defer r.srv.mu.Unlock()
+			return len(r.srv.clients) == 1 && r.srv.regions[m.RegionId] == nil
+		}, waitFor, tick)
+	}
+	round(0)
+	before := open()
+	for seed := range byte(40) {
+		round(1 + seed)
+	}
+	require.Eventually(t, func() bool { return open() <= before }, waitFor, tick, "%d descriptors, %d before", open(), before)
 }
 
 // command posts without waiting for room: the fuzzer may have broken the queue.
