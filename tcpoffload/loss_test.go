@@ -527,3 +527,24 @@ func TestProbeInRecovery(t *testing.T) {
 	s.in(wire.ACK, 1, 0, seqOf(12))
 	require.Greater(t, m.FastPathAcks, uint64(0), "the episode is over")
 }
+
+// Duplicate ACKs of a window that is long acknowledged do not count towards the next fast retransmit, not
+// even when header prediction took the ACK between.
+func TestDuplicateAcksAreForgotten(t *testing.T) {
+	s := newScript(t, nil)
+	s.passive(wire.OptMSS, SocketOptions{})
+	s.send(mss)
+	s.in(wire.ACK, 1, 0, 1)
+	s.in(wire.ACK, 1, 0, 1)
+	fast := s.e.MIB().FastPathAcks
+	s.in(wire.ACK, 1, 0, 1+mss)
+	require.Equal(t, fast+1, s.e.MIB().FastPathAcks)
+	s.send(5 * mss)
+	s.skip()
+	s.in(wire.ACK, 1, 0, 1+mss)
+	s.in(wire.ACK, 1, 0, 1+mss)
+	s.quiet()
+	require.Zero(t, s.e.MIB().FastRetrans)
+	s.in(wire.ACK, 1, 0, 1+mss)
+	s.expect(wire.ACK, 1+mss, mss, 1)
+}

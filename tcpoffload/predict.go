@@ -43,6 +43,7 @@ func (e *Engine) predict(t *TCB, now vtime.Time, seg *Segment, out *Output) bool
 	t.updateSendWindow(seg)
 	if acked != 0 {
 		ev := ackEvent{now: now, seg: seg, prior: t.flight(), fack: t.rack.fack}
+		t.snd.dupAcks = 0 // as countDupAcks; some may not have been worth a disturbance
 		e.advanceUna(t, &ev, out)
 		e.congest(t, &ev)
 	}

@@ -22,40 +22,54 @@ import (
 // recorder keeps the segments that an engine under test received and sent. When the test fails they become a
 // .pcap, so that a crash can be looked at with tcpdump or Wireshark.
 type recorder struct {
-	frames [][]byte
-	at     []vtime.Time
+	segs []recorded
 }
 
-// recordCap bounds what is kept, frames; the last ones count.
+// recorded is one segment, as it goes over the wire to or from the engine.
+type recorded struct {
+	at      vtime.Time
+	h       wire.Header
+	payload uint32
+}
+
+// recordCap bounds what is kept, segments; the last ones count.
 const recordCap = 4096
 
 // received and sent note one segment each.
 func (r *recorder) received(now vtime.Time, s *Segment) {
-	h := wire.Header{
+	p := r.next()
+	p.at, p.payload = now, s.Len
+	p.h = wire.Header{
 		Flow: wire.Flow{Local: s.Flow.Remote, Remote: s.Flow.Local, LocalPort: s.Flow.RemotePort, RemotePort: s.Flow.LocalPort},
 		Seq:  s.Seq, Ack: s.Ack, Flags: s.Flags, Wnd: s.Wnd, Urg: s.Urg, ECN: s.ECN, Opt: s.Opt,
 		SrcMAC: wire.MAC{2, 0, 0, 0, 0, 2}, DstMAC: wire.MAC{2, 0, 0, 0, 0, 1},
 	}
-	r.add(now, &h, s.Len)
 }
 
 func (r *recorder) sent(now vtime.Time, s *TxSegment) {
-	h := wire.Header{
+	p := r.next()
+	p.at, p.payload = now, s.Len
+	p.h = wire.Header{
 		Flow: s.Flow, Seq: s.Seq, Ack: s.Ack, Flags: s.Flags, Wnd: s.Wnd, Urg: s.Urg, ECN: s.ECN, Opt: s.Opt,
 		SrcMAC: wire.MAC{2, 0, 0, 0, 0, 1}, DstMAC: wire.MAC{2, 0, 0, 0, 0, 2},
 	}
-	r.add(now, &h, s.Len)
 }
 
-func (r *recorder) add(now vtime.Time, h *wire.Header, payload uint32) {
-	payload = min(payload, 60_000)
-	h.TTL, h.DF = 64, true
-	b := make([]byte, h.Len()+int(payload))
-	h.Put(b, int(payload), 0, wire.ChecksumSoftware) // the payload is zeros
-	if len(r.frames) == recordCap {
-		r.frames, r.at = r.frames[recordCap/2:], r.at[recordCap/2:]
+func (r *recorder) next() *recorded {
+	if len(r.segs) == recordCap {
+		r.segs = r.segs[:copy(r.segs, r.segs[recordCap/2:])]
 	}
-	r.frames, r.at = append(r.frames, b), append(r.at, now)
+	r.segs = append(r.segs, recorded{})
+	return &r.segs[len(r.segs)-1]
+}
+
+// frame returns the segment as a frame. The octets of its text, which the engine does not see, are zero.
+func (p *recorded) frame() []byte {
+	p.h.TTL, p.h.DF = 64, true
+	n := int(min(p.payload, 60_000))
+	b := make([]byte, p.h.Len()+n)
+	p.h.Put(b, n, 0, wire.ChecksumSoftware)
+	return b
 }
 
 // save writes the frames to build/crash and returns the name of the file.
@@ -65,8 +79,10 @@ func (r *recorder) save(test string) (string, error) {
 		return "", err
 	}
 	sum := sha256.New()
-	for _, f := range r.frames {
-		sum.Write(f)
+	frames := make([][]byte, len(r.segs))
+	for i := range r.segs {
+		frames[i] = r.segs[i].frame()
+		sum.Write(frames[i])
 	}
 	name := filepath.Join(dir, test+"-"+hex.EncodeToString(sum.Sum(nil)[:4])+".pcap")
 	f, err := os.Create(name)
@@ -78,8 +94,8 @@ func (r *recorder) save(test string) (string, error) {
 	if err := w.WriteFileHeader(65535, layers.LinkTypeEthernet); err != nil {
 		return "", err
 	}
-	for i, b := range r.frames {
-		ci := gopacket.CaptureInfo{Timestamp: time.Unix(0, int64(r.at[i])).UTC(), CaptureLength: len(b), Length: len(b)}
+	for i, b := range frames {
+		ci := gopacket.CaptureInfo{Timestamp: time.Unix(0, int64(r.segs[i].at)).UTC(), CaptureLength: len(b), Length: len(b)}
 		if err := w.WritePacket(ci, b); err != nil {
 			return "", err
 		}
