@@ -361,3 +361,22 @@ func TestResetCarriesTimestamps(t *testing.T) {
 	require.Equal(t, uint32(1000), g.Opt.TSVal-first.Opt.TSVal)
 	require.Equal(t, first.Opt.TSEcr, g.Opt.TSEcr)
 }
+
+// A shut window takes no text, but RST and URG are for it as for an open one (RFC 9293 MUST-66). Text on a RST
+// changes nothing (SHLD-2).
+func TestResetAndUrgentPassAShutWindow(t *testing.T) {
+	s := newScript(t, nil)
+	s.passive(allOptions&^wire.OptTimestamps, SocketOptions{RcvBuf: minRcvBuf})
+	for pos := uint32(1); pos <= minRcvBuf; pos += 1024 {
+		s.in(wire.ACK, pos, 1024, 1)
+	}
+	require.Equal(t, uint32(0), s.info().RcvWnd)
+	end := uint32(1 + minRcvBuf)
+	s.acts = nil
+	g := s.seg(wire.ACK|wire.URG, end, 0, 1)
+	g.Urg = 5
+	s.inject(g)
+	require.Equal(t, uint64(minRcvBuf+5), s.action(ActUrgent).Pos)
+	require.Equal(t, DropNone, s.in(wire.RST|wire.ACK, end, 10, 1))
+	require.Equal(t, ReasonReset, s.action(ActFinished).Reason)
+}
