@@ -9,7 +9,7 @@ FUZZTIME ?= 20s
 # Two cores are enough for everything here; packages one at a time keep timing-free tests quick.
 GOTEST   := $(GO) test -timeout 10m
 
-.PHONY: help all build shim check test unit invariants sim race sanitize e2e fuzz bench generate fmt demo demo-stop clean deps packetdrill
+.PHONY: help all build shim check test unit invariants sim behaviour longfat race sanitize e2e fuzz bench generate fmt demo demo-stop clean deps packetdrill
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,6 +39,12 @@ invariants: ## unit tests of the protocol engine with its invariants checked at 
 
 sim: ## SEEDS=n worlds drawn from seeds (2000), with the engine's invariants; SEED=k replays one with its trace
 	$(GOTEST) -count=1 -tags invariants ./tcpoffload/sim -run 'TestSim$$' $(if $(SEED),-v -seed=$(SEED),-seeds=$(or $(SEEDS),2000))
+
+behaviour: ## measure goodput, fairness, recovery, queues and long fat pipes on virtual time: docs/BEHAVIOUR.md
+	$(GOTEST) -count=1 ./tcpoffload/sim -run 'TestBehaviour$$' -update
+
+longfat: ## one stream over 10 and 16 Gb/s × 433 ms, on virtual time
+	$(GOTEST) -count=1 ./tcpoffload/sim -run 'TestLongFatPipe$$' -v
 
 race: ## unit tests under the race detector
 	$(GOTEST) -race -short $(UNIT)

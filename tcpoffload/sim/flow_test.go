@@ -25,9 +25,10 @@ type bulkFlow struct {
 
 // bench is hosts on two sides of a bottleneck with bulk flows between them.
 type bench struct {
-	w     *sim.World
-	there *sim.Link
-	flows []*bulkFlow
+	w      *sim.World
+	there  *sim.Link
+	flows  []*bulkFlow
+	access []*sim.Link // of the left side
 }
 
 // mostAhead is how far a program may run ahead of what is acknowledged, octets.
@@ -62,11 +63,7 @@ func newBench(t *testing.T, seed uint64, there, back sim.LinkConfig, access func
 		left = append(left, h)
 		w.After(f.at, func() {
 			f.begin = w.Now()
-			o := tcpoffload.SocketOptions{CC: cc.Choose(f.algo)}
-			if f.algo == cc.DCTCP {
-				o.ECN = tcpoffload.ECNOn
-			}
-			s, r := h.Connect(right, 1000, 80, o)
+			s, r := h.Connect(right, 1000, 80, options(f.algo))
 			require.Equal(t, tcpoffload.CallOK, r)
 			f.src = s
 			more := func() {
@@ -82,7 +79,10 @@ func newBench(t *testing.T, seed uint64, there, back sim.LinkConfig, access func
 		})
 	}
 	b.there, _ = w.Dumbbell(left, []*sim.Host{right}, there, back, access)
-	_, r := right.Listen(80, len(flows), tcpoffload.SocketOptions{})
+	for _, h := range left {
+		b.access = append(b.access, h.Link())
+	}
+	_, r := right.Listen(80, len(flows), options(flows[0].algo))
 	require.Equal(t, tcpoffload.CallOK, r)
 	right.OnAccept = func(s *sim.Sock) {
 		for i, f := range flows {
@@ -97,6 +97,22 @@ func newBench(t *testing.T, seed uint64, there, back sim.LinkConfig, access func
 		}
 	}
 	return b
+}
+
+// lose has drop decide about every segment that the left side sends.
+func (b *bench) lose(drop func(s *tcpoffload.TxSegment) bool) {
+	for _, l := range b.access {
+		l.Drop = drop
+	}
+}
+
+// options returns those of a socket of algorithm a. DCTCP wants both ends to use it.
+func options(a cc.Algorithm) tcpoffload.SocketOptions {
+	o := tcpoffload.SocketOptions{CC: cc.Choose(a)}
+	if a == cc.DCTCP {
+		o.ECN = tcpoffload.ECNOn
+	}
+	return o
 }
 
 // got returns how many octets of f have arrived.

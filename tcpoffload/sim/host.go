@@ -35,6 +35,9 @@ type Host struct {
 	arrived, lost  uint64 // segments given to the engine, and calls of Arrive that dropped something
 }
 
+// Link returns the link that h sends on.
+func (h *Host) Link() *Link { return h.link.(*Link) }
+
 // ringPackets is how many packets a NIC keeps for a worker that stands still; more are lost.
 const ringPackets = 512
 

@@ -318,7 +318,7 @@ func (sc *Scenario) drawLinks(r *rand.Rand) {
 		return up, down
 	})
 	for _, h := range sc.hosts {
-		sc.ups = append(sc.ups, h.link.(*Link))
+		sc.ups = append(sc.ups, h.Link())
 	}
 }
 
