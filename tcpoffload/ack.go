@@ -116,7 +116,7 @@ func (e *Engine) advanceUna(t *TCB, ev *ackEvent, out *Output) {
 		e.armRexmt(t, ev.now)
 	}
 	e.bookAck(t, ev.now)
-	e.act(out, t, Action{Kind: ActAcked, Pos: min(s.una64-1, s.end)})
+	out.act(t, ActAcked).Pos = min(s.una64-1, s.end)
 }
 
 // wakeSend puts t on the transmit list if it may have something to send.

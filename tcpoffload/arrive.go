@@ -173,7 +173,7 @@ func (e *Engine) established(t *TCB, now vtime.Time, seg *Segment, out *Output) 
 	case t.flags&flagPassive != 0:
 		e.offer(t, out)
 	default:
-		e.act(out, t, Action{Kind: ActEstablished})
+		out.act(t, ActEstablished)
 	}
 	if t.fastOpen&fastData != 0 {
 		e.synDataAcked(t, seg, out)
@@ -192,7 +192,7 @@ func (e *Engine) offer(t *TCB, out *Output) {
 	l := &e.lsts[t.listener]
 	l.ready++
 	t.flags |= flagOffered
-	e.act(out, t, Action{Kind: ActPassEstablished, Listener: l.cookie})
+	out.act(t, ActPassEstablished).Listener = l.cookie
 }
 
 // offeredBy returns the listener that opened t, or nil if it is closed.
@@ -426,7 +426,8 @@ func (e *Engine) processText(t *TCB, a *arrival, out *Output) DropReason {
 // textInOrder takes n octets at RCV.NXT, from offset off of seg's payload, and what they join up with.
 func (e *Engine) textInOrder(t *TCB, now vtime.Time, seg *Segment, off, n uint32, out *Output) {
 	v := &t.rcv
-	e.act(out, t, Action{Kind: ActPlace, Pos: t.rcvPos(), Off: off, Len: n})
+	place := out.act(t, ActPlace)
+	place.Pos, place.Off, place.Len = t.rcvPos(), off, n
 	e.root.mib.InOctets += uint64(n)
 	v.nxt = v.nxt.Add(n)
 	v.nxt64 += uint64(n)
@@ -442,7 +443,7 @@ func (e *Engine) textInOrder(t *TCB, now vtime.Time, seg *Segment, off, n uint32
 		e.ackInOrder(t, now, segs)
 	}
 	t.rcvRTTArrive(now, seg)
-	e.act(out, t, Action{Kind: ActReadable, Pos: t.rcvPos()})
+	out.act(t, ActReadable).Pos = t.rcvPos()
 }
 
 // checkFin is the eighth step: the peer's FIN, when all before it is in.
@@ -466,7 +467,7 @@ func (e *Engine) checkFin(t *TCB, a *arrival, out *Output) {
 	v.nxt64++
 	t.flags |= flagFinRcvd
 	e.txAdd(t, pendAck)
-	e.act(out, t, Action{Kind: ActPeerClose, Pos: t.rcvPos()})
+	out.act(t, ActPeerClose).Pos = t.rcvPos()
 	switch t.state {
 	case StateEstablished:
 		e.setState(t, StateCloseWait)

@@ -280,5 +280,5 @@ func (e *Engine) synDataAcked(t *TCB, seg *Segment, out *Output) {
 	}
 	e.root.mib.FastOpenActive++
 	t.fastOpen |= fastDone
-	e.act(out, t, Action{Kind: ActAcked, Pos: s.una64 - 1})
+	out.act(t, ActAcked).Pos = s.una64 - 1
 }

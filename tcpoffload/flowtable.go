@@ -38,13 +38,13 @@ func (e *Engine) lookup(f *wire.Flow) uint32 {
 // e.twBase an entry of the SYN cache, else one of TIME-WAIT.
 func (e *Engine) lookupAny(f *wire.Flow) uint32 {
 	// Segments come in trains: the last connection found is the likeliest.
-	if t := &e.conns[e.last]; t.flow == *f && t.state != StateClosed {
+	if t := &e.conns[e.last]; t.flow.Is(f) && t.state != StateClosed {
 		return e.last
 	}
 	for i := e.bucket[e.hash(f)]; i != 0; {
 		if i < uint32(len(e.conns)) {
 			t := &e.conns[i]
-			if t.flow == *f {
+			if t.flow.Is(f) {
 				e.last = i
 				return i
 			}
@@ -52,7 +52,7 @@ func (e *Engine) lookupAny(f *wire.Flow) uint32 {
 			continue
 		}
 		flow, next := e.record(i)
-		if *flow == *f {
+		if flow.Is(f) {
 			return i
 		}
 		i = *next
@@ -177,12 +177,17 @@ func (e *Engine) setState(t *TCB, s State) {
 
 // finish tells the owner that t ended for reason, and frees it.
 func (e *Engine) finish(t *TCB, reason EndReason, out *Output) {
-	e.act(out, t, Action{Kind: ActFinished, Reason: reason})
+	out.act(t, ActFinished).Reason = reason
 	e.free(t)
 }
 
-// act appends an action of connection t.
-func (e *Engine) act(out *Output, t *TCB, a Action) {
-	a.Handle, a.Cookie = Handle(t.gen)<<32|Handle(t.self), t.cookie
-	out.Actions = append(out.Actions, a)
+// act appends an action of connection t, which the caller completes where it stands: a copy of a struct just
+// written costs more than the rest. Precondition: there is room.
+func (o *Output) act(t *TCB, kind ActionKind) *Action {
+	n := len(o.Actions)
+	o.Actions = o.Actions[:n+1]
+	a := &o.Actions[n]
+	*a = Action{}
+	a.Kind, a.Handle, a.Cookie = kind, Handle(t.gen)<<32|Handle(t.self), t.cookie
+	return a
 }

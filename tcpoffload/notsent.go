@@ -22,6 +22,6 @@ func (e *Engine) watchSent(t *TCB) {
 func (e *Engine) tellSent(t *TCB, out *Output) {
 	if n := e.notSent(t); n < uint64(t.lowat) || t.lowat == 0 {
 		t.snd.mode &^= sendLowat
-		e.act(out, t, Action{Kind: ActSent, Pos: t.snd.end - n})
+		out.act(t, ActSent).Pos = t.snd.end - n
 	}
 }

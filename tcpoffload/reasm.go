@@ -24,9 +24,8 @@ func (e *Engine) textBeyondHole(t *TCB, a *arrival, out *Output) DropReason {
 	t.rcvOOO++
 	t.dataSegsIn += uint32(max(a.seg.Segs, 1))
 	e.root.mib.InOctets += uint64(added)
-	e.act(out, t, Action{
-		Kind: ActPlace, Pos: t.rcvPos() + uint64(a.seq-v.nxt), Off: a.off, Len: a.len,
-	})
+	place := out.act(t, ActPlace)
+	place.Pos, place.Off, place.Len = t.rcvPos()+uint64(a.seq-v.nxt), a.off, a.len
 	e.replyAck(t, a.now, out)
 	return DropNone
 }

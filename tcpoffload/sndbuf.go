@@ -10,7 +10,7 @@ func (e *Engine) tuneSend(t *TCB, out *Output) {
 		return
 	}
 	t.sndBuf = min(2*t.cc.Cwnd+t.cc.Cwnd/2, e.tun.MaxSndBuf)
-	e.act(out, t, Action{Kind: ActSndBuf, Len: t.sndBuf})
+	out.act(t, ActSndBuf).Len = t.sndBuf
 }
 
 // setSndBuf fixes the buffer at n octets, or with 0 lets it be tuned from what it is.

@@ -38,7 +38,7 @@ func (e *Engine) enterTimeWait(t *TCB, now vtime.Time, ack bool, out *Output) {
 	if (ack || t.pend&pendAck != 0) && out.room(1, 0) {
 		e.appendAck(t, now, out)
 	}
-	e.act(out, t, Action{Kind: ActFinished})
+	out.act(t, ActFinished)
 	e.setState(t, StateTimeWait)
 	e.root.mib.TimeWaits++
 	w, i := e.timeWaitAlloc()

@@ -51,5 +51,5 @@ func (e *Engine) checkUrgent(t *TCB, a *arrival, out *Output) {
 	}
 	t.rcv.up = up
 	t.flags |= flagUrgent
-	e.act(out, t, Action{Kind: ActUrgent, Pos: t.rcvPos() + uint64(up-t.rcv.nxt)})
+	out.act(t, ActUrgent).Pos = t.rcvPos() + uint64(up-t.rcv.nxt)
 }

@@ -1,6 +1,9 @@
 package wire
 
-import "net/netip"
+import (
+	"encoding/binary"
+	"net/netip"
+)
 
 // Addr is an IPv6 address, or an IPv4 address in its mapped form (::ffff:a.b.c.d), in network
 // order. It is comparable and free of pointers, so tables of it cost the collector nothing.
@@ -90,3 +93,13 @@ func (f Flags) String() string {
 	}
 	return string(b[:n])
 }
+
+// Is reports whether f and g are the same flow: f == g, by words. Segments are looked up by it.
+func (f *Flow) Is(g *Flow) bool {
+	a, b, c, d := &f.Local, &g.Local, &f.Remote, &g.Remote
+	return f.RemotePort == g.RemotePort && f.LocalPort == g.LocalPort &&
+		c.low() == d.low() && a.low() == b.low() && c.high() == d.high() && a.high() == b.high()
+}
+
+func (a *Addr) high() uint64 { return binary.NativeEndian.Uint64(a[:8]) }
+func (a *Addr) low() uint64  { return binary.NativeEndian.Uint64(a[8:]) }
