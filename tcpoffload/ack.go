@@ -53,7 +53,9 @@ type ackEvent struct {
 func (e *Engine) ackArrived(t *TCB, a *arrival, out *Output) {
 	s, seg := &t.snd, a.seg
 	priorWnd, priorUna := s.wnd, s.una
-	ev := ackEvent{now: a.now, seg: seg, prior: t.flight(), priorSacked: s.sacked, fack: t.rack.fack, walk: maxFlightWalk}
+	var ev ackEvent
+	ev.now, ev.seg = a.now, seg
+	ev.prior, ev.priorSacked, ev.fack, ev.walk = t.flight(), s.sacked, t.rack.fack, maxFlightWalk
 
 	t.updateSendWindow(seg)
 	if t.flags&flagSACK != 0 && seg.Opt.Set&wire.OptSACK != 0 {

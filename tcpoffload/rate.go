@@ -102,14 +102,13 @@ func (e *Engine) congest(t *TCB, ev *ackEvent) {
 	if c.appLimited != 0 && c.delivered > c.appLimited {
 		c.appLimited = 0
 	}
-	s := cc.Sample{
-		Now: ev.now, MSS: t.effMSS(), RTT: ev.rtt, SRTT: t.rtt.srtt,
-		Acked: ev.acked, Delivered: ev.delivered, Lost: ev.lost, Prior: ev.prior, InFlight: t.pipe(),
-		TotalDelivered: c.delivered, TotalLost: c.lost,
-		CwndLimited: t.cwndLimited(ev.prior),
-		Recovery:    t.ca >= caRecovery, Loss: t.ca == caLoss,
-		Marked: t.ecnMarked(ev.seg, ev.delivered),
-	}
+	var s cc.Sample // field by field: a literal would be built elsewhere and copied
+	s.Now, s.MSS, s.RTT, s.SRTT = ev.now, t.effMSS(), ev.rtt, t.rtt.srtt
+	s.Acked, s.Delivered, s.Lost, s.Prior, s.InFlight = ev.acked, ev.delivered, ev.lost, ev.prior, t.pipe()
+	s.TotalDelivered, s.TotalLost = c.delivered, c.lost
+	s.CwndLimited = t.cwndLimited(ev.prior)
+	s.Recovery, s.Loss = t.ca >= caRecovery, t.ca == caLoss
+	s.Marked = t.ecnMarked(ev.seg, ev.delivered)
 	if ev.ended && !s.CwndLimited {
 		s.Acked = 0 // the window is the threshold
 	}

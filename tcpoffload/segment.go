@@ -13,7 +13,8 @@ func (o *Output) next() *TxSegment {
 	n := len(o.Segs)
 	o.Segs = o.Segs[:n+1]
 	s := &o.Segs[n]
-	*s = TxSegment{DF: true}
+	*s = TxSegment{}
+	s.DF = true // not in the literal: it would be built elsewhere and copied
 	return s
 }
 

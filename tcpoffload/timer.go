@@ -46,7 +46,7 @@ func (t *TCB) stopTimers() {
 // earliest returns the first deadline of t and its timer, Never and TimerNone if none runs.
 func (t *TCB) earliest() (vtime.Time, TimerKind) {
 	when, kind := vtime.Never, TimerKind(TimerNone)
-	for k, d := range t.deadline {
+	for k, d := range &t.deadline {
 		if d < when {
 			when, kind = d, TimerKind(k)
 		}
@@ -97,7 +97,7 @@ func (e *Engine) wheelRemove(t *TCB) {
 // All entries of a level come before those of the next, and none lies before the present tick.
 func (e *Engine) nextSlot() (slot uint32, level int, tick uint64, ok bool) {
 	r := e.root
-	for level, busy := range r.wheelBusy {
+	for level, busy := range &r.wheelBusy {
 		if busy == 0 {
 			continue
 		}
