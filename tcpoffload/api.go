@@ -135,7 +135,7 @@ const (
 	CallListen                        // passive open: Flow.Local, Flow.LocalPort, V6Only, Value = backlog, Cookie, Opt → Listener
 	CallUnlisten                      // stop Listener: half-open connections of it are reset
 	CallAccepted                      // Listener: the program took Value connections off the accept queue
-	CallSend                          // Handle: the send stream now ends at Pos; More = hold a partial segment back
+	CallSend                          // Handle: the send stream now ends at Pos; More = hold a partial segment back; Border
 	CallReceived                      // Handle: the program has read everything before Pos
 	CallClose                         // Handle: FIN after the last octet of the send stream
 	CallAbort                         // Handle: RST, and forget
@@ -164,6 +164,7 @@ type Call struct {
 	Option   Option
 	More     bool
 	Urgent   bool // CallSend: the octet before Pos is urgent (RFC 6093)
+	Border   bool // CallSend: no segment has octets before and after Pos (MSG_EOR)
 	ICMP     ICMPKind
 	V6Only   bool // CallListen on the zero address: do not accept IPv4
 	Handle   Handle

@@ -139,7 +139,11 @@ func (e *Engine) queue(t *TCB, c *Call) CallResult {
 	if acked := max(t.snd.una64, 1) - 1; c.Pos-acked > maxSndAhead {
 		return CallInvalid
 	}
+	grew := c.Pos > t.snd.end
 	t.snd.end = c.Pos
+	if c.Border && grew {
+		e.addBorder(t)
+	}
 	if c.Urgent && c.Pos > 0 {
 		e.queueUrgent(t)
 	}

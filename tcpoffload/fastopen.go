@@ -236,7 +236,8 @@ func (e *Engine) fastOpenSyn(t *TCB, now vtime.Time, s *TxSegment) {
 	p.used = max(now, 1)
 	s.Opt.CookieLen, s.Opt.Cookie = p.cookieLen, p.cookie
 	room := uint32(min(p.mss, t.rcv.maxSeg)) - uint32(s.Opt.Len())
-	if n := uint32(min(t.snd.end, uint64(room))); n > 0 {
+	if most, _ := e.toBorder(t, min(t.snd.end, uint64(room))); most > 0 {
+		n := uint32(most)
 		t.fastOpen |= fastData
 		s.Len = n
 		t.snd.nxt = t.snd.nxt.Add(n)

@@ -45,6 +45,7 @@ const (
 	flightSACKed     flightFlags = 1 << iota
 	flightLost                   // and not sent again since
 	flightRxt                    // sent more than once
+	flightBorder                 // right is a border of messages: what follows does not join
 	flightAppLimited             // sent while the program had nothing more to send
 )
 
@@ -90,7 +91,7 @@ func (t *TCB) pipe() uint32 {
 // the last one, or a new one, or when the pool is short the last one across instants.
 func (e *Engine) flightRoom(t *TCB, now vtime.Time) bool {
 	fl := &t.fl
-	if i := fl.tail; i != 0 && i == fl.newest && e.flights[i].sentAt == now && e.flights[i].flags&flightRxt == 0 {
+	if i := fl.tail; i != 0 && i == fl.newest && e.flights[i].sentAt == now && e.flights[i].flags&(flightRxt|flightBorder) == 0 {
 		return true
 	}
 	i := e.allocFlight(t)
@@ -103,6 +104,7 @@ func (e *Engine) flightRoom(t *TCB, now vtime.Time) bool {
 		e.unlinkState(t, i)
 		from := f.firstSent()
 		f.sentAt = now
+		f.flags &^= flightBorder
 		f.widen(from)
 		e.linkNewest(t, i)
 		return true
@@ -283,6 +285,7 @@ func (e *Engine) markSACKed(t *TCB, ev *ackEvent, i uint32, l, r seq.Num) uint32
 		e.flights[q].left = l
 		e.countSegs(t, q, segs)
 		f.right = l
+		f.flags &^= flightBorder
 		if l == f.left {
 			e.dropFlight(t, i)
 		}
@@ -321,6 +324,7 @@ func (e *Engine) splitFlight(t *TCB, i uint32, at seq.Num) uint32 {
 	f, g := &e.flights[i], &e.flights[j]
 	*g = *f
 	f.right, g.left = at, at
+	f.flags &^= flightBorder
 	g.prev, f.next = i, j
 	if g.next != 0 {
 		e.flights[g.next].prev = j
@@ -438,7 +442,8 @@ func (e *Engine) unlose(t *TCB, i uint32) {
 // a timeout finds out what was not.
 func (e *Engine) resend(t *TCB, now vtime.Time, i, n uint32) {
 	fl, f := &t.fl, &e.flights[i]
-	if p := f.prev; p != 0 && p == fl.newest && e.flights[p].sentAt == now && e.flights[p].flags&flightRxt != 0 {
+	if p := f.prev; p != 0 && p == fl.newest && e.flights[p].sentAt == now &&
+		e.flights[p].flags&(flightRxt|flightBorder) == flightRxt {
 		// It joins what was sent again just before.
 		g := &e.flights[p]
 		n = min(n, uint32(f.right-f.left))
@@ -448,6 +453,7 @@ func (e *Engine) resend(t *TCB, now vtime.Time, i, n uint32) {
 		g.right = f.left
 		g.inFlight = t.pipe()
 		if f.left == f.right {
+			g.flags |= f.flags & flightBorder
 			e.dropFlight(t, i)
 		}
 		return
@@ -459,7 +465,7 @@ func (e *Engine) resend(t *TCB, now vtime.Time, i, n uint32) {
 	e.unlinkState(t, i)
 	e.discount(t, f, n)
 	fl.rxt += n
-	f.flags = flightRxt
+	f.flags = flightRxt | f.flags&flightBorder
 	f.sentAt, f.span = now, 0
 	t.snapshot(f, now)
 	f.inFlight = t.pipe()
@@ -472,7 +478,7 @@ func (e *Engine) joinLost(t *TCB, i, mss uint32) {
 	f := &e.flights[i]
 	for j := f.next; j != 0; j = f.next {
 		g := &e.flights[j]
-		if g.flags&flightLost == 0 || uint32(g.right-f.left) > mss {
+		if g.flags&flightLost == 0 || f.flags&flightBorder != 0 || uint32(g.right-f.left) > mss {
 			return
 		}
 		f.right = g.right

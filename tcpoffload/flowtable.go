@@ -154,6 +154,7 @@ func (e *Engine) close(t *TCB) {
 	e.wheelRemove(t)
 	e.clearRanges(t)
 	e.clearFlight(t)
+	e.clearBorders(t)
 	e.setState(t, StateClosed)
 }
 

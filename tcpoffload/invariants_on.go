@@ -40,6 +40,26 @@ func (e *Engine) check(t *TCB) {
 	must(s.una == s.nxt || t.deadline[TimerRexmt] != vtime.Never, "retransmission timer runs while something is in flight")
 	e.checkFlight(t)
 	e.checkRanges(t)
+	e.checkBorders(t)
+}
+
+// checkBorders panics unless the borders are sorted, not beyond the end of the send stream, and counted.
+func (e *Engine) checkBorders(t *TCB) {
+	b := &t.borders
+	n, last, at := uint32(0), uint32(0), t.snd.una
+	for i := b.head; i != 0; i = e.ranges[i].next {
+		if n > 0 && e.ranges[i].left.LEQ(at) {
+			panic("tcpoffload: invariant violated: borders are in order")
+		}
+		last, at = i, e.ranges[i].left
+		n++
+	}
+	if n != b.n || last != b.tail || (n != 0) != (t.snd.mode&sendBorders != 0) {
+		panic("tcpoffload: invariant violated: borders are counted")
+	}
+	if n != 0 && at.GT(t.snd.iss.Add(1+uint32(t.snd.end))) {
+		panic("tcpoffload: invariant violated: borders lie in the send stream")
+	}
 }
 
 // checkRanges panics unless the octets beyond a hole are sorted, disjoint, not touching, in the window, and

@@ -65,7 +65,7 @@ type Root struct {
 }
 
 // memoryFormat changes with the layout of any table.
-const memoryFormat = 0x544f4505
+const memoryFormat = 0x544f4506
 
 // Listener is one passive open.
 type Listener struct {

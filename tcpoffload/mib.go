@@ -55,6 +55,7 @@ type MIB struct {
 	TimeWaitReused      uint64 // reopened by a SYN (RFC 6191)
 	TimeWaitRecycled    uint64 // cut short because the TIME-WAIT table was full
 	ReasmPoolEmpty      uint64 // segments beyond a hole refused for want of pool entries
+	BordersForgotten    uint64 // borders of messages not kept for want of pool entries
 	IdleRestarts        uint64 // congestion window restarted after idle (RFC 5681 §4.1)
 	ICMPErrors          uint64 // CallICMP: believed
 	ICMPIgnored         uint64 // CallICMP: not believed (RFC 5927)

@@ -268,6 +268,9 @@ func (e *Engine) sendProbe(t *TCB, now vtime.Time, out *Output) (wait bool) {
 		return false
 	}
 	need := n + (dupThresh+1)*mss
+	if _, border := e.toBorder(t, uint64(n)); border {
+		return false
+	}
 	if e.unsent(t) < uint64(need) || t.snd.wnd < need || t.cc.Cwnd < need {
 		return false
 	}

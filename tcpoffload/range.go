@@ -30,10 +30,12 @@ func (e *Engine) insertRange(t *TCB, left, right seq.Num) (added uint32, ok bool
 	if i := *p; i != 0 && right.GEQ(e.ranges[i].left) {
 		return e.growRange(t, i, left, right), true
 	}
-	i := e.allocRange(t)
+	i := e.takeRange(t.reasm.n)
 	if i == 0 {
+		e.root.mib.ReasmPoolEmpty++
 		return 0, false
 	}
+	t.reasm.n++
 	e.ranges[i] = Range{left: left, right: right, next: *p}
 	if *p == 0 {
 		t.reasm.tail = i
@@ -126,14 +128,13 @@ func (e *Engine) unlinkNewRange(t *TCB, i uint32) {
 	}
 }
 
-// allocRange takes a range from the pool for t, or returns 0: each connection has rangesPerConn for
-// itself, and a list may grow to four times what is left of the others.
-func (e *Engine) allocRange(t *TCB) uint32 {
+// takeRange takes a range from the pool for a list of n, or returns 0: each connection has rangesPerConn
+// for itself, and a list may grow to four times what is left of the others.
+func (e *Engine) takeRange(n uint32) uint32 {
 	r := e.root
 	free := uint32(len(e.ranges)) - r.freshRange + r.freedRanges
 	shared := free - min(free, rangesPerConn*uint32(len(e.conns)))
-	if free == 0 || t.reasm.n >= rangesPerConn && t.reasm.n/4 >= shared {
-		r.mib.ReasmPoolEmpty++
+	if free == 0 || n >= rangesPerConn && n/4 >= shared {
 		return 0
 	}
 	i := r.freeRange
@@ -144,7 +145,6 @@ func (e *Engine) allocRange(t *TCB) uint32 {
 		i = r.freshRange
 		r.freshRange++
 	}
-	t.reasm.n++
 	return i
 }
 
@@ -152,6 +152,11 @@ func (e *Engine) allocRange(t *TCB) uint32 {
 func (e *Engine) freeRange(t *TCB, i uint32) {
 	e.unlinkNewRange(t, i)
 	t.reasm.n--
+	e.putRange(i)
+}
+
+// putRange gives i back to the pool.
+func (e *Engine) putRange(i uint32) {
 	e.ranges[i].next = e.root.freeRange
 	e.root.freeRange = i
 	e.root.freedRanges++

@@ -98,8 +98,9 @@ type TCB struct {
 	pmtu     pmtuVars
 	softAt   vtime.Time // of the last ICMP error that is not fatal; 0: none
 	rcvOOO   uint32     // segments that arrived beyond a hole
-	ip       ipVars     // valid with sendIP
-	_        [42]byte
+	borders  borderVars
+	ip       ipVars // valid with sendIP
+	_        [30]byte
 }
 
 // ipVars are fields of the IP header that the program chose.
@@ -165,6 +166,7 @@ const (
 	sendUTO                            // a user timeout option is due (RFC 5482)
 	sendUTOFixed                       // the program chose the user timeout: the peer does not
 	sendIP                             // ip is not the device's default
+	sendBorders                        // borders are not empty
 )
 
 // pending are the jobs of Transmit for one connection.

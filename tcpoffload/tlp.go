@@ -72,7 +72,8 @@ func (e *Engine) sendTail(t *TCB, now vtime.Time, out *Output) {
 		if i := t.fl.head; e.flights[i].flags&flightSACKed == 0 {
 			e.retransmit(t, now, i, out)
 		}
-	} else if n := uint32(min(e.unsent(t), uint64(t.sendRoom()), uint64(mss))); n == 0 || !e.sendNew(t, now, n, false, out) {
+	} else if n, _ := e.toBorder(t, min(e.unsent(t), uint64(t.sendRoom()), uint64(mss))); n == 0 ||
+		!e.sendNew(t, now, uint32(n), false, out) {
 		i := t.fl.tail
 		if f := &e.flights[i]; f.flags&flightSACKed == 0 {
 			if f.outstanding() && uint32(f.right-f.left) > mss {

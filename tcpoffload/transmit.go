@@ -178,8 +178,10 @@ func (e *Engine) sendable(t *TCB) (n uint32, fin bool) {
 		return 0, room > 0
 	}
 	mss := t.effMSS()
-	n = uint32(min(avail, uint64(room), uint64(max(mss, e.tso))))
-	if n > mss && n%mss != 0 && (uint64(n) < avail || !e.partialMayGo(t, n%mss, true, wantFin)) {
+	most, border := e.toBorder(t, min(avail, uint64(room), uint64(max(mss, e.tso))))
+	n = uint32(most)
+	border = border && most < avail // what follows is a segment of its own whatever comes
+	if n > mss && n%mss != 0 && !border && (uint64(n) < avail || !e.partialMayGo(t, n%mss, true, wantFin)) {
 		n -= n % mss // the tail is a partial segment like any other
 	}
 	if n > mss {
@@ -190,7 +192,7 @@ func (e *Engine) sendable(t *TCB) (n uint32, fin bool) {
 		n = t.paceFits(n, mss)
 	}
 	last := uint64(n) == avail
-	if n < mss && !e.partialMayGo(t, n, last, wantFin) {
+	if n < mss && !(border && uint64(n) == most) && !e.partialMayGo(t, n, last, wantFin) {
 		return 0, false
 	}
 	if pipe := t.pipe(); pipe > 0 && uint64(pipe)+uint64(n) > uint64(t.cc.Cwnd) {
@@ -236,7 +238,8 @@ func (e *Engine) sendNew(t *TCB, now vtime.Time, n uint32, fin bool, out *Output
 		n, fin = mss, false // CWR stands on one segment, and the urgent pointer is relative to it
 	}
 	flags := wire.ACK
-	if n > 0 && (uint64(n) == e.unsent(t) || n > mss) {
+	_, border := e.toBorder(t, uint64(n))
+	if n > 0 && (uint64(n) == e.unsent(t) || n > mss || border) {
 		flags |= wire.PSH // at the end of a burst it lets a receiver that merges segments go on
 	}
 	if fin {
@@ -258,6 +261,9 @@ func (e *Engine) sendNew(t *TCB, now vtime.Time, n uint32, fin bool, out *Output
 	}
 	prior := t.flight()
 	e.flightSent(t, end)
+	if border {
+		e.flights[t.fl.tail].flags |= flightBorder
+	}
 	t.sentOctets(uint32(end - s.nxt))
 	s.nxt = end
 	s.lastSent = now
@@ -287,6 +293,7 @@ func (e *Engine) retransmit(t *TCB, now vtime.Time, i uint32, out *Output) {
 	}
 	left, first := f.left, f.left == s.una && f.flags&flightRxt == 0
 	n := min(uint32(f.right-left), mss)
+	border := f.borderAt(left.Add(n))
 	e.resend(t, now, i, n)
 	flags := wire.ACK
 	end, data := left.Add(n), n
@@ -294,7 +301,7 @@ func (e *Engine) retransmit(t *TCB, now vtime.Time, i uint32, out *Output) {
 		flags |= wire.FIN
 		data--
 	}
-	if data > 0 && end == s.nxt {
+	if data > 0 && (end == s.nxt || border) {
 		flags |= wire.PSH
 	}
 	e.appendSegment(t, now, flags, left, data, out)

@@ -25,6 +25,7 @@ func (p *plan) mischief(r *rand.Rand) {
 		ICMP: tcpoffload.ICMPKind(r.IntN(5)), Pos: oneOf(r, 0, uint64(r.Uint32N(100_000)), r.Uint64()), Seq: seq.Num(r.Uint32()),
 		Listener: tcpoffload.ListenerID(oneOf(r, 0, 1, 1<<32|1, r.Uint64())),
 	}
+	c.Border = c.Pos%2 == 0
 	own := s != nil && !s.Finished && r.IntN(3) > 0
 	switch {
 	case own:

@@ -383,7 +383,7 @@ func (g *program) step() {
 }
 
 func (g *program) send(n uint64) {
-	c := tcpoffload.Call{Pos: g.s.Sent + n, More: g.more, Urgent: g.urgent && g.r.IntN(4) == 0}
+	c := tcpoffload.Call{Pos: g.s.Sent + n, Border: (g.s.Sent+n)%3 == 0, More: g.more, Urgent: g.urgent && g.r.IntN(4) == 0}
 	if r := g.s.SendCall(&c); r != tcpoffload.CallOK {
 		g.refused("send", r)
 	}

@@ -63,6 +63,7 @@ func (c *Send) do(h *Host) Result {
 		k := tcpoffload.Call{
 			Kind: tcpoffload.CallSend, Handle: s.handle, Pos: s.end,
 			More: c.Flags&unix.MSG_MORE != 0 || !last, Urgent: c.Flags&unix.MSG_OOB != 0 && last,
+			Border: c.Flags&unix.MSG_EOR != 0 && last,
 		}
 		h.call(&k)
 		if !last && s.lowat() > 0 {
