@@ -42,11 +42,6 @@ func (e *Engine) toBorder(t *TCB, n uint64) (before uint64, ends bool) {
 	if t.snd.mode&sendBorders == 0 {
 		return n, false
 	}
-	return e.nextBorder(t, n)
-}
-
-// nextBorder is toBorder with a border somewhere.
-func (e *Engine) nextBorder(t *TCB, n uint64) (before uint64, ends bool) {
 	b := &t.borders
 	for b.n != 0 && e.ranges[b.head].left.LEQ(t.snd.nxt) {
 		e.dropBorder(t)

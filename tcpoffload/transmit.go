@@ -238,7 +238,10 @@ func (e *Engine) sendNew(t *TCB, now vtime.Time, n uint32, fin bool, out *Output
 		n, fin = mss, false // CWR stands on one segment, and the urgent pointer is relative to it
 	}
 	flags := wire.ACK
-	_, border := e.toBorder(t, uint64(n))
+	border := false
+	if s.mode&sendBorders != 0 {
+		_, border = e.toBorder(t, uint64(n))
+	}
 	if n > 0 && (uint64(n) == e.unsent(t) || n > mss || border) {
 		flags |= wire.PSH // at the end of a burst it lets a receiver that merges segments go on
 	}
