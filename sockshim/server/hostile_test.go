@@ -270,16 +270,19 @@ func (r *rig) hostile(in []byte) {
 	r.dev.mu.Unlock()
 }
 
+// openDescriptors counts the process's open descriptors.
+func openDescriptors(t testing.TB) int {
+	t.Helper()
+	list, err := os.ReadDir("/proc/self/fd")
+	require.NoError(t, err)
+	return len(list)
+}
+
 // TestHostileClientsLeaveNothing lets hostile clients come and go through the control socket, each with event
 // queues, descriptors nobody asked for and an end without a word. What toed had open for them it closes.
 func TestHostileClientsLeaveNothing(t *testing.T) {
 	r := newRig(t, 1, smallest)
 	r.serve()
-	open := func() int {
-		list, err := os.ReadDir("/proc/self/fd")
-		require.NoError(t, err)
-		return len(list)
-	}
 	round := func(seed byte) {
 		in := make([]byte, 400)
 		_, _ = rand.NewChaCha8([32]byte{seed}).Read(in)
@@ -310,11 +313,11 @@ func TestHostileClientsLeaveNothing(t *testing.T) {
 		}, waitFor, tick)
 	}
 	round(0)
-	before := open()
+	before := openDescriptors(t)
 	for seed := range byte(40) {
 		round(1 + seed)
 	}
-	require.Eventually(t, func() bool { return open() <= before }, waitFor, tick, "%d descriptors, %d before", open(), before)
+	require.Eventually(t, func() bool { return openDescriptors(t) <= before }, waitFor, tick)
 }
 
 // command posts without waiting for room: the fuzzer may have broken the queue.
