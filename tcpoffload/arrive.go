@@ -148,7 +148,7 @@ func (e *Engine) established(t *TCB, now vtime.Time, seg *Segment, out *Output) 
 	if t.retries > 1 {
 		t.cc.Cwnd = min(t.cc.Cwnd, t.effMSS()) // RFC 5681 §3.1, RFC 6928 §2
 	}
-	t.cc.Established(now, t.rtt.srtt, t.flags&flagSACK != 0)
+	e.control(t).Established(now, t.rtt.srtt, t.flags&flagSACK != 0)
 	t.snd.una = t.snd.iss.Add(1)
 	t.snd.una64 = 1
 	t.rec.point = t.snd.iss

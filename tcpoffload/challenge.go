@@ -20,8 +20,8 @@ func (e *Engine) challengeAck(t *TCB, now vtime.Time, out *Output) {
 
 // allowChallenge counts one answer against the limit.
 func (e *Engine) allowChallenge(t *TCB, now vtime.Time) bool {
-	if t.challengeAt == 0 || now.Sub(t.challengeAt) >= challengePeriod {
-		t.challengeAt, t.challenges = max(now, 1), 0
+	if tick := tickOf(now); t.challenged == 0 || tick-t.challenged >= uint32(challengePeriod>>20) {
+		t.challenged, t.challenges = tick, 0
 	}
 	if t.challenges >= e.tun.ChallengeAcks {
 		return false

@@ -16,27 +16,26 @@ const (
 	numChronos
 )
 
-// chronoVars are the clocks of one connection.
+// chronoVars are the clocks of one connection; TCB.waits says which one runs.
 type chronoVars struct {
-	since vtime.Time // when kind began
+	since vtime.Time // when it began to
 	spent [numChronos - 1]vtime.Duration
-	kind  chronoKind
-	_     [7]byte
 }
 
 // book ends what has been going on, and begins kind.
-func (c *chronoVars) book(kind chronoKind, now vtime.Time) {
-	if c.kind != chronoIdle {
-		c.spent[c.kind-1] += now.Sub(c.since)
+func (t *TCB) book(kind chronoKind, now vtime.Time) {
+	c := &t.chrono
+	if t.waits != chronoIdle {
+		c.spent[t.waits-1] += now.Sub(c.since)
 	}
-	c.kind, c.since = kind, now
+	t.waits, c.since = kind, now
 }
 
-// read returns the time spent on kind until now.
-func (c *chronoVars) read(kind chronoKind, now vtime.Time) vtime.Duration {
-	d := c.spent[kind-1]
-	if c.kind == kind {
-		d += now.Sub(c.since)
+// spent returns the time spent on kind until now.
+func (t *TCB) spent(kind chronoKind, now vtime.Time) vtime.Duration {
+	d := t.chrono.spent[kind-1]
+	if t.waits == kind {
+		d += now.Sub(t.chrono.since)
 	}
 	return d
 }
@@ -59,10 +58,10 @@ func (e *Engine) limit(t *TCB) chronoKind {
 func (e *Engine) bookAck(t *TCB, now vtime.Time) {
 	switch {
 	case t.snd.una == t.snd.nxt && e.unsent(t) == 0:
-		t.chrono.book(chronoIdle, now)
-	case t.chrono.kind == chronoSndBuf:
+		t.book(chronoIdle, now)
+	case t.waits == chronoSndBuf:
 		if k := e.limit(t); k != chronoSndBuf {
-			t.chrono.book(k, now)
+			t.book(k, now)
 		}
 	}
 }

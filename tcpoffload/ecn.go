@@ -154,7 +154,7 @@ func (e *Engine) ecnEchoed(t *TCB, seg *Segment, flight uint32) {
 		return
 	}
 	e.root.mib.ECNReductions++
-	t.cc.OnECN(flight, t.effMSS())
+	e.control(t).OnECN(flight, t.effMSS())
 	t.ecn.point = t.snd.nxt
 	*f |= ecnReduced
 	t.queueCWR()

@@ -40,6 +40,7 @@ type Engine struct {
 	ports   []uint32
 	ranges  []Range
 	flights []Flight
+	models  []Model
 	paths   []Path
 	wheel   []uint32
 	tun     Tunables
@@ -61,7 +62,7 @@ func New(cfg Config) (*Engine, error) {
 	case len(m.Conns) < 2 || len(m.Conns) > MaxConns+1 || len(m.Listeners) < 2 ||
 		len(m.HalfOpens) < 1 || len(m.HalfOpens) > MaxRecords ||
 		len(m.TimeWaits) < 1 || len(m.TimeWaits) > MaxRecords || !validFastOpens(len(m.FastOpens)) ||
-		len(m.Listeners) > maxListeners+1 || len(m.Ranges) < 2 || len(m.Flights) < 2 || len(m.Wheel) != wheelLevels*wheelSlots:
+		len(m.Listeners) > maxListeners+1 || len(m.Ranges) < 2 || len(m.Flights) < 2 || len(m.Models) < 1 || len(m.Wheel) != wheelLevels*wheelSlots:
 		return nil, fmt.Errorf("memory tables have impossible lengths: %w", ErrConfig)
 	case len(m.Buckets) == 0 || len(m.Buckets)&(len(m.Buckets)-1) != 0 ||
 		len(m.Ports) == 0 || len(m.Ports)&(len(m.Ports)-1) != 0, len(m.Paths)&(len(m.Paths)-1) != 0:
@@ -80,7 +81,7 @@ func New(cfg Config) (*Engine, error) {
 	e := &Engine{
 		root: &m.Root[0], conns: m.Conns, syns: m.HalfOpens, tws: m.TimeWaits, fops: m.FastOpens, lsts: m.Listeners, bucket: m.Buckets,
 		synBase: uint32(len(m.Conns)), twBase: uint32(len(m.Conns) + len(m.HalfOpens)),
-		mask: uint32(len(m.Buckets) - 1), ports: m.Ports, ranges: m.Ranges, flights: m.Flights, paths: m.Paths, wheel: m.Wheel,
+		mask: uint32(len(m.Buckets) - 1), ports: m.Ports, ranges: m.Ranges, flights: m.Flights, models: m.Models, paths: m.Paths, wheel: m.Wheel,
 		tun: cfg.Tunables, mtu: cfg.MTU,
 	}
 	if cfg.DeviceSegments {

@@ -344,7 +344,7 @@ func (e *Engine) markLost(t *TCB, now vtime.Time, i uint32) {
 	}
 	t.rate.lost += uint64(n)
 	e.setLost(t, i)
-	t.cc.OnLost(&cc.Lost{
+	e.control(t).OnLost(&cc.Lost{
 		Now: now, MSS: t.effMSS(), Octets: n, TxInFlight: f.inFlight, LostSince: uint32(t.rate.lost) - f.lost,
 		AppLimited: f.flags&flightAppLimited != 0, TotalDelivered: t.rate.delivered,
 	})

@@ -155,6 +155,7 @@ func (e *Engine) close(t *TCB) {
 	e.clearRanges(t)
 	e.clearFlight(t)
 	e.clearBorders(t)
+	e.dropModel(t)
 	e.setState(t, StateClosed)
 }
 

@@ -129,7 +129,7 @@ func (e *Engine) Info(h Handle, now vtime.Time, info *Info) bool {
 	}
 	info.PacingRate, info.MaxPacingRate = t.cc.PacingRate(), t.cc.MaxRate()
 	info.DeliveryRate, info.AppLimited = t.lastRate.perSecond()
-	info.BBR, _ = t.cc.Probe()
+	info.BBR, _ = e.control(t).Probe()
 	info.DCTCP, _ = t.cc.Marks()
 	if !isOpening.has(t.state) {
 		acked := min(t.snd.una64-1, t.snd.end)
@@ -198,7 +198,7 @@ func (t *TCB) reportTraffic(e *Engine, now vtime.Time, info *Info) {
 		info.LastDataRecv = vtime.Duration(tickOf(now)-t.dataTick) << 20
 	}
 	info.LastAckRecv = now.Sub(t.rcv.last)
-	c := &t.chrono
-	info.RwndLimited, info.SndbufLimited = c.read(chronoRwnd, now), c.read(chronoSndBuf, now)
-	info.BusyTime = c.read(chronoBusy, now) + info.RwndLimited + info.SndbufLimited
+
+	info.RwndLimited, info.SndbufLimited = t.spent(chronoRwnd, now), t.spent(chronoSndBuf, now)
+	info.BusyTime = t.spent(chronoBusy, now) + info.RwndLimited + info.SndbufLimited
 }

@@ -7,6 +7,7 @@ package tcpoffload
 import (
 	"fmt"
 
+	"opentoe/tcpoffload/cc"
 	"opentoe/tcpoffload/vtime"
 )
 
@@ -35,6 +36,7 @@ func (e *Engine) check(t *TCB) {
 	}
 	must(v.read <= t.rcvPos(), "read <= received")
 	must(t.cc.Cwnd > 0 && t.cc.Cwnd <= 1<<30, "congestion window within its bounds")
+	must((t.model != 0) == (t.cc.Algorithm() == cc.BBR), "a model for those that need one")
 	must(t.pace.left <= max(64<<10, 2*t.snd.mss), "a quantum within its bounds")
 	must(t.flags&flagFinSent != 0 || t.sndPos(uint32(s.nxt)) <= s.end, "sent <= queued")
 	must(s.una == s.nxt || t.deadline[TimerRexmt] != vtime.Never, "retransmission timer runs while something is in flight")

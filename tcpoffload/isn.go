@@ -100,7 +100,7 @@ func sipWords(key [2]uint64, words []uint64) uint64 {
 func (e *Engine) format(cfg *Config) {
 	r := e.root
 	r.format = memoryFormat
-	r.freshConn, r.freshRange, r.freshFlight, r.freshListen = 1, 1, 1, 1
+	r.freshConn, r.freshRange, r.freshFlight, r.freshModel, r.freshListen = 1, 1, 1, 1, 1
 	r.isnKey = keyWords(cfg.ISNKey)
 	for i := range r.cookieKey {
 		for k := range r.cookieKey[i] {

@@ -15,7 +15,7 @@ import (
 // zeroed Memory is formatted by New; one that another engine used is adopted as it is, so that the
 // connections go on.
 //
-// Entry 0 of Conns, Listeners, Ranges and Flights is never used: index 0 means none. Conns, HalfOpens and
+// Entry 0 of Conns, Listeners, Ranges, Flights and Models is never used: index 0 means none. Conns, HalfOpens and
 // TimeWaits share one space of indices, in this order: each is a stage in the life of a connection,
 // and the flow table leads to any of them.
 type Memory struct {
@@ -30,6 +30,7 @@ type Memory struct {
 	Ranges    []Range
 	Paths     []Path // a power of two
 	Flights   []Flight
+	Models    []Model
 	Wheel     []uint32 // wheelLevels × wheelSlots list heads
 }
 
@@ -46,6 +47,9 @@ type Root struct {
 	freeFlight   uint32 // and of Flights
 	freshFlight  uint32
 	freedFlights uint32
+	freeModel    uint32 // and of Models
+	freshModel   uint32
+	liveModels   uint32
 	freeListen   uint32 // and of Listeners
 	freshListen  uint32
 	liveConns    uint32
@@ -65,7 +69,7 @@ type Root struct {
 }
 
 // memoryFormat changes with the layout of any table.
-const memoryFormat = 0x544f4506
+const memoryFormat = 0x544f4507
 
 // Listener is one passive open.
 type Listener struct {
@@ -111,6 +115,9 @@ type Sizes struct {
 	Flights int
 	// Ranges is how many islands beyond holes can be held for all receive streams, 20 octets each.
 	Ranges int
+	// Models is how many connections may have a congestion control that models the path (BBR). The default is
+	// all: an entry takes memory, 264 octets, only when it is used first.
+	Models int
 }
 
 // NewMemory returns zeroed tables for conns connections and listeners listeners, the others of
@@ -134,7 +141,7 @@ func NewMemoryOf(s Sizes) *Memory {
 	if conns < 1 || conns > MaxConns || s.Listeners < 1 || s.Listeners > maxListeners ||
 		s.HalfOpens < 1 || s.HalfOpens > MaxRecords || s.TimeWaits < 1 || s.TimeWaits > MaxRecords ||
 		!validFastOpens(s.FastOpens) ||
-		s.Flights < 0 || s.Flights > maxPool || s.Ranges < 0 || s.Ranges > maxPool {
+		s.Models < 0 || s.Models > MaxConns || s.Flights < 0 || s.Flights > maxPool || s.Ranges < 0 || s.Ranges > maxPool {
 		panic("tcpoffload: NewMemory: table size out of range")
 	}
 	shared := max(s.Conns*sharedPerConn, minShared)
@@ -143,6 +150,9 @@ func NewMemoryOf(s Sizes) *Memory {
 	}
 	if s.Ranges == 0 {
 		s.Ranges = shared
+	}
+	if s.Models == 0 {
+		s.Models = s.Conns
 	}
 	return &Memory{
 		Root:      make([]Root, 1),
@@ -155,6 +165,7 @@ func NewMemoryOf(s Sizes) *Memory {
 		Ports:     make([]uint32, portBuckets),
 		Ranges:    make([]Range, 1+s.Ranges+(s.Conns+1)*rangesPerConn),
 		Flights:   make([]Flight, 1+s.Flights+(s.Conns+1)*flightsPerConn),
+		Models:    make([]Model, 1+s.Models),
 		Paths:     make([]Path, pathEntries),
 		Wheel:     make([]uint32, wheelLevels*wheelSlots),
 	}

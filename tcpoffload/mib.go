@@ -36,6 +36,7 @@ type MIB struct {
 	SACKWalkLimited     uint64 // SACK blocks put off, at least in part, because the walk was too long
 	FlightPoolEmpty     uint64 // entries of the flight list refused for want of room
 	FlightCoarse        uint64 // octets of two instants or fates that had to share an entry
+	ModelPoolEmpty      uint64 // times that BBR was refused for want of room for its model
 	DelayedAcks         uint64 // ACKs sent by the delayed-ACK timer
 	ZeroWindowProbes    uint64 // persist probes sent
 	KeepaliveProbes     uint64 // keepalive probes sent

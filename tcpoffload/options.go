@@ -119,7 +119,7 @@ func (e *Engine) initConn(t *TCB, now vtime.Time, nextHop uint32, mtu uint16, o 
 	}
 	t.cc.Prefer(o.CC.Or(e.tun.CC))
 	t.cc.SetPaced(e.tun.Pacing, 0)
-	t.cc.SetMaxRate(o.MaxPacingRate, 0)
+	e.control(t).SetMaxRate(o.MaxPacingRate, 0)
 	t.ts.offset = e.tsOffset(&t.flow)
 	t.beginAt(e.isn(now, &t.flow))
 	t.rtt.rto = min(max(e.tun.RTOInit, e.tun.RTOMin), e.tun.RTOMax)
@@ -162,11 +162,6 @@ func (e *Engine) synArrived(t *TCB, now vtime.Time, seg *Segment) {
 
 	e.startPath(t, now)
 	e.startCongestion(t)
-}
-
-// startCongestion gives t its initial window (RFC 6928 §2).
-func (e *Engine) startCongestion(t *TCB) {
-	t.cc.Init(t.cc.Algorithm(), uint32(e.tun.InitCwnd), t.effMSS(), e.root.hashKey[0]^uint64(t.snd.iss))
 }
 
 // effMSS returns Eff.snd.MSS of RFC 9293 §3.7.1: payload octets of a full segment without SACK

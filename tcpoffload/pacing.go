@@ -52,7 +52,7 @@ func (e *Engine) paceHolds(t *TCB, now vtime.Time) bool {
 
 // paceSpend takes n octets off the quantum.
 func (t *TCB) paceSpend(n uint32) {
-	if t.pace.left != 0 {
+	if t.cc.PacingRate() != 0 {
 		t.pace.left -= min(t.pace.left, n)
 	}
 }
@@ -89,7 +89,9 @@ func (e *Engine) setCC(t *TCB, now vtime.Time, v int64) CallResult {
 		t.cc.Prefer(a)
 		return CallOK
 	}
-	t.cc.Switch(a, now, t.rtt.srtt)
+	if !e.switchCC(t, now, a) {
+		return CallTableFull
+	}
 	t.paceReset()
 	e.wakeSend(t)
 	return CallOK
@@ -97,7 +99,7 @@ func (e *Engine) setCC(t *TCB, now vtime.Time, v int64) CallResult {
 
 // setMaxPacingRate is OptionMaxPacingRate.
 func (e *Engine) setMaxPacingRate(t *TCB, v int64) CallResult {
-	t.cc.SetMaxRate(uint64(v), t.rtt.srtt)
+	e.control(t).SetMaxRate(uint64(v), t.rtt.srtt)
 	t.paceReset()
 	e.wakeSend(t)
 	return CallOK
@@ -107,7 +109,7 @@ func (e *Engine) setMaxPacingRate(t *TCB, v int64) CallResult {
 // a timeout the window is restarted (RFC 5681 §4.1), or with IdleRestart off kept and validated
 // (RFC 7661).
 func (e *Engine) afterIdle(t *TCB, now vtime.Time) {
-	t.cc.OnRestart(now)
+	e.control(t).OnRestart(now)
 	if !e.tun.IdleRestart || t.snd.lastSent == 0 || now.Sub(t.snd.lastSent) <= t.rtt.rto {
 		return
 	}

@@ -128,7 +128,7 @@ func (e *Engine) congest(t *TCB, ev *ackEvent) {
 			}
 		}
 	}
-	t.cc.OnAck(&s)
+	e.control(t).OnAck(&s)
 }
 
 // cwndLimited reports whether the congestion window was what limited us, with prior octets in flight: a window

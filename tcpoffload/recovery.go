@@ -25,9 +25,10 @@ type recoveryVars struct {
 	frtoNxt   seq.Num    // SND.NXT at step 2b of F-RTO
 	rtoAt     vtime.Time // when the timeout is due; TimerRexmt may be a probe before that
 	timeoutAt vtime.Time // of the last timeout
+	tlpEnd    seq.Num    // TLP.end_seq (RFC 8985 §7.1); valid with flagTLPSent
 	frto      frtoStep
 	timeout   bool // the last recovery was by timeout
-	_         [6]byte
+	_         [2]byte
 }
 
 // countDupAcks keeps the estimate of what left the network on a connection without SACK
@@ -109,7 +110,7 @@ func (e *Engine) closeRecovery(t *TCB, ev *ackEvent) {
 		return
 	}
 	if t.ca == caRecovery {
-		t.cc.OnRecovered(t.effMSS())
+		e.control(t).OnRecovered(t.effMSS())
 		ev.ended = true
 	}
 	t.ca = caOpen
@@ -137,7 +138,7 @@ func (e *Engine) enterRecovery(t *TCB, ev *ackEvent) {
 	t.ca = caRecovery
 	t.rec.point, t.rec.timeout = t.snd.nxt, false
 	t.allowUndo()
-	t.cc.OnLoss(ev.prior, t.effMSS())
+	e.control(t).OnLoss(ev.prior, t.effMSS())
 	t.queueCWR()
 	if t.flags&flagSACK == 0 {
 		ev.lost = e.loseFirst(t, ev.now)
@@ -207,7 +208,7 @@ func (e *Engine) enterLoss(t *TCB, now vtime.Time) {
 	again := t.ca == caLoss && t.retries > 0
 	fresh := t.ca < caRecovery
 	t.rec.timeout, t.rec.timeoutAt = true, now
-	t.cc.OnRTO(t.flight(), t.effMSS(), again)
+	e.control(t).OnRTO(t.flight(), t.effMSS(), again)
 	t.queueCWR()
 	t.ca = caLoss
 	t.prr = prrVars{}

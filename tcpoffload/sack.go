@@ -55,7 +55,7 @@ func (e *Engine) dsackArrived(t *TCB, ev *ackEvent, n int) bool {
 		return false
 	}
 	e.root.mib.DSACKsIn++
-	if t.flags&flagProbeRxt != 0 && b.Right == t.tlpEnd {
+	if t.flags&flagProbeRxt != 0 && b.Right == t.rec.tlpEnd {
 		return true // of a loss probe: no sign of reordering
 	}
 	ev.dsack = true

@@ -37,10 +37,13 @@ type TCB struct {
 	dataSegsIn uint32
 
 	// Lines 3 and 4: transmit and acknowledgment.
-	snd  sendVars
-	rack rackVars
-	pace paceVars
-	ecn  ecnVars
+	snd         sendVars
+	rack        rackVars
+	segsOut     uint32 // segments sent, and of them those with text, modulo 2^32
+	dataSegsOut uint32
+	dataTick    uint32 // when text last arrived (tickOf); 0: never
+	sndBuf      uint32 // octets of send buffer that are worth having
+	lastRate    lastRate
 
 	// Lines 5 to 7: the round trip, timers, what is in flight.
 	rtt       rttVars
@@ -53,54 +56,47 @@ type TCB struct {
 	retries   uint8 // timeouts since the peer last acknowledged something new
 	nextHop   uint32
 	fl        flightVars
-	_         [4]byte
+	model     uint32 // entry of Memory.Models; 0: the congestion control needs none
 
-	// Lines 8 and 9: recovery.
-	rate     rateVars
-	rec      recoveryVars
-	prr      prrVars
-	undo     undoVars
-	sackSeen [3]seqPair // SACK blocks of the last ACK that are entered
-	tlpEnd   seq.Num    // TLP.end_seq (RFC 8985 §7.1); valid with flagTLPSent
+	// Lines 8 and 9: delivery rate, recovery, what limits sending.
+	rate    rateVars
+	rec     recoveryVars
+	chrono  chronoVars
+	rcvTune rcvTuneVars
+	softAt  vtime.Time // of the last ICMP error that is not fatal; 0: none
 
-	// Lines 10 and 11: handshake, settings, reports.
+	// Lines 10 to 12: congestion control. The first two are hot.
+	cc cc.State
+
+	// Lines 13 to 15: what is rare, settings, reports.
+	pace        paceVars
+	prr         prrVars
+	undo        undoVars
+	sackSeen    [3]seqPair // SACK blocks of the last ACK that are entered
 	reasm       reasmVars
 	dsack       seqPair // duplicate to report; valid with flagDSACK
-	listener    uint32  // passive open: index of the listener
-	listenGen   uint32  // and its generation: the index may have another owner by now
-	fastOpen    fastOpenFlags
-	_           uint8
-	maxSeg      uint16 // upper bound for MSS from SocketOptions, 0 none
-	keepCnt     uint8  // 0: the tunable
-	challenges  uint8  // challenge ACKs sent since challengeAt
+	ecn         ecnVars
+	pmtu        pmtuVars
+	urg         seq.Num // SND.UP: the octet after the last urgent one; valid with sendUrgent
+	lowat       uint32  // NotSentLowat, octets; 0: none
+	borders     borderVars
+	challenged  uint32 // begin of the present period of challenge ACKs (tickOf); 0: none
+	listener    uint32 // passive open: index of the listener
+	listenGen   uint32 // and its generation: the index may have another owner by now
+	rxtOctets   uint64 // octets sent again
 	rxtSegs     uint32 // segments sent again
-	challengeAt vtime.Time
+	rcvOOO      uint32 // segments that arrived beyond a hole
 	keepIdle    millis // 0: the tunable
 	keepIntvl   millis // 0: the tunable
 	userTimeout millis // 0: none
 	linger2     millis // 0: the tunable
-	rcvTune     rcvTuneVars
-	rxtOctets   uint64 // octets sent again
-	segsOut     uint32 // segments sent, and of them those with text, modulo 2^32
-	dataSegsOut uint32
-	lastRate    lastRate
-	_           [24]byte
-
-	// Lines 12 to 18: congestion control. The first two are hot.
-	cc cc.State
-
-	// Lines 19 and 20: path MTU, what limits sending, reports.
-	sndBuf   uint32  // octets of send buffer that are worth having
-	lowat    uint32  // NotSentLowat, octets; 0: none
-	urg      seq.Num // SND.UP: the octet after the last urgent one; valid with sendUrgent
-	dataTick uint32  // when text last arrived (tickOf); 0: never
-	chrono   chronoVars
-	pmtu     pmtuVars
-	softAt   vtime.Time // of the last ICMP error that is not fatal; 0: none
-	rcvOOO   uint32     // segments that arrived beyond a hole
-	borders  borderVars
-	ip       ipVars // valid with sendIP
-	_        [30]byte
+	maxSeg      uint16 // upper bound for MSS from SocketOptions, 0 none
+	ip          ipVars // valid with sendIP
+	keepCnt     uint8  // 0: the tunable
+	challenges  uint8  // challenge ACKs sent since challenged
+	fastOpen    fastOpenFlags
+	waits       chronoKind // what sending waits for
+	_           [4]byte
 }
 
 // ipVars are fields of the IP header that the program chose.

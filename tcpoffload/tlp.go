@@ -53,7 +53,7 @@ func (e *Engine) armProbe(t *TCB, now vtime.Time) bool {
 // probeExpired asks Transmit for the probe and starts the timeout proper (§7.3).
 func (e *Engine) probeExpired(t *TCB, now vtime.Time) {
 	t.flags = t.flags&^flagTLP | flagTLPSent
-	t.tlpEnd = t.snd.nxt
+	t.rec.tlpEnd = t.snd.nxt
 	e.txAdd(t, pendTail)
 	e.armRexmt(t, now)
 }
@@ -85,7 +85,7 @@ func (e *Engine) sendTail(t *TCB, now vtime.Time, out *Output) {
 			e.retransmit(t, now, i, out)
 		}
 	}
-	t.tlpEnd = t.snd.nxt
+	t.rec.tlpEnd = t.snd.nxt
 }
 
 // probeAcked ends the episode of a probe when what it covers is acknowledged (§7.4). When octets sent again
@@ -94,15 +94,15 @@ func (e *Engine) sendTail(t *TCB, now vtime.Time, out *Output) {
 func (e *Engine) probeAcked(t *TCB, ev *ackEvent) {
 	seg := ev.seg
 	switch {
-	case seg.Ack.LT(t.tlpEnd):
+	case seg.Ack.LT(t.rec.tlpEnd):
 		return
 	case t.flags&flagProbeRxt == 0: // nothing was lost
-	case seg.Opt.Set&wire.OptSACK != 0 && seg.Opt.NumSACK > 0 && seg.Opt.SACK[0].Right == t.tlpEnd:
+	case seg.Opt.Set&wire.OptSACK != 0 && seg.Opt.NumSACK > 0 && seg.Opt.SACK[0].Right == t.rec.tlpEnd:
 		// Both came.
-	case seg.Ack.GT(t.tlpEnd):
+	case seg.Ack.GT(t.rec.tlpEnd):
 		if t.ca < caRecovery {
-			t.cc.OnLoss(ev.prior, t.effMSS())
-			t.cc.OnRecovered(t.effMSS())
+			e.control(t).OnLoss(ev.prior, t.effMSS())
+			e.control(t).OnRecovered(t.effMSS())
 			t.queueCWR()
 		}
 	case ev.acked == 0 && seg.Len == 0 && seg.Opt.Set&wire.OptSACK == 0: // both came, and the peer knows no DSACK

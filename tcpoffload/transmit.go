@@ -128,8 +128,8 @@ func (e *Engine) sendData(t *TCB, now vtime.Time, out *Output, limit int) (more 
 	if t.snd.una == t.snd.nxt && e.hasUnsent(t) {
 		e.armPersist(t, now)
 	}
-	if k := e.limit(t); k != t.chrono.kind {
-		t.chrono.book(k, now)
+	if k := e.limit(t); k != t.waits {
+		t.book(k, now)
 	}
 	return false
 }

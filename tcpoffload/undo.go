@@ -76,7 +76,7 @@ func (e *Engine) undoRecovery(t *TCB, now vtime.Time) {
 		e.root.mib.SpuriousRecoveries++
 	}
 	t.denyUndo()
-	t.cc.OnUndo()
+	e.control(t).OnUndo()
 	t.rec.frto = frtoOff
 	t.prr = prrVars{}
 	t.ca = caOpen

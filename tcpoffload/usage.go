@@ -12,6 +12,7 @@ type Usage struct {
 	TimeWait  int // TIME-WAIT table
 	Ranges    int // received beyond a hole
 	Flights   int // entries of what is in flight
+	Models    int // congestion control that models the path
 	Transmit  int // transmit list
 	Timers    int // connections that the timer wheel looks at
 }
@@ -25,6 +26,7 @@ func (e *Engine) Usage() Usage {
 		TimeWait: e.TimeWaits(),
 		Ranges:   int(r.freshRange - 1 - r.freedRanges),
 		Flights:  int(r.freshFlight - 1 - r.freedFlights),
+		Models:   int(r.liveModels),
 	}
 	for _, i := range e.bucket {
 		for ; i != 0; i = *e.hashNext(i) {

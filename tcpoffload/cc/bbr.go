@@ -64,8 +64,8 @@ const (
 	noDelay = vtime.Duration(1<<63 - 1)
 )
 
-// bbrState holds BBR's variables of §2. Volumes are octets, rates octets per second.
-type bbrState struct {
+// Model holds BBR's variables of §2: what it knows of the path. Volumes are octets, rates octets per second.
+type Model struct {
 	at         vtime.Time // of the last ACK
 	delivered  uint64     // C.delivered at that time
 	bw         uint64     // BBR.bw
@@ -113,10 +113,10 @@ type bbrState struct {
 	rttRound    bool // BBR.probe_rtt_round_done
 }
 
-// bbrInit is OnInit of §5.2.1.
-func (s *State) bbrInit() {
-	s.bbr = bbrState{
-		rng:     s.bbr.rng,
+// bbrInit is OnInit of §5.2.1. rng is not zero.
+func (s Control) bbrInit(rng uint32) {
+	*s.bbr = Model{
+		rng:     rng,
 		minRTT:  noDelay,
 		delay:   noDelay,
 		bwShort: noRate, inflightShort: unlimited, inflightLong: unlimited,
@@ -128,14 +128,14 @@ func (s *State) bbrInit() {
 }
 
 // initRate is InitPacingRate of §5.6.2.
-func (s *State) initRate(srtt vtime.Duration) {
+func (s Control) initRate(srtt vtime.Duration) {
 	s.bbr.rate = per(s.Cwnd, srtt) * uint64(bbrGains[bbrStartup].pacing) / 100
 	s.setRate(s.bbr.rate)
 }
 
 // bbrEstablished sets the clocks, and the rate if the round trip is known.
-func (s *State) bbrEstablished(now vtime.Time, srtt vtime.Duration) {
-	b := &s.bbr
+func (s Control) bbrEstablished(now vtime.Time, srtt vtime.Duration) {
+	b := s.bbr
 	b.minRTTAt, b.delayAt, b.aggregAt = now, now, now
 	if srtt > 0 {
 		b.minRTT, b.delay = srtt, srtt
@@ -144,8 +144,8 @@ func (s *State) bbrEstablished(now vtime.Time, srtt vtime.Duration) {
 }
 
 // bbrAck is UpdateOnACK of §5.2.3.
-func (s *State) bbrAck(a *Sample) {
-	b := &s.bbr
+func (s Control) bbrAck(a *Sample) {
+	b := s.bbr
 	m := bbrSample{
 		Sample: a, rate: a.Rate(), volume: a.RateDelivered,
 		limited: a.AppLimited || a.PriorDelivered <= b.limitedTo,
@@ -185,8 +185,8 @@ type bbrSample struct {
 }
 
 // bbrRound is UpdateRound of §5.5.1.
-func (s *State) bbrRound() {
-	b := &s.bbr
+func (s Control) bbrRound() {
+	b := s.bbr
 	if s.flags&flagRound != 0 {
 		s.startRound()
 		b.round++
@@ -194,18 +194,18 @@ func (s *State) bbrRound() {
 	}
 }
 
-func (s *State) startRound() { s.roundEnd = s.bbr.delivered }
+func (s Control) startRound() { s.roundEnd = s.bbr.delivered }
 
-func (b *bbrState) inProbeBW() bool { return b.phase >= bbrDown && b.phase <= bbrUp }
+func (b *Model) inProbeBW() bool { return b.phase >= bbrDown && b.phase <= bbrUp }
 
-func (b *bbrState) isProbing() bool {
+func (b *Model) isProbing() bool {
 	return b.phase == bbrStartup || b.phase == bbrRefill || b.phase == bbrUp
 }
 
 // checkStartupDone leaves Startup when the pipe is full, or by CheckStartupHighLoss when a round trip
 // of fast recovery lost too much in too many places (§5.3.1.3).
-func (s *State) checkStartupDone(m *bbrSample, lossRound bool) {
-	b := &s.bbr
+func (s Control) checkStartupDone(m *bbrSample, lossRound bool) {
+	b := s.bbr
 	if b.phase != bbrStartup {
 		return
 	}
@@ -224,8 +224,8 @@ func (s *State) checkStartupDone(m *bbrSample, lossRound bool) {
 }
 
 // checkDrainDone is §5.3.2.
-func (s *State) checkDrainDone(m *bbrSample) {
-	b := &s.bbr
+func (s Control) checkDrainDone(m *bbrSample) {
+	b := s.bbr
 	if b.phase == bbrDrain && (m.InFlight <= s.budget(b.inflight(100)) || b.round-b.drainRound > bbrDrainRounds) {
 		s.startDown(m.Now)
 	}
@@ -233,8 +233,8 @@ func (s *State) checkDrainDone(m *bbrSample) {
 
 // The states of ProbeBW, §5.3.3.9.
 
-func (s *State) startDown(now vtime.Time) {
-	b := &s.bbr
+func (s Control) startDown(now vtime.Time) {
+	b := s.bbr
 	b.lossInRound, b.bwLatest, b.inflightLatest = false, 0, 0 // ResetCongestionSignals
 	b.upPerInc = unlimited
 	b.sinceUp = uint8(b.random() & 1)
@@ -245,8 +245,8 @@ func (s *State) startDown(now vtime.Time) {
 	b.phase = bbrDown
 }
 
-func (s *State) startRefill() {
-	b := &s.bbr
+func (s Control) startRefill() {
+	b := s.bbr
 	b.resetShortTerm()
 	b.upRounds, b.upAcked = 0, 0
 	s.flags &^= flagCautious
@@ -255,8 +255,8 @@ func (s *State) startRefill() {
 	b.phase = bbrRefill
 }
 
-func (s *State) startUp(m *bbrSample) {
-	b := &s.bbr
+func (s Control) startUp(m *bbrSample) {
+	b := s.bbr
 	b.acks = acksProbeStarting
 	s.startRound()
 	s.resetFull()
@@ -266,8 +266,8 @@ func (s *State) startUp(m *bbrSample) {
 }
 
 // updateCycle is UpdateProbeBWCyclePhase.
-func (s *State) updateCycle(m *bbrSample) {
-	b := &s.bbr
+func (s Control) updateCycle(m *bbrSample) {
+	b := s.bbr
 	if s.flags&flagFull == 0 || s.adaptLongTerm(m) {
 		return
 	}
@@ -294,15 +294,15 @@ func (s *State) updateCycle(m *bbrSample) {
 
 // timeToProbe is IsTimeToProbeBW of §5.3.3.8.3: by the clock, or after as many round trips as Reno
 // would take to recover its window.
-func (s *State) timeToProbe(now vtime.Time) bool {
-	b := &s.bbr
+func (s Control) timeToProbe(now vtime.Time) bool {
+	b := s.bbr
 	return now.Sub(b.cycleAt) > b.probeWait ||
 		uint32(b.sinceUp) >= min(s.targetInflight()/b.mss, bbrRenoRounds)
 }
 
 // timeToGoDown is IsTimeToGoDown.
-func (s *State) timeToGoDown(m *bbrSample) bool {
-	b := &s.bbr
+func (s Control) timeToGoDown(m *bbrSample) bool {
+	b := s.bbr
 	if s.flags&flagTooHigh != 0 && m.InFlight >= b.inflightLong {
 		s.flags |= flagCautious
 		return true
@@ -316,8 +316,8 @@ func (s *State) timeToGoDown(m *bbrSample) bool {
 }
 
 // checkProbeRTT is §5.3.4.3.
-func (s *State) checkProbeRTT(m *bbrSample, expired bool) {
-	b := &s.bbr
+func (s Control) checkProbeRTT(m *bbrSample, expired bool) {
+	b := s.bbr
 	if b.phase != bbrProbeRTT && expired && s.flags&flagIdle == 0 {
 		s.saveCwnd()
 		b.phase = bbrProbeRTT
@@ -334,8 +334,8 @@ func (s *State) checkProbeRTT(m *bbrSample, expired bool) {
 }
 
 // probeRTT is HandleProbeRTT.
-func (s *State) probeRTT(m *bbrSample) {
-	b := &s.bbr
+func (s Control) probeRTT(m *bbrSample) {
+	b := s.bbr
 	b.limitedTo = b.delivered + uint64(m.InFlight) // MarkConnectionAppLimited
 	switch {
 	case b.doneAt == 0:
@@ -355,8 +355,8 @@ func (s *State) probeRTT(m *bbrSample) {
 }
 
 // checkProbeRTTDone leaves ProbeRTT when its time is over (§5.3.4.4).
-func (s *State) checkProbeRTTDone(now vtime.Time) {
-	b := &s.bbr
+func (s Control) checkProbeRTTDone(now vtime.Time) {
+	b := s.bbr
 	if b.doneAt == 0 || now <= b.doneAt {
 		return
 	}
@@ -373,8 +373,8 @@ func (s *State) checkProbeRTTDone(now vtime.Time) {
 
 // bbrRestart is HandleRestartFromIdle of §5.4. Nothing is in flight, and the program had nothing to
 // send until now.
-func (s *State) bbrRestart(now vtime.Time) {
-	b := &s.bbr
+func (s Control) bbrRestart(now vtime.Time) {
+	b := s.bbr
 	s.flags |= flagIdle
 	b.aggregAt, b.aggregated = now, 0
 	switch {
@@ -387,8 +387,8 @@ func (s *State) bbrRestart(now vtime.Time) {
 
 // setBBRRate is SetPacingRateWithGain of §5.6.2, gain in per cent. Without SACK Startup may end by loss
 // before there is any sample of the bandwidth: then the rate stays.
-func (s *State) setBBRRate(gain uint16) {
-	b := &s.bbr
+func (s Control) setBBRRate(gain uint16) {
+	b := s.bbr
 	if b.bw == 0 {
 		return
 	}
@@ -401,8 +401,8 @@ func (s *State) setBBRRate(gain uint16) {
 
 // budget is QuantizationBudget of §5.6.4.2: cap, but enough to keep batching senders and receivers
 // busy.
-func (s *State) budget(volume uint32) uint32 {
-	b := &s.bbr
+func (s Control) budget(volume uint32) uint32 {
+	b := s.bbr
 	volume = max(volume, 3*s.SendQuantum(b.mss), bbrMinPipe*b.mss)
 	if b.phase == bbrUp {
 		volume += 2 * b.mss
@@ -411,8 +411,8 @@ func (s *State) budget(volume uint32) uint32 {
 }
 
 // setCwnd is SetCwnd of §5.6.4.6.
-func (s *State) setCwnd(m *bbrSample) {
-	b := &s.bbr
+func (s Control) setCwnd(m *bbrSample) {
+	b := s.bbr
 	inflight := s.initial
 	if b.minRTT != noDelay {
 		inflight = b.inflight(bbrGains[b.phase].cwnd)
@@ -441,13 +441,13 @@ func (s *State) setCwnd(m *bbrSample) {
 	s.Cwnd = min(s.Cwnd, max(min(bound, b.inflightShort), floor))
 }
 
-func (b *bbrState) probeRTTCwnd() uint32 {
+func (b *Model) probeRTTCwnd() uint32 {
 	return max(b.inflight(bbrGains[bbrProbeRTT].cwnd), bbrMinPipe*b.mss)
 }
 
 // saveCwnd remembers the last window that neither recovery nor ProbeRTT had lowered (§5.6.4.4).
-func (s *State) saveCwnd() {
-	b := &s.bbr
+func (s Control) saveCwnd() {
+	b := s.bbr
 	if s.episode == episodeNone && b.phase != bbrProbeRTT {
 		b.priorCwnd = s.Cwnd
 	} else {
@@ -455,10 +455,10 @@ func (s *State) saveCwnd() {
 	}
 }
 
-func (s *State) bbrRestoreCwnd() { s.Cwnd = max(s.Cwnd, s.bbr.priorCwnd) }
+func (s Control) bbrRestoreCwnd() { s.Cwnd = max(s.Cwnd, s.bbr.priorCwnd) }
 
 // random returns 32 bits of the connection's generator (xorshift).
-func (b *bbrState) random() uint32 {
+func (b *Model) random() uint32 {
 	b.rng ^= b.rng << 13
 	b.rng ^= b.rng >> 17
 	b.rng ^= b.rng << 5
@@ -474,8 +474,8 @@ type Probe struct {
 }
 
 // Probe returns BBR's model, and false if another algorithm is in use.
-func (s *State) Probe() (p Probe, ok bool) {
-	b := &s.bbr
+func (s Control) Probe() (p Probe, ok bool) {
+	b := s.bbr
 	if s.algo != BBR {
 		return p, false
 	}

@@ -5,10 +5,10 @@ package cc
 import "opentoe/tcpoffload/vtime"
 
 // max returns BBR.max_bw.
-func (b *bbrState) max() uint64 { return max(b.maxBw[0], b.maxBw[1]) }
+func (b *Model) max() uint64 { return max(b.maxBw[0], b.maxBw[1]) }
 
 // volume returns gain per cent of what passes at rate during a round trip: BDPMultiple of §5.6.4.2.
-func (b *bbrState) volume(rate uint64, gain uint16) uint32 {
+func (b *Model) volume(rate uint64, gain uint16) uint32 {
 	if b.minRTT == noDelay {
 		return 0
 	}
@@ -16,13 +16,13 @@ func (b *bbrState) volume(rate uint64, gain uint16) uint32 {
 }
 
 // inflight returns gain per cent of BBR.bdp.
-func (b *bbrState) inflight(gain uint16) uint32 { return b.volume(b.bw, gain) }
+func (b *Model) inflight(gain uint16) uint32 { return b.volume(b.bw, gain) }
 
 // targetInflight is TargetInflight of §5.3.3.8.3.
-func (s *State) targetInflight() uint32 { return min(s.bbr.inflight(100), s.Cwnd) }
+func (s Control) targetInflight() uint32 { return min(s.bbr.inflight(100), s.Cwnd) }
 
 // withHeadroom is InflightWithHeadroom of §5.3.3.9.
-func (b *bbrState) withHeadroom() uint32 {
+func (b *Model) withHeadroom() uint32 {
 	if b.inflightLong == unlimited {
 		return unlimited
 	}
@@ -32,8 +32,8 @@ func (b *bbrState) withHeadroom() uint32 {
 
 // updateLatest is UpdateLatestDeliverySignals of §5.5.10.3. It reports whether the ACK begins a round
 // trip counted from the last loss.
-func (s *State) updateLatest(m *bbrSample) (lossRound bool) {
-	b := &s.bbr
+func (s Control) updateLatest(m *bbrSample) (lossRound bool) {
+	b := s.bbr
 	b.bwLatest = max(b.bwLatest, m.rate)
 	b.inflightLatest = max(b.inflightLatest, m.volume)
 	if m.volume > 0 && m.PriorDelivered >= b.lossRound {
@@ -45,8 +45,8 @@ func (s *State) updateLatest(m *bbrSample) (lossRound bool) {
 
 // updateCongestion is UpdateCongestionSignals: bandwidth (§5.5.5), and once for a round trip the
 // bounds of the short-term model (§5.5.10.3).
-func (s *State) updateCongestion(m *bbrSample, lossRound bool) {
-	b := &s.bbr
+func (s Control) updateCongestion(m *bbrSample, lossRound bool) {
+	b := s.bbr
 	if m.rate > 0 && (m.rate >= b.max() || !m.limited) {
 		b.maxBw[1] = max(b.maxBw[1], m.rate)
 	}
@@ -69,11 +69,11 @@ func (s *State) updateCongestion(m *bbrSample, lossRound bool) {
 // scale returns BBR.Beta times v, 0.7 as CUBIC's.
 func scale(v uint32) uint32 { return uint32(uint64(v) * betaNum / betaDen) }
 
-func (b *bbrState) resetShortTerm() { b.bwShort, b.inflightShort = noRate, unlimited }
+func (b *Model) resetShortTerm() { b.bwShort, b.inflightShort = noRate, unlimited }
 
 // advanceMaxBw is AdvanceMaxBwFilter of §5.5.6: a probing cycle is over. One without samples does not
 // count.
-func (b *bbrState) advanceMaxBw() {
+func (b *Model) advanceMaxBw() {
 	if b.maxBw[1] != 0 {
 		b.maxBw = [2]uint64{b.maxBw[1], 0}
 	}
@@ -81,8 +81,8 @@ func (b *bbrState) advanceMaxBw() {
 
 // updateAggregation is UpdateACKAggregation of §5.5.9: how much more was acknowledged than the
 // bandwidth lets expect.
-func (s *State) updateAggregation(m *bbrSample) {
-	b := &s.bbr
+func (s Control) updateAggregation(m *bbrSample) {
+	b := s.bbr
 	expected := octetsIn(b.bw, m.Now.Sub(b.aggregAt))
 	if b.aggregated <= expected {
 		b.aggregated, b.aggregAt, expected = 0, m.Now, 0
@@ -97,8 +97,8 @@ func (s *State) updateAggregation(m *bbrSample) {
 }
 
 // checkFull is CheckFullBWReached of §5.3.1.2: three round trips without much growth.
-func (s *State) checkFull(m *bbrSample) {
-	b := &s.bbr
+func (s Control) checkFull(m *bbrSample) {
+	b := s.bbr
 	if s.flags&flagFullNow != 0 || s.flags&flagRound == 0 || m.limited || m.rate == 0 {
 		return
 	}
@@ -112,14 +112,14 @@ func (s *State) checkFull(m *bbrSample) {
 	}
 }
 
-func (s *State) resetFull() {
+func (s Control) resetFull() {
 	s.bbr.fullBw, s.bbr.fullCount = 0, 0
 	s.flags &^= flagFullNow
 }
 
 // updateMinRTT is UpdateMinRTT of §5.3.4.3. It reports whether the delay seen of late is out of date.
-func (s *State) updateMinRTT(m *bbrSample) (expired bool) {
-	b := &s.bbr
+func (s Control) updateMinRTT(m *bbrSample) (expired bool) {
+	b := s.bbr
 	expired = m.Now.Sub(b.delayAt) > bbrProbeRTTInterval
 	if m.RTT > 0 && (m.RTT < b.delay || expired) {
 		b.delay, b.delayAt = m.RTT, m.Now
@@ -131,15 +131,15 @@ func (s *State) updateMinRTT(m *bbrSample) (expired bool) {
 }
 
 // raiseSlope is RaiseInflightLongtermSlope of §5.3.3.9.
-func (s *State) raiseSlope() {
-	b := &s.bbr
+func (s Control) raiseSlope() {
+	b := s.bbr
 	b.upPerInc = max(s.Cwnd>>b.upRounds, b.mss)
 	b.upRounds = min(b.upRounds+1, 30)
 }
 
 // adaptLongTerm is AdaptLongTermModel of §5.3.3.9. It reports whether it changed the state.
-func (s *State) adaptLongTerm(m *bbrSample) bool {
-	b := &s.bbr
+func (s Control) adaptLongTerm(m *bbrSample) bool {
+	b := s.bbr
 	round := s.flags&flagRound != 0
 	if b.acks == acksProbeStarting && round {
 		b.acks = acksProbeFeedback
@@ -168,8 +168,8 @@ func (s *State) adaptLongTerm(m *bbrSample) bool {
 }
 
 // probeUpward is ProbeInflightLongtermUpward of §5.3.3.9.
-func (s *State) probeUpward(m *bbrSample) {
-	b := &s.bbr
+func (s Control) probeUpward(m *bbrSample) {
+	b := s.bbr
 	if !s.isLimited() || s.Cwnd < b.inflightLong {
 		return
 	}
@@ -189,13 +189,13 @@ func tooHigh(lost, inflight uint32) bool {
 }
 
 // lostTooMuch is IsInflightTooHigh of §5.5.10.2.
-func (s *State) lostTooMuch(lost, inflight uint32) bool {
+func (s Control) lostTooMuch(lost, inflight uint32) bool {
 	return tooHigh(lost, inflight) || lost > 0 && s.flags&flagSACK == 0
 }
 
 // bbrLost is HandleLostPacket of §5.5.10.2.
-func (s *State) bbrLost(l *Lost) {
-	b := &s.bbr
+func (s Control) bbrLost(l *Lost) {
+	b := s.bbr
 	b.delivered, b.mss = l.TotalDelivered, l.MSS
 	s.noteLoss()
 	b.losses = min(b.losses+1, 255-1)
@@ -209,8 +209,8 @@ func (s *State) bbrLost(l *Lost) {
 }
 
 // probedTooHigh is HandleInflightTooHigh.
-func (s *State) probedTooHigh(inflight uint32, limited bool, now vtime.Time) {
-	b := &s.bbr
+func (s Control) probedTooHigh(inflight uint32, limited bool, now vtime.Time) {
+	b := s.bbr
 	s.flags = s.flags&^flagProbing | flagTooHigh
 	if !limited {
 		b.inflightLong = max(inflight, scale(s.targetInflight()))
@@ -222,8 +222,8 @@ func (s *State) probedTooHigh(inflight uint32, limited bool, now vtime.Time) {
 }
 
 // noteLoss is NoteLoss.
-func (s *State) noteLoss() {
-	b := &s.bbr
+func (s Control) noteLoss() {
+	b := s.bbr
 	if !b.lossInRound {
 		b.lossRound = b.delivered
 		s.saveOnLoss()
@@ -233,8 +233,8 @@ func (s *State) noteLoss() {
 
 // bbrMarked reacts to congestion marks, of which the draft only says that they are to be taken as
 // congestion (§3.7): like loss, as the start of a loss round. Startup ends.
-func (s *State) bbrMarked() {
-	b := &s.bbr
+func (s Control) bbrMarked() {
+	b := s.bbr
 	s.noteLoss()
 	inflight := max(b.inflightLatest, s.targetInflight())
 	switch {
@@ -248,8 +248,8 @@ func (s *State) bbrMarked() {
 
 // saveOnLoss is SaveStateUponLoss of §5.5.11.1, at the first loss of an episode: a later one would save
 // the consequences of that.
-func (s *State) saveOnLoss() {
-	b := &s.bbr
+func (s Control) saveOnLoss() {
+	b := s.bbr
 	s.saveCwnd()
 	if b.saved {
 		return
@@ -261,8 +261,8 @@ func (s *State) saveOnLoss() {
 }
 
 // bbrUndo is HandleSpuriousLossDetection of §5.5.11.2.
-func (s *State) bbrUndo() {
-	b := &s.bbr
+func (s Control) bbrUndo() {
+	b := s.bbr
 	if s.flags&flagUndo == 0 {
 		return
 	}

@@ -8,8 +8,8 @@ const maxWindow = 1 << 30
 // unlimited stands for a window that nothing bounds yet.
 const unlimited = 1<<32 - 1
 
-// State is the congestion state of one connection. Its first two cache lines serve the algorithms
-// that grow a window; what BBR and the rare events need comes after them.
+// State is the congestion state of one connection, whatever the algorithm. Its first two cache lines serve
+// the algorithms that grow a window; what rare events need comes after them.
 type State struct {
 	Cwnd     uint32 // congestion window, octets, at least one MSS
 	Ssthresh uint32 // slow-start threshold, octets
@@ -28,8 +28,18 @@ type State struct {
 
 	dctcp dctcpState
 	undo  undoState
-	bbr   bbrState
 }
+
+// Control is the congestion control of one connection: its State, and what the algorithm knows beside that.
+// Only BBR has such a Model; it is large and few connections need one, so its place is the owner's
+// business. With another algorithm the Model is not looked at. A Control is made for a call, not kept.
+type Control struct {
+	*State
+	bbr *Model
+}
+
+// Of returns the Control of s with m.
+func Of(s *State, m *Model) Control { return Control{s, m} }
 
 // flags are facts about a connection.
 type flags uint16
@@ -77,28 +87,27 @@ func (s *State) Prefer(a Algorithm) { s.algo = a }
 
 // Init starts a connection with the initial window of segs segments of mss octets (RFC 6928). Where
 // an algorithm draws lots, seed decides. What SetPaced and SetMaxRate said before holds on.
-func (s *State) Init(a Algorithm, segs, mss uint32, seed uint64) {
-	*s = State{
+func (s Control) Init(a Algorithm, segs, mss uint32, seed uint64) {
+	*s.State = State{
 		algo: a, Cwnd: segs * mss, Ssthresh: maxWindow, initial: segs * mss,
 		flags: s.flags & flagPaced, maxRate: s.maxRate,
 	}
-	s.bbr.rng = uint32(seed>>32) ^ uint32(seed) | 1
-	s.begin()
+	s.begin(seed)
 }
 
 // begin prepares the algorithm's own state.
-func (s *State) begin() {
+func (s Control) begin(seed uint64) {
 	switch s.algo {
 	case DCTCP:
 		s.dctcp = dctcpState{alpha: dctcpOne}
 	case BBR:
-		s.bbrInit()
+		s.bbrInit(uint32(seed>>32) ^ uint32(seed) | 1)
 	}
 }
 
 // Established tells that the handshake is over. srtt is 0 if it gave no measurement; sack tells that
 // both ends agreed on SACK.
-func (s *State) Established(now vtime.Time, srtt vtime.Duration, sack bool) {
+func (s Control) Established(now vtime.Time, srtt vtime.Duration, sack bool) {
 	if sack {
 		s.flags |= flagSACK
 	}
@@ -110,27 +119,26 @@ func (s *State) Established(now vtime.Time, srtt vtime.Duration, sack bool) {
 }
 
 // Switch changes the algorithm of a live connection. The window and its threshold stay; what the new
-// algorithm knows of the path it has yet to learn.
-func (s *State) Switch(a Algorithm, now vtime.Time, srtt vtime.Duration) {
+// algorithm knows of the path it has yet to learn. seed is as in Init.
+func (s Control) Switch(a Algorithm, now vtime.Time, srtt vtime.Duration, seed uint64) {
 	if a == s.algo {
 		return
 	}
 	full := s.algo == BBR && s.flags&flagFull != 0
-	rng := s.bbr.rng
 	s.algo = a
 	s.flags &= flagPaced | flagSACK
 	s.acked = 0
-	s.cubic, s.hystart, s.undo, s.bbr = cubicState{}, hystartState{}, undoState{}, bbrState{rng: rng}
+	s.cubic, s.hystart, s.undo = cubicState{}, hystartState{}, undoState{}
 	s.rate = 0
 	if full || s.episode != episodeNone {
 		s.Ssthresh = min(s.Ssthresh, s.Cwnd) // BBR keeps no threshold, but the pipe is known to be full
 	}
-	s.begin()
+	s.begin(seed)
 	s.Established(now, srtt, s.flags&flagSACK != 0)
 }
 
 // OnAck takes in an ACK that delivered something.
-func (s *State) OnAck(a *Sample) {
+func (s Control) OnAck(a *Sample) {
 	s.countRound(a)
 	if !a.Recovery && s.episode != episodeNone {
 		if s.algo == BBR {
@@ -198,7 +206,7 @@ func (s *State) grow(a *Sample) {
 }
 
 // OnLost takes in octets found lost, at the moment when they are found.
-func (s *State) OnLost(l *Lost) {
+func (s Control) OnLost(l *Lost) {
 	if s.algo == BBR {
 		s.bbrLost(l)
 		return
@@ -209,7 +217,7 @@ func (s *State) OnLost(l *Lost) {
 // OnLoss is the reaction to loss at the start of a fast recovery: it lowers Ssthresh. Cwnd is lowered
 // by the engine as the recovery proceeds (RFC 9937), and set by OnRecovered; see OwnsRecovery. flight
 // is FlightSize.
-func (s *State) OnLoss(flight, mss uint32) {
+func (s Control) OnLoss(flight, mss uint32) {
 	if s.algo == BBR {
 		s.saveOnLoss()
 		s.episode = episodeFast
@@ -222,7 +230,7 @@ func (s *State) OnLoss(flight, mss uint32) {
 
 // OnRTO is the reaction to a retransmission timeout (RFC 5681 §3.1 equation 4). again means that the
 // timed-out segment was timed out before. Ssthresh is lowered once for an episode of loss.
-func (s *State) OnRTO(flight, mss uint32, again bool) {
+func (s Control) OnRTO(flight, mss uint32, again bool) {
 	switch {
 	case s.algo == BBR:
 		s.saveOnLoss()
@@ -241,7 +249,7 @@ func (s *State) OnRTO(flight, mss uint32, again bool) {
 }
 
 // OnRecovered ends a fast recovery: the window is the slow-start threshold (RFC 6582 §3.2 step 3).
-func (s *State) OnRecovered(mss uint32) {
+func (s Control) OnRecovered(mss uint32) {
 	if s.algo == BBR {
 		s.bbrRestoreCwnd()
 		s.episode = episodeNone
@@ -260,7 +268,7 @@ func (s *State) OnRecovered(mss uint32) {
 // OnECN is the reduction that the peer's ECE asks for (RFC 3168 §6.1.2): as for a loss, but nothing has
 // to be repaired, so the window is lowered at once. The engine calls it once for a window of data, and
 // not during recovery.
-func (s *State) OnECN(flight, mss uint32) {
+func (s Control) OnECN(flight, mss uint32) {
 	switch s.algo {
 	case BBR:
 		s.bbrMarked()
@@ -275,7 +283,7 @@ func (s *State) OnECN(flight, mss uint32) {
 }
 
 // OnRestart is called before the first segment when nothing was in flight.
-func (s *State) OnRestart(now vtime.Time) {
+func (s Control) OnRestart(now vtime.Time) {
 	switch s.algo {
 	case BBR:
 		s.bbrRestart(now)
@@ -304,7 +312,7 @@ func (s *State) OnIdle(restart uint32) {
 
 // OnUndo gives back what the last OnLoss or OnRTO took: nothing had been lost (RFC 4015 §3.2,
 // RFC 9438 §4.9).
-func (s *State) OnUndo() {
+func (s Control) OnUndo() {
 	s.episode = episodeNone
 	if s.algo == BBR {
 		s.bbrUndo()

@@ -11,9 +11,12 @@ import (
 
 const mss = 1000
 
+// control returns the control of a connection by itself.
+func control() Control { return Of(new(State), new(Model)) }
+
 // round acknowledges one window in pieces of two segments, during one round trip, and returns the
 // time after it.
-func round(s *State, now vtime.Time, rtt vtime.Duration) vtime.Time {
+func round(s Control, now vtime.Time, rtt vtime.Duration) vtime.Time {
 	window := s.Cwnd
 	pieces := max(window/(2*mss), 1)
 	for range pieces {
@@ -25,19 +28,19 @@ func round(s *State, now vtime.Time, rtt vtime.Duration) vtime.Time {
 
 func TestSlowStartDoubles(t *testing.T) {
 	for _, a := range []Algorithm{Reno, Cubic, DCTCP} {
-		var s State
+		s := control()
 		s.Init(a, 10, mss, 1)
 		require.Equal(t, uint32(10*mss), s.Cwnd)
 		now := vtime.Time(0)
 		for want := uint32(20 * mss); want <= 320*mss; want *= 2 {
-			now = round(&s, now, 10*vtime.Millisecond)
+			now = round(s, now, 10*vtime.Millisecond)
 			require.Equal(t, want, s.Cwnd, a.String())
 		}
 	}
 }
 
 func TestSlowStartStopsAtThreshold(t *testing.T) {
-	var s State
+	s := control()
 	s.Init(Reno, 10, mss, 1)
 	s.Ssthresh = 12 * mss
 	s.OnAck(&Sample{Acked: 10 * mss, MSS: mss})
@@ -45,17 +48,17 @@ func TestSlowStartStopsAtThreshold(t *testing.T) {
 }
 
 func TestRenoGrowsOneSegmentARound(t *testing.T) {
-	var s State
+	s := control()
 	s.Init(Reno, 10, mss, 1)
 	s.Ssthresh = 10 * mss
 	for n := uint32(11); n < 30; n++ {
-		round(&s, 0, vtime.Millisecond)
+		round(s, 0, vtime.Millisecond)
 		require.InDelta(t, n*mss, s.Cwnd, mss)
 	}
 }
 
 func TestRenoLossAndTimeout(t *testing.T) {
-	var s State
+	s := control()
 	s.Init(Reno, 20, mss, 1)
 	s.OnLoss(16*mss, mss)
 	require.Equal(t, uint32(8*mss), s.Ssthresh)
@@ -70,7 +73,7 @@ func TestRenoLossAndTimeout(t *testing.T) {
 }
 
 func TestIdle(t *testing.T) {
-	var s State
+	s := control()
 	s.Init(Cubic, 100, mss, 1)
 	s.OnIdle(10 * mss)
 	require.Equal(t, uint32(10*mss), s.Cwnd)
@@ -82,7 +85,7 @@ func TestIdle(t *testing.T) {
 // on a path so long that the Reno-friendly region does not matter.
 func TestCubicFollowsTheFunction(t *testing.T) {
 	const rtt = 100 * vtime.Millisecond
-	var s State
+	s := control()
 	s.Init(Cubic, 1000, mss, 1)
 	s.OnLoss(1000*mss, mss)
 	require.Equal(t, uint32(700*mss), s.Ssthresh)
@@ -90,7 +93,7 @@ func TestCubicFollowsTheFunction(t *testing.T) {
 	k := math.Cbrt(300 / 0.4)
 	now, start := vtime.Time(vtime.Second), vtime.Time(vtime.Second)
 	for range 150 {
-		now = round(&s, now, rtt)
+		now = round(s, now, rtt)
 		at := float64(now.Sub(start)) / float64(vtime.Second)
 		want := 0.4*math.Pow(at-k, 3) + 1000
 		if want > 3000 {
@@ -102,7 +105,7 @@ func TestCubicFollowsTheFunction(t *testing.T) {
 }
 
 func TestCubicFastConvergence(t *testing.T) {
-	var s State
+	s := control()
 	s.Init(Cubic, 100, mss, 1)
 	s.OnLoss(100*mss, mss)
 	s.OnRecovered(mss)
@@ -113,13 +116,13 @@ func TestCubicFastConvergence(t *testing.T) {
 
 // TestCubicIsRenoFriendly: on a short path the window grows at least as W_est does (§4.3).
 func TestCubicIsRenoFriendly(t *testing.T) {
-	var s State
+	s := control()
 	s.Init(Cubic, 20, mss, 1)
 	s.OnLoss(20*mss, mss)
 	s.OnRecovered(mss)
 	now := vtime.Time(vtime.Second)
 	for range 40 {
-		now = round(&s, now, vtime.Millisecond)
+		now = round(s, now, vtime.Millisecond)
 	}
 	// 14 segments; α = 9/17 a round up to 20, then one a round.
 	require.InDelta(t, 20+(40-6*17/9.0), float64(s.Cwnd)/mss, 3)
@@ -137,7 +140,7 @@ func TestCbrt(t *testing.T) {
 
 func TestWindowIsBounded(t *testing.T) {
 	for a := range Algorithm(NumAlgorithms) {
-		var s State
+		s := control()
 		s.Init(a, 10, 60_000, 1)
 		s.Cwnd, s.Ssthresh = maxWindow-100, maxWindow/2
 		now := vtime.Time(1)
@@ -233,7 +236,7 @@ func TestSwitch(t *testing.T) {
 	p.run(5 * vtime.Second)
 	for i := range 40 {
 		cwnd := f.Cwnd
-		f.Switch(Algorithm((i*3+1)%NumAlgorithms), p.now, f.srtt)
+		f.Switch(Algorithm((i*3+1)%NumAlgorithms), p.now, f.srtt, uint64(i))
 		require.Equal(t, cwnd, f.Cwnd)
 		require.Equal(t, f.Algorithm() == BBR, f.PacingRate() != 0)
 		p.run(300 * vtime.Millisecond)
@@ -278,7 +281,7 @@ func TestValidation(t *testing.T) {
 // TestTimeoutOnce: a timeout in a fast recovery is the same congestion, not one more.
 func TestTimeoutOnce(t *testing.T) {
 	for _, a := range []Algorithm{Reno, Cubic, DCTCP} {
-		var s State
+		s := control()
 		s.Init(a, 100, mss, 1)
 		s.OnLoss(100*mss, mss)
 		ssthresh := s.Ssthresh
@@ -290,22 +293,22 @@ func TestTimeoutOnce(t *testing.T) {
 
 // TestCubicAfterTimeout: congestion avoidance begins with K = 0 at the present window (RFC 9438 §4.8).
 func TestCubicAfterTimeout(t *testing.T) {
-	var s State
+	s := control()
 	s.Init(Cubic, 100, mss, 1)
 	s.OnRTO(100*mss, mss, false)
 	s.Cwnd = s.Ssthresh
-	round(&s, vtime.Time(vtime.Second), 10*vtime.Millisecond)
+	round(s, vtime.Time(vtime.Second), 10*vtime.Millisecond)
 	require.Zero(t, s.cubic.k)
 	require.Equal(t, uint32(70*mss), s.cubic.origin)
 }
 
 // TestCubicPausesWithTheProgram: time in which the program limited the rate does not count (§4.2).
 func TestCubicPausesWithTheProgram(t *testing.T) {
-	var s State
+	s := control()
 	s.Init(Cubic, 1000, mss, 1)
 	s.OnLoss(1000*mss, mss)
 	s.OnRecovered(mss)
-	now := round(&s, vtime.Time(vtime.Second), 100*vtime.Millisecond)
+	now := round(s, vtime.Time(vtime.Second), 100*vtime.Millisecond)
 	epoch := s.cubic.epoch
 	s.OnRestart(now.Add(10 * vtime.Second))
 	require.Equal(t, epoch.Add(10*vtime.Second), s.cubic.epoch)
@@ -326,7 +329,7 @@ func TestNames(t *testing.T) {
 }
 
 func TestWindowIsPaced(t *testing.T) {
-	var s State
+	s := control()
 	s.Init(Reno, 10, mss, 1)
 	s.SetPaced(true, 10*vtime.Millisecond)
 	require.Equal(t, uint64(2*10*mss*100), s.PacingRate(), "slow start: twice the window per round trip")
@@ -346,7 +349,7 @@ func TestWindowIsPaced(t *testing.T) {
 // TestBBRWithoutSamples: loss may end Startup before there is any sample of the bandwidth, as the
 // connection has no SACK. The rate stays what it was.
 func TestBBRWithoutSamples(t *testing.T) {
-	var s State
+	s := control()
 	s.Init(BBR, 10, mss, 1)
 	now := vtime.Time(vtime.Second)
 	s.Established(now, 20*vtime.Millisecond, false)

@@ -40,7 +40,7 @@ type modelSeg struct {
 }
 
 type modelFlow struct {
-	State
+	Control
 	p                     *path
 	mss                   uint32
 	una, next             uint64 // segment numbers
@@ -73,7 +73,7 @@ func newPath(rateBps uint64, rtt vtime.Duration, bdps float64) *path {
 func (p *path) bdp() uint64 { return octetsIn(p.rate, p.rtt) }
 
 func (p *path) add(a Algorithm, mss uint32) *modelFlow {
-	f := &modelFlow{p: p, mss: mss, flight: map[uint64]*modelSeg{}, started: p.now, phases: map[bbrPhase]int{}}
+	f := &modelFlow{Control: control(), p: p, mss: mss, flight: map[uint64]*modelSeg{}, started: p.now, phases: map[bbrPhase]int{}}
 	f.Init(a, 10, mss, uint64(len(p.flows))+7)
 	f.Established(p.now, p.rtt, true)
 	f.srtt = p.rtt

@@ -30,7 +30,7 @@ func (s *State) SetPaced(on bool, srtt vtime.Duration) {
 }
 
 // SetMaxRate bounds the pacing rate, octets per second; 0 lifts the bound.
-func (s *State) SetMaxRate(rate uint64, srtt vtime.Duration) {
+func (s Control) SetMaxRate(rate uint64, srtt vtime.Duration) {
 	s.maxRate = rate
 	if s.algo == BBR {
 		s.setRate(s.bbr.rate)
