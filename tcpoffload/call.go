@@ -91,7 +91,7 @@ func (e *Engine) open(now vtime.Time, c *Call) CallResult {
 	}
 	var end seq.Num // of the old incarnation
 	i := e.lookupAny(f)
-	if i != 0 && i < e.twBase {
+	if i != 0 && (i < e.twBase || !e.mayReopen(&e.tws[i-e.twBase], &c.Opt)) {
 		return CallInUse
 	}
 	t := e.allocConn(f)

@@ -198,10 +198,10 @@ func TestTimeWaitIsReopenedByASyn(t *testing.T) {
 func TestReusedTimeWaitGoesOnBeyond(t *testing.T) {
 	for _, active := range []bool{false, true} {
 		s := newScript(t, nil)
-		s.passive(wire.OptMSS, SocketOptions{})
+		s.passive(wire.OptMSS|wire.OptTimestamps, SocketOptions{})
 		s.send(1 << 20)
 		for end := uint32(1); end < 1<<20; {
-			end += uint32(s.skip()) * mss
+			end += uint32(s.skip()) * (mss - 12)
 			s.in(wire.ACK, 1, 0, min(end, 1+1<<20))
 		}
 		s.close()
@@ -216,6 +216,30 @@ func TestReusedTimeWaitGoesOnBeyond(t *testing.T) {
 		}
 		require.Len(t, s.segs, 1)
 		require.Greater(t, uint32(s.segs[0].Seq-s.iss), uint32(2+1<<20), "active %v", active)
+	}
+}
+
+// Without timestamps nothing but 2 MSL tells the peer's old octets from those of a new connection, whose
+// numbers the peer may begin anywhere: the program has to wait, or to take another port.
+func TestTimeWaitWithoutTimestampsIsNotOpenedAgain(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		set  wire.OptionSet
+		opt  SocketOptions
+		want CallResult
+	}{
+		{"none before", wire.OptMSS, SocketOptions{}, CallInUse},
+		{"none now", allOptions, SocketOptions{NoTimestamp: true}, CallInUse},
+		{"both", allOptions, SocketOptions{}, CallOK},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := timeWait(t, nil, c.set)
+			require.Equal(t, c.want, s.call(Call{Kind: CallOpen, Flow: s.flow, Opt: c.opt}))
+			s.wait(61 * sec)
+			if c.want != CallOK {
+				s.ok(s.call(Call{Kind: CallOpen, Flow: s.flow, Opt: c.opt}))
+			}
+		})
 	}
 }
 

@@ -322,6 +322,34 @@ func TestTailLossProbe(t *testing.T) {
 	require.Equal(t, uint8(caOpen), s.info().CAState)
 }
 
+// The answer to a probe that fills no hole echoes an old timestamp (RFC 7323 §4.3). It still is the answer to
+// the probe: what went before it is lost, and goes again at once.
+func TestTailLossProbeWithTimestamps(t *testing.T) {
+	const mss = mss - 12
+	s := newScript(t, nil)
+	s.passive(allOptions, SocketOptions{})
+	s.send(5 * mss)
+	echo := s.segs[0].Opt.TSVal
+	require.Equal(t, 5, s.skip())
+	s.now = s.now.Add(10 * ms)
+	ack := s.seg(wire.ACK, 1, 0, 1+mss)
+	ack.Opt.TSEcr = echo
+	s.inject(ack)
+	for len(s.segs) == 0 {
+		s.wait(ms)
+	}
+	s.expect(wire.ACK|wire.PSH, 1+4*mss, mss, 1)
+	s.now = s.now.Add(11 * ms)
+	ack = s.seg(wire.ACK, 1, 0, 1+mss)
+	ack.Opt.Set |= wire.OptSACK
+	ack.Opt.TSEcr, ack.Opt.NumSACK = echo, 1
+	ack.Opt.SACK[0] = wire.SACKBlock{Left: s.iss.Add(1 + 4*mss), Right: s.iss.Add(1 + 5*mss)}
+	s.inject(ack)
+	require.Equal(t, uint8(caRecovery), s.info().CAState)
+	require.Equal(t, uint32(3), s.info().Lost)
+	s.expect(wire.ACK, 1+mss, mss, 1)
+}
+
 func TestTailLossProbeThatRepairsLowersTheWindow(t *testing.T) {
 	for _, dsack := range []bool{true, false} {
 		s := lossScript(t, sackOptions, 5)

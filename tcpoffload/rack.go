@@ -40,9 +40,11 @@ func (t *TCB) rackArrived(ev *ackEvent, f *Flight, end seq.Num) {
 	sent := f.firstSent()
 	rtt := ev.now.Sub(sent)
 	if f.flags&flightRxt != 0 {
-		// It may be the original that arrived.
+		// It may be the original that arrived. What is SACKed is beyond a hole, and the peer does not
+		// echo its timestamp (RFC 7323 §4.3).
 		o := &ev.seg.Opt
-		if rtt < t.rtt.min || t.flags&flagTS != 0 && o.Set&wire.OptTimestamps != 0 && int32(o.TSEcr-t.tsVal(f.sentAt)) < 0 {
+		echoed := t.flags&flagTS != 0 && o.Set&wire.OptTimestamps != 0 && end.LEQ(ev.seg.Ack)
+		if rtt < t.rtt.min || echoed && int32(o.TSEcr-t.tsVal(f.sentAt)) < 0 {
 			return
 		}
 	}

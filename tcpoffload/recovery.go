@@ -27,8 +27,8 @@ type recoveryVars struct {
 	timeoutAt vtime.Time // of the last timeout
 	tlpEnd    seq.Num    // TLP.end_seq (RFC 8985 §7.1); valid with flagTLPSent
 	frto      frtoStep
-	timeout   bool // the last recovery was by timeout
-	_         [2]byte
+	timeout   bool   // the last recovery was by timeout
+	again     uint16 // segments sent again in the last recovery
 }
 
 // countDupAcks keeps the estimate of what left the network on a connection without SACK
@@ -42,11 +42,16 @@ func (t *TCB) countDupAcks(ev *ackEvent) {
 		s.dupAcks = 0
 	case ev.acked > 0:
 		s.sacked, s.dupAcks = 0, 0
+	case ev.dup && t.ca == caLoss && s.nxt == t.rec.point:
+		// An echo of what is sent again: it does not clock out more of that, which the peer may have
+		// as well.
 	case ev.dup:
 		if s.dupAcks < 255 {
 			s.dupAcks++
 		}
-		s.sacked += mss
+		if s.sacked += mss; t.ca < caRecovery && !t.lossSeen() {
+			s.sacked = min(s.sacked, (dupThresh-1)*mss) // RFC 3042: two new segments, not more
+		}
 	}
 	s.sacked = min(s.sacked, t.flight()-min(t.flight(), mss)) // the first segment is missing
 	ev.delivered = uint32(max(int32(ev.acked+s.sacked-ev.priorSacked), 0))
@@ -124,19 +129,20 @@ func (e *Engine) closeRecovery(t *TCB, ev *ackEvent) {
 }
 
 // lossSeen reports whether something in flight counts as lost. Without SACK, duplicates of the ACK that
-// ended a recovery are echoes of its retransmissions (RFC 6582 §4.1).
+// ended a recovery may be echoes of its retransmissions (RFC 6582 §4): as many as these were prove nothing.
 func (t *TCB) lossSeen() bool {
 	if t.flags&flagSACK != 0 {
 		return t.fl.lost > 0 && t.flags&flagUnlosing == 0
 	}
-	return t.snd.dupAcks >= dupThresh && t.snd.una != t.rec.point
+	n := uint16(t.snd.dupAcks)
+	return n >= dupThresh && (t.snd.una != t.rec.point || n-dupThresh >= t.rec.again)
 }
 
 // enterRecovery begins a fast recovery (RFC 6675 §5 step 4, RFC 6582 §3.2 step 2).
 func (e *Engine) enterRecovery(t *TCB, ev *ackEvent) {
 	e.root.mib.FastRetrans++
 	t.ca = caRecovery
-	t.rec.point, t.rec.timeout = t.snd.nxt, false
+	t.rec.point, t.rec.timeout, t.rec.again = t.snd.nxt, false, 0
 	t.allowUndo()
 	e.control(t).OnLoss(ev.prior, t.effMSS())
 	t.queueCWR()
@@ -217,6 +223,7 @@ func (e *Engine) enterLoss(t *TCB, now vtime.Time) {
 	t.denyUndo()
 	t.rec.frto = frtoOff
 	if fresh {
+		t.rec.again = 0
 		t.allowUndo()
 		t.startFRTO()
 	}

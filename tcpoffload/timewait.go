@@ -190,6 +190,12 @@ func (w *TimeWait) reopens(seg *Segment) bool {
 	return seg.Seq.GT(w.rcvNxt)
 }
 
+// mayReopen reports whether a program may open the connection of w again before 2 MSL have passed. Only
+// timestamps tell the peer's new octets from its old ones then: its numbers may begin anywhere (RFC 6191 §4).
+func (e *Engine) mayReopen(w *TimeWait, o *SocketOptions) bool {
+	return w.withTS && e.tun.Timestamps && !o.NoTimestamp
+}
+
 // reopening says where the numbers of a connection have to begin because an old incarnation of it is
 // in TIME-WAIT. Valid only with old.
 type reopening struct {

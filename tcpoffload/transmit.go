@@ -311,6 +311,9 @@ func (e *Engine) retransmit(t *TCB, now vtime.Time, i uint32, out *Output) {
 	t.sentOctets(n)
 	t.undoRetransmitted(now, n, first)
 	t.rxtSegs++
+	if t.rec.again < 1<<16-1 {
+		t.rec.again++
+	}
 	t.rxtOctets += uint64(data)
 	e.root.mib.RetransSegs++
 	e.root.mib.RetransOctets += uint64(data)

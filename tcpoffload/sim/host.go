@@ -63,7 +63,7 @@ func (h *Host) resume() {
 
 // take receives p from the wire.
 func (h *Host) take(p *packet) {
-	h.w.passed()
+	h.w.passed(p)
 	switch {
 	case h.w.now >= h.still:
 		h.arrive(p)
@@ -187,8 +187,15 @@ func (h *Host) run() {
 // emit sends s, cut as a device would cut it unless the link takes trains.
 func (h *Host) emit(s *tcpoffload.TxSegment) {
 	sock := h.socks[s.Handle]
-	if sock != nil && s.Len > 0 && s.Pos+uint64(s.Len) > sock.Sent {
-		h.w.violated("%v: sends octets that were not queued", s.Flow)
+	if sock != nil && s.Len > 0 {
+		end := s.Pos + uint64(s.Len)
+		if end > sock.Sent {
+			h.w.violated("%v: sends octets that were not queued", s.Flow)
+		}
+		if end > sock.top {
+			sock.top = end
+			defer h.w.wentOn() // when they are on the way
+		}
 	}
 	l, _ := h.link.(*Link)
 	if s.SegSize == 0 || s.Len <= uint32(s.SegSize) || l != nil && l.Trains {
@@ -311,5 +318,7 @@ func (h *Host) place(s *Sock, a *tcpoffload.Action, p *packet) {
 	if h.w.Wire && p.seg.Segs <= 1 && !s.Hostile && !isStream(h.payload[a.Off:a.Off+a.Len], p.origin, a.Pos) {
 		h.w.violated("%v: wrong octets placed at %d", s.Flow, a.Pos)
 	}
-	s.placed.add(a.Pos, a.Pos+uint64(a.Len))
+	if s.placed.add(a.Pos, a.Pos+uint64(a.Len)) {
+		h.w.wentOn()
+	}
 }

@@ -57,7 +57,7 @@ func (h *Hostile) conn(f wire.Flow) *hostileConn {
 }
 
 func (h *Hostile) take(p *packet) {
-	h.w.passed()
+	h.w.passed(p)
 	s := p.seg
 	h.w.note(p, "hostile")
 	h.w.drop(p)

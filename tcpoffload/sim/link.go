@@ -81,6 +81,7 @@ type Link struct {
 	bad       bool
 	badEnd    vtime.Time // valid with bad
 	average   int        // of octets, times 256
+	emptyAt   vtime.Time // when the last packet left
 	codel     codelVars
 	untilLoss int // segments of trains until the next one lost; valid with drawn
 	drawn     PPB // the probability that untilLoss was drawn for
@@ -207,6 +208,9 @@ func (l *Link) enqueue(p *packet) {
 		l.overflow(p)
 		return
 	}
+	if !busy {
+		l.rest()
+	}
 	if l.RED.Max > 0 && l.early() && !l.mark(p) {
 		l.lose(p, "dropped early")
 		return
@@ -235,6 +239,22 @@ func (l *Link) overflow(p *packet) {
 		}
 	}
 	l.lose(p, "queue full")
+}
+
+// restSteps is after how many packets' time an average counts as zero.
+const restSteps = 4096
+
+// rest lets RED's average fall for the time that the link had nothing to send: as by so many packets that
+// find the queue empty as could have been sent meanwhile.
+func (l *Link) rest() {
+	const typical = 1000 * 8 // bits of a packet
+	n := int64(l.w.now.Sub(l.emptyAt)) / int64(vtime.Millisecond) * l.RateBps / 1000 / typical
+	if n >= restSteps {
+		l.average = 0
+	}
+	for ; n > 0 && l.average > 0; n-- {
+		l.average -= l.average/256 + 1
+	}
 }
 
 // early decides by the average queue (weight 1/256) whether RED marks or drops.
@@ -286,6 +306,7 @@ func (l *Link) sent() {
 		l.transmit()
 		break
 	}
+	l.emptyAt = l.w.now
 	l.leave(p)
 }
 

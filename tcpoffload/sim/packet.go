@@ -59,6 +59,7 @@ func (w *World) newPacket() *packet {
 		w.spare = w.spare[:n-1]
 		return p
 	}
+	w.made++
 	return new(packet)
 }
 

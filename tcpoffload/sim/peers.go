@@ -91,7 +91,7 @@ func (sc *Scenario) serveHostile(s *Sock) {
 
 // peersDone reports whether nothing is to be expected any more of peers without an engine.
 func (sc *Scenario) peersDone() bool {
-	if sc.hostile != nil && sc.World.now <= sc.until {
+	if sc.hostile != nil && sc.World.now < sc.until {
 		return false
 	}
 	if sc.ref == nil {

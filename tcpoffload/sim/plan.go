@@ -193,6 +193,10 @@ func (p *plan) open() {
 	c, res := p.from.Connect(p.to, p.local, p.remote, p.opt)
 	switch {
 	case res == tcpoffload.CallOK:
+	case res == tcpoffload.CallInUse && p.opt.NoTimestamp && p.client != nil:
+		p.opened = false
+		p.sc.World.After(p.sc.msl, p.open) // the last one is in TIME-WAIT
+		return
 	case (res == tcpoffload.CallTableFull || res == tcpoffload.CallInUse) && p.fragile:
 		p.over = true
 		return
@@ -225,11 +229,7 @@ func (p *plan) done() bool {
 		}
 		p.repeat--
 		p.opened = false
-		pause := upTo(p.r, 100*vtime.Millisecond)
-		if p.opt.NoTimestamp {
-			pause += 3 * p.sc.msl // without timestamps nothing but TIME-WAIT tells old segments from new ones
-		}
-		p.sc.World.After(pause, p.open)
+		p.sc.World.After(upTo(p.r, 100*vtime.Millisecond), p.open)
 		return false
 	}
 	p.over = true

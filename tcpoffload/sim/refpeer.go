@@ -69,7 +69,7 @@ func (p *RefPeer) conn(f wire.Flow) *RefConn {
 }
 
 func (p *RefPeer) take(k *packet) {
-	p.w.passed()
+	p.w.passed(k)
 	s := k.seg
 	pos, origin, bad := k.pos, k.origin, k.corrupt
 	p.w.note(k, "reference")

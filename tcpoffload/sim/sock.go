@@ -32,8 +32,9 @@ type Sock struct {
 	id     uint64
 	peer   uint64 // the Sock whose octets arrive; 0: none so far
 	placed spans
-	fresh  bool // OnAccept is still to be called
-	queued bool // on Host.changed
+	top    uint64 // end of what was ever sent
+	fresh  bool   // OnAccept is still to be called
+	queued bool   // on Host.changed
 }
 
 func (h *Host) newSock(handle tcpoffload.Handle) *Sock {
@@ -167,12 +168,15 @@ func (s *Sock) tell() {
 // spans are disjoint ranges of stream positions that do not touch, sorted.
 type spans [][2]uint64
 
-// add joins [lo, hi) to s.
-func (s *spans) add(lo, hi uint64) {
+// add joins [lo, hi) to s and reports whether it was not all there.
+func (s *spans) add(lo, hi uint64) (news bool) {
 	v := *s
 	i := 0
 	for i < len(v) && v[i][1] < lo {
 		i++
+	}
+	if i < len(v) && v[i][0] <= lo && hi <= v[i][1] {
+		return false
 	}
 	j := i // [i, j) are the ranges that [lo, hi) joins
 	for j < len(v) && v[j][0] <= hi {
@@ -188,6 +192,7 @@ func (s *spans) add(lo, hi uint64) {
 	}
 	v[i] = [2]uint64{lo, hi}
 	*s = v
+	return true
 }
 
 // edge returns the position before which everything is in s.

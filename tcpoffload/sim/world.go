@@ -32,12 +32,14 @@ type World struct {
 	seq     uint64
 	err     error // first violation found by a checker
 	spare   []*packet
+	made    int    // packets, those in spare among them
 	socks   uint64 // Socks made so far
 	trace   func(Trace)
 	hash    uint64
 	hostile []wire.Addr
 
 	progress vtime.Time // when something last went on
+	onTheWay int        // packets on the way at that time
 	idle     int        // packets since then
 }
 
@@ -140,20 +142,28 @@ func (w *World) violated(format string, args ...any) {
 	}
 }
 
-// stormPackets and stormRate bound how many packets may pass without progress: that many, and so many a
-// second. Two ends that answer each other's answers for ever exceed it.
+// stormPackets and stormRate bound how many packets may pass without progress: that many, so many a
+// second, and those that were on the way, each with an answer. Two ends that answer each other's answers
+// for ever exceed it.
 const (
 	stormPackets = 3000
 	stormRate    = 100
 )
 
 // wentOn notes progress of a connection.
-func (w *World) wentOn() { w.progress, w.idle = w.now, 0 }
+func (w *World) wentOn() {
+	w.progress, w.idle = w.now, 0
+	w.onTheWay = w.made - len(w.spare)
+}
 
-// passed notes that a packet reached a host.
-func (w *World) passed() {
+// passed notes that p reached a host. What peers without an engine send does not count: they go back to the
+// first octet at every timeout.
+func (w *World) passed(p *packet) {
+	if p.from == nil {
+		return
+	}
 	w.idle++
-	if w.Silence > 0 && w.idle > stormPackets+stormRate*int(w.now.Sub(w.progress)/vtime.Second) {
+	if w.Silence > 0 && w.idle > stormPackets+2*w.onTheWay+stormRate*int(w.now.Sub(w.progress)/vtime.Second) {
 		w.violated("%d packets since %v brought nothing about", w.idle, w.progress)
 	}
 }
