@@ -104,3 +104,103 @@ func TestNoAllocationPaced(t *testing.T) {
 	}))
 	require.NotZero(t, d.e[1].MIB().PacingWaits)
 }
+
+// TestNoAllocationInTrouble: nor does anything that goes wrong on the way, nor what finds it out.
+func TestNoAllocationInTrouble(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		edit func(*Config)
+		// loses is duo.loses for the n-th segment with text.
+		loses func(n int, seg *Segment) bool
+		seen  func(*MIB) uint64 // what proves that it happened
+	}{
+		{
+			"RACK, lost retransmissions, probes", func(*Config) {},
+			func(n int, _ *Segment) bool { return n%5 == 0 || n%48 < 6 },
+			func(m *MIB) uint64 { return min(m.FastRetrans, m.LossProbes, m.Timeouts) },
+		},
+		{
+			"NewReno", func(c *Config) { c.Tunables.SACK = false },
+			func(n int, _ *Segment) bool { return n%23 == 0 },
+			func(m *MIB) uint64 { return m.FastRetrans },
+		},
+		{
+			"BBR", func(c *Config) { c.Tunables.CC = cc.BBR },
+			func(n int, _ *Segment) bool { return n%17 == 0 },
+			func(m *MIB) uint64 { return m.FastRetrans },
+		},
+		{
+			"ECN", func(c *Config) { c.Tunables.ECN = ECNOn },
+			func(n int, seg *Segment) bool {
+				if n%11 == 0 && seg.ECN != wire.NotECT {
+					seg.ECN = wire.CE
+				}
+				return n%61 == 0
+			},
+			func(m *MIB) uint64 { return m.ECNReductions },
+		},
+		{
+			"path MTU", func(c *Config) { c.Tunables.MTUProbing = MTUProbingAlways },
+			func(_ int, seg *Segment) bool { return seg.Len > 1300 },
+			func(m *MIB) uint64 { return min(m.MTUProbes, m.MTUProbesLost) },
+		},
+		{
+			"a short pool", func(c *Config) {
+				c.Memory = NewMemoryOf(Sizes{Conns: 16, Listeners: 4, Flights: 4, Ranges: 2})
+			},
+			func(n int, _ *Segment) bool { return n%3 == 0 },
+			func(m *MIB) uint64 { return m.FlightPoolEmpty },
+		},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			d := newDuo(t, c.edit)
+			n := 0
+			d.loses = func(_ int, seg *Segment) bool {
+				if seg.Len == 0 {
+					return false
+				}
+				n++
+				return c.loses(n, seg)
+			}
+			require.Zero(t, testing.AllocsPerRun(300, func() {
+				d.send(1, 40_000)
+				for range 12 {
+					d.now = d.now.Add(3 * vtime.Millisecond)
+					d.step()
+				}
+				d.read(0)
+			}))
+			require.NotZero(t, c.seen(d.e[1].MIB()), "%+v", *d.e[1].MIB())
+		})
+	}
+}
+
+// TestNoAllocationFastOpen: nor do connections that begin with data on the SYN.
+func TestNoAllocationFastOpen(t *testing.T) {
+	d := newDuo(t, nil)
+	srv, cli := d.e[0], d.e[1]
+	flow := cli.conns[d.h[1].Index()].flow
+	flow.RemotePort = 81
+	listen := Call{Kind: CallListen, Flow: wire.Flow{LocalPort: 81}, Value: 5, Opt: SocketOptions{FastOpen: 5}}
+	require.Equal(t, CallOK, srv.Call(d.now, &listen, d.out[0]))
+	require.Zero(t, testing.AllocsPerRun(500, func() {
+		flow.LocalPort++
+		open := Call{Kind: CallOpen, Flow: flow, Opt: SocketOptions{FastOpenConn: true}}
+		require.Equal(t, CallOK, cli.Call(d.now, &open, d.out[1]))
+		d.h = [2]Handle{0, open.Handle}
+		d.sent, d.seen = [2]uint64{}, [2]uint64{}
+		d.send(1, 100)
+		for range 3 {
+			d.step()
+		}
+		srv.Call(d.now, &Call{Kind: CallAccepted, Listener: listen.Listener, Value: 1}, d.out[0])
+		require.Equal(t, uint64(100), d.seen[0])
+		srv.Call(d.now, &Call{Kind: CallClose, Handle: d.h[0]}, d.out[0])
+		cli.Call(d.now, &Call{Kind: CallClose, Handle: d.h[1]}, d.out[1])
+		for range 3 {
+			d.step()
+		}
+	}))
+	require.NotZero(t, cli.MIB().FastOpenActive)
+	require.NotZero(t, srv.MIB().FastOpenPassive)
+}

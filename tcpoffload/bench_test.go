@@ -19,6 +19,9 @@ type duo struct {
 	out  [2]*Output
 	sent [2]uint64
 	seen [2]uint64 // receive stream in order
+	seg  Segment   // on its way
+	// loses says whether a segment of side from is lost, and may change it; nil: none is.
+	loses func(from int, seg *Segment) bool
 }
 
 // newDuo returns two engines with one established connection, opened by side 1.
@@ -56,8 +59,11 @@ func (d *duo) step() {
 		e.Transmit(d.now, 64, d.out[i])
 		peer, to := d.e[1-i], d.out[1-i]
 		for k := range d.out[i].Segs {
-			seg := mirror(&d.out[i].Segs[k])
-			peer.Arrive(d.now, &seg, to)
+			d.seg = mirror(&d.out[i].Segs[k])
+			if d.loses != nil && d.loses(i, &d.seg) {
+				continue
+			}
+			peer.Arrive(d.now, &d.seg, to)
 			d.act(1 - i)
 		}
 		d.out[i].Segs = d.out[i].Segs[:0]
@@ -88,7 +94,7 @@ func mirror(s *TxSegment) Segment {
 			Local: s.Flow.Remote, LocalPort: s.Flow.RemotePort,
 			Remote: s.Flow.Local, RemotePort: s.Flow.LocalPort,
 		},
-		Seq: s.Seq, Ack: s.Ack, Len: s.Len, Wnd: s.Wnd, Urg: s.Urg, Flags: s.Flags, Opt: s.Opt,
+		Seq: s.Seq, Ack: s.Ack, Len: s.Len, Wnd: s.Wnd, Urg: s.Urg, Flags: s.Flags, ECN: s.ECN, Opt: s.Opt,
 	}
 }
 

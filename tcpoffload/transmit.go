@@ -255,7 +255,7 @@ func (e *Engine) sendNew(t *TCB, now vtime.Time, n uint32, fin bool, out *Output
 	e.root.mib.OutSegs++
 	e.root.mib.OutOctets += uint64(n)
 	end := s.nxt.Add(n)
-	if n%mss != 0 {
+	if n != mss && n%mss != 0 { // for most segments without the division
 		s.small = end
 	}
 	if fin {
