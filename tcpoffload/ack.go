@@ -32,6 +32,7 @@ type ackEvent struct {
 	undo     bool // by DSACK all retransmissions of the last recovery were needless
 	original bool // octets before rec.point arrived that were never sent again
 	ended    bool // ends a recovery
+	late     bool // tells of octets that came after later ones
 	timed    bool // the next three are valid
 
 	oldestRTT vtime.Duration // of the first octets delivered, never sent again
@@ -123,6 +124,7 @@ func (e *Engine) advanceUna(t *TCB, ev *ackEvent, out *Output) {
 
 // wakeSend puts t on the transmit list if it may have something to send.
 func (e *Engine) wakeSend(t *TCB) {
+	t.flags &^= flagMore // as Linux: it holds until something happens
 	if t.mayTransmit() && (e.hasUnsent(t) || t.fl.lost > 0) {
 		e.txAdd(t, pendData)
 	}

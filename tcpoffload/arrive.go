@@ -165,6 +165,9 @@ func (e *Engine) established(t *TCB, now vtime.Time, seg *Segment, out *Output) 
 	t.deadline[TimerRexmt] = vtime.Never
 	t.pend &^= pendSyn
 	t.rcvTune.at = now
+	if t.dataTick == 0 {
+		t.dataTick = tickOf(now) &^ 1
+	}
 
 	e.setState(t, StateEstablished)
 	switch {

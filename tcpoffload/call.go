@@ -149,8 +149,10 @@ func (e *Engine) queue(t *TCB, c *Call) CallResult {
 	}
 	e.watchSent(t)
 	t.flags &^= flagMore
+	t.snd.mode &^= sendNoPush
 	if c.More {
 		t.flags |= flagMore
+		t.snd.mode |= sendNoPush
 	}
 	if t.mayTransmit() {
 		e.txAdd(t, pendData)

@@ -315,6 +315,43 @@ func TestDeviceSegments(t *testing.T) {
 	require.LessOrEqual(t, total, 15, "the congestion window counts segments, not what the device gets")
 }
 
+// The device gets BurstSegs full segments at once, and never more than half of the window.
+func TestDeviceBursts(t *testing.T) {
+	for _, c := range []struct {
+		burst uint8
+		want  uint32
+	}{{0, 5}, {2, 2}, {4, 4}, {9, 5}} {
+		s := newScript(t, func(u *Config) { u.DeviceSegments, u.Tunables.BurstSegs = true, c.burst })
+		s.passive(wire.OptMSS, SocketOptions{})
+		s.send(60 * mss)
+		var sent uint32
+		for len(s.segs) > 0 {
+			n := min(c.want*mss, 10*mss-sent)
+			s.expect(s.segs[0].Flags, 1+sent, n, 1)
+			sent += n
+		}
+		require.Equal(t, uint32(10*mss), sent)
+	}
+}
+
+// After idle the window is restarted before the first burst is cut.
+func TestRestartBoundsBurst(t *testing.T) {
+	s := newScript(t, func(u *Config) { u.DeviceSegments = true })
+	s.passive(wire.OptMSS, SocketOptions{})
+	s.send(10 * mss)
+	s.skip()
+	s.in(wire.ACK, 1, 0, 1+10*mss)
+	s.send(30 * mss)
+	s.skip()
+	s.in(wire.ACK, 1, 0, 1+30*mss)
+	require.Equal(t, uint32(40*mss), s.info().Cwnd)
+	s.wait(5 * sec)
+	s.send(70 * mss)
+	s.expect(wire.ACK|wire.PSH, 1+30*mss, 5*mss, 1)
+	s.expect(wire.ACK|wire.PSH, 1+35*mss, 5*mss, 1)
+	s.quiet()
+}
+
 func TestNagle(t *testing.T) {
 	s := newScript(t, nil)
 	s.passive(wire.OptMSS, SocketOptions{})
@@ -407,7 +444,7 @@ func TestPeerWindow(t *testing.T) {
 	s.quiet()
 
 	// Zero window: probes, backing off, as long as the peer answers.
-	start, gap := s.now, sec/5
+	start, gap := s.now, s.info().RTO
 	for range 30 {
 		for len(s.segs) == 0 {
 			s.wait(10 * ms)

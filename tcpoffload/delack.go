@@ -12,8 +12,7 @@ const (
 	ackPartial                       // what waits for an ACK ends in a partial segment
 )
 
-// tickOf returns an instant in units of about a millisecond, modulo 2^32 of them; never zero for an
-// instant that matters.
+// tickOf returns an instant in units of about a millisecond, modulo 2^32 of them; always odd.
 func tickOf(now vtime.Time) uint32 { return uint32(now>>20) | 1 }
 
 // ackInOrder decides about the ACK for in-order octets just taken from segs segments: at once while the
@@ -23,7 +22,7 @@ func tickOf(now vtime.Time) uint32 { return uint32(now>>20) | 1 }
 func (e *Engine) ackInOrder(t *TCB, now vtime.Time, segs uint32) {
 	tick := tickOf(now)
 	if tick != t.dataTick {
-		if t.dataTick != 0 && tick-t.dataTick > uint32(t.rtt.rto>>20) {
+		if t.dataTick&1 != 0 && tick-t.dataTick > uint32(t.rtt.rto>>20) {
 			t.quick = quickAcks
 		}
 		t.dataTick = tick
@@ -66,7 +65,7 @@ func (t *TCB) ackAfterRead() bool {
 
 // noteDialogue notes that data was sent just after data had come.
 func (e *Engine) noteDialogue(t *TCB, now vtime.Time) {
-	if t.dataTick != 0 && tickOf(now)-t.dataTick < uint32(e.tun.DelAck>>20) {
+	if t.dataTick&1 != 0 && tickOf(now)-t.dataTick < uint32(e.tun.DelAck>>20) {
 		t.rcv.ack |= ackDialogue
 	}
 }

@@ -63,7 +63,10 @@ type Info struct {
 
 	Unacked, Sacked, Lost uint32 // segments, rounded up
 	Retrans               uint32 // segments retransmitted and not yet acknowledged
-	Reordering            uint32 // greatest distance seen, segments
+	Reordering            uint32 // DupThresh, or the greatest distance seen if that is more, segments
+	ReordSeen             uint32 // ACKs that told of reordering
+	DSACKDups             uint32 // DSACK blocks received
+	TotalRTO              uint32 // retransmission timeouts
 	TotalRetrans          uint64 // segments
 	BytesSent             uint64 // stream position of SND.NXT
 	BytesAcked            uint64 // stream position of SND.UNA
@@ -73,6 +76,7 @@ type Info struct {
 	DataSegsIn            uint64 // with text; out-of-order ones included, duplicates not
 	DataSegsOut           uint64 // with text, retransmissions included
 	RcvOOO                uint32 // segments that arrived beyond a hole
+	Delivered             uint64 // segments that arrived, as far as their sizes are known; the SYN is one
 	DeliveredCE           uint64 // segments delivered by ACKs with ECE
 	Probes                uint8  // keepalive or window probes without an answer
 	SndBufUsed            uint64 // unacknowledged or unsent
@@ -84,7 +88,7 @@ type Info struct {
 	ATO           vtime.Duration // how long an ACK may wait
 	UserTimeout   vtime.Duration // RFC 5482; zero: none
 	LastDataSent  vtime.Duration // so long ago: new text sent
-	LastDataRecv  vtime.Duration // so long ago, to a millisecond or two: text received
+	LastDataRecv  vtime.Duration // so long ago, to a millisecond or two: text received, or before any the handshake
 	LastAckRecv   vtime.Duration // so long ago: any segment received
 	BusyTime      vtime.Duration // during which there was something to send or unacknowledged
 	RwndLimited   vtime.Duration // of it, limited by the peer's window
@@ -142,7 +146,9 @@ func (e *Engine) Info(h Handle, now vtime.Time, info *Info) bool {
 		if t.ca >= caRecovery {
 			info.Lost = segs(t.fl.lost + t.fl.rxt) // as Linux counts: lost until it arrives
 		}
-		info.Reordering = uint32(t.rack.reordered)
+		info.Reordering = max(uint32(t.rack.reordered), dupThresh)
+		info.ReordSeen, info.DSACKDups, info.TotalRTO = t.late, t.snd.dsacks, t.rtt.timeouts
+		info.Delivered = 1 + (t.rate.delivered+uint64(mss)-1)/uint64(mss)
 	}
 	t.reportTraffic(e, now, info)
 	quiet := t.deadline[TimerMTU]
@@ -194,8 +200,8 @@ func (t *TCB) reportTraffic(e *Engine, now vtime.Time, info *Info) {
 	if t.snd.lastSent != 0 {
 		info.LastDataSent = now.Sub(t.snd.lastSent)
 	}
-	if t.dataTick != 0 {
-		info.LastDataRecv = vtime.Duration(tickOf(now)-t.dataTick) << 20
+	if !isOpening.has(t.state) {
+		info.LastDataRecv = vtime.Duration(tickOf(now)-(t.dataTick|1)) << 20
 	}
 	info.LastAckRecv = now.Sub(t.rcv.last)
 

@@ -25,7 +25,7 @@ func TestTCBLayout(t *testing.T) {
 		{"rtt", "model", 5, 3},
 		{"rate", "softAt", 8, 2},
 		{"cc", "cc", 10, 3},
-		{"pace", "waits", 13, 3},
+		{"pace", "late", 13, 3},
 	} {
 		first, ok := typ.FieldByName(g.first)
 		require.True(t, ok, g.first)

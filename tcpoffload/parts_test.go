@@ -215,9 +215,9 @@ func TestRTO(t *testing.T) {
 		srtt, rttvar vtime.Duration
 		want         vtime.Duration
 	}{
-		{"minimum", 100 * us, 50 * us, 200 * ms},
-		{"plain", 300 * ms, 50 * ms, 500 * ms},
-		{"granularity", 300 * ms, 0, 300*ms + clockGranularity},
+		{"minimum", 100 * us, 50 * us, 200*ms + 100*us},
+		{"plain", 300 * ms, 60 * ms, 540 * ms},
+		{"steady", 300 * ms, 0, 500 * ms},
 		{"maximum", 100 * sec, 30 * sec, 120 * sec},
 	} {
 		require.Equal(t, c.want, rtoFor(c.srtt, c.rttvar, 200*ms, 120*sec), c.name)

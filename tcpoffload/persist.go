@@ -33,6 +33,7 @@ func (e *Engine) persistExpired(t *TCB, now vtime.Time, out *Output) {
 	}
 	if t.sendRoom() > 0 {
 		t.flags |= flagOverride
+		t.snd.mode &^= sendNoPush
 		e.txAdd(t, pendData)
 		return
 	}

@@ -26,16 +26,16 @@ type rackVars struct {
 }
 
 // sentBefore reports whether the segment of f was sent before the one delivered last. At one instant octets go
-// in the order of their numbers, but for those sent again: whether they went first is not known.
+// in the order of their numbers: what is sent again goes before what is new.
 func (r *rackVars) sentBefore(f *Flight) bool {
-	return f.sentAt < r.xmitTime || f.sentAt == r.xmitTime && f.flags&flightRxt == 0 && f.right.LT(r.endSeq)
+	return f.sentAt < r.xmitTime || f.sentAt == r.xmitTime && f.right.LT(r.endSeq)
 }
 
 // begin starts RACK at sequence number una.
 func (r *rackVars) begin(una seq.Num) { *r = rackVars{endSeq: una, fack: una} }
 
-// rackArrived is steps 1 to 3 of §6.2 for the octets of f up to end.
-func (t *TCB) rackArrived(ev *ackEvent, f *Flight, end seq.Num) {
+// rackArrived is steps 1 to 3 of §6.2 for the n octets of f before end.
+func (t *TCB) rackArrived(ev *ackEvent, f *Flight, end seq.Num, n uint32) {
 	r := &t.rack
 	sent := f.firstSent()
 	rtt := ev.now.Sub(sent)
@@ -54,8 +54,12 @@ func (t *TCB) rackArrived(ev *ackEvent, f *Flight, end seq.Num) {
 	r.fack = seq.Max(r.fack, end)
 	// What one ACK tells is of one moment: only what an earlier one told was delivered before.
 	if end.LT(ev.fack) && f.flags&flightRxt == 0 {
-		d := segments(uint32(ev.fack-end), t.effMSS())
+		d := segments(uint32(ev.fack-end)+n, t.effMSS())
 		r.reordered = max(r.reordered, uint16(min(d, 1<<16-1)))
+		if !ev.late {
+			ev.late = true
+			t.late++
+		}
 	}
 }
 

@@ -87,7 +87,7 @@ func (t *TCB) arrived(ev *ackEvent, f *Flight, end seq.Num, n uint32) {
 		}
 	}
 	if t.flags&flagSACK != 0 {
-		t.rackArrived(ev, f, end)
+		t.rackArrived(ev, f, end, n)
 	}
 }
 
@@ -104,9 +104,9 @@ func (e *Engine) congest(t *TCB, ev *ackEvent) {
 	}
 	var s cc.Sample // field by field: a literal would be built elsewhere and copied
 	s.Now, s.MSS, s.RTT, s.SRTT = ev.now, t.effMSS(), ev.rtt, t.rtt.srtt
-	s.Acked, s.Delivered, s.Lost, s.Prior, s.InFlight = ev.acked, ev.delivered, ev.lost, ev.prior, t.pipe()
+	s.Acked, s.Delivered, s.Lost, s.Prior, s.InFlight = t.growth(ev), ev.delivered, ev.lost, ev.prior, t.pipe()
 	s.TotalDelivered, s.TotalLost = c.delivered, c.lost
-	s.CwndLimited = t.cwndLimited(ev.prior)
+	s.CwndLimited = t.cwndLimited()
 	s.Recovery, s.Loss = t.ca >= caRecovery, t.ca == caLoss
 	s.Marked = t.ecnMarked(ev.seg, ev.delivered)
 	if ev.ended && !s.CwndLimited {
@@ -131,11 +131,23 @@ func (e *Engine) congest(t *TCB, ev *ackEvent) {
 	e.control(t).OnAck(&s)
 }
 
-// cwndLimited reports whether the congestion window was what limited us, with prior octets in flight: a window
-// that is not used proves nothing about the path (RFC 7661 §3). After ECE it does not grow.
-func (t *TCB) cwndLimited(prior uint32) bool {
-	return t.rcv.ecn&ecnReduced == 0 &&
-		(t.flags&flagCwndFull != 0 || t.cc.SlowStart() && prior*2 >= t.cc.Cwnd || t.ca == caLoss)
+// growth returns for how many octets of an ACK a window may grow: as in Linux those acknowledged cumulatively that
+// no SACK block and no duplicate ACK told of before. Where much is reordered, most is told of by SACK first,
+// and counts then; what arrives during a recovery counts when it ends.
+func (t *TCB) growth(ev *ackEvent) uint32 {
+	switch {
+	case ev.ended:
+		return ev.acked
+	case t.rack.reordered > dupThresh && t.ca < caRecovery:
+		return ev.delivered
+	}
+	return min(ev.acked, ev.delivered)
+}
+
+// cwndLimited reports whether the congestion window was what limited us: a window that is not used proves
+// nothing about the path (RFC 7661 §3). After ECE it does not grow.
+func (t *TCB) cwndLimited() bool {
+	return t.rcv.ecn&ecnReduced == 0 && (t.flags&flagCwndFull != 0 || t.ca == caLoss)
 }
 
 // markAppLimited notes that the program, not the network, is what limits the rate from here on, if so.

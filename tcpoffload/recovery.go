@@ -143,6 +143,7 @@ func (e *Engine) enterRecovery(t *TCB, ev *ackEvent) {
 	e.root.mib.FastRetrans++
 	t.ca = caRecovery
 	t.rec.point, t.rec.timeout, t.rec.again = t.snd.nxt, false, 0
+	t.flags &^= flagProbeRxt // what the probe would tell is known
 	t.allowUndo()
 	e.control(t).OnLoss(ev.prior, t.effMSS())
 	t.queueCWR()
@@ -201,6 +202,7 @@ func (e *Engine) rexmtExpired(t *TCB, now vtime.Time, out *Output) {
 		return
 	}
 	e.root.mib.Timeouts++
+	t.rtt.timeouts++
 	e.enterLoss(t, now)
 	t.backoff = min(t.backoff+1, maxBackoff)
 	t.retries = min(t.retries+1, 255)
@@ -219,7 +221,7 @@ func (e *Engine) enterLoss(t *TCB, now vtime.Time) {
 	t.ca = caLoss
 	t.prr = prrVars{}
 	t.paceReset()
-	t.flags &^= flagUnlosing
+	t.flags &^= flagUnlosing | flagProbeRxt
 	t.denyUndo()
 	t.rec.frto = frtoOff
 	if fresh {

@@ -88,9 +88,10 @@ func (r *rttVars) sample(m, rtoMin, rtoMax vtime.Duration) {
 	r.rto = rtoFor(r.srtt, r.rttvar, rtoMin, rtoMax)
 }
 
-// rtoFor returns RTO = SRTT + max(G, 4·RTTVAR) within its bounds. RFC 6298 (2.3) to (2.5).
+// rtoFor returns RTO = SRTT + max(G, 4·RTTVAR), at most rtoMax. RFC 6298 (2.3), (2.5). The least RTO (2.4) is
+// added to SRTT, as Linux does: a peer may delay its ACK by as much on any path.
 func rtoFor(srtt, rttvar, rtoMin, rtoMax vtime.Duration) vtime.Duration {
-	return min(max(srtt+max(clockGranularity, 4*rttvar), rtoMin), rtoMax)
+	return min(srtt+max(clockGranularity, rtoMin, 4*rttvar), rtoMax)
 }
 
 // backedOff returns d doubled n times, at most limit. RFC 6298 (5.5).

@@ -55,7 +55,8 @@ func (e *Engine) dsackArrived(t *TCB, ev *ackEvent, n int) bool {
 		return false
 	}
 	e.root.mib.DSACKsIn++
-	if t.flags&flagProbeRxt != 0 && b.Right == t.rec.tlpEnd {
+	t.snd.dsacks++
+	if t.flags&flagTLPSent != 0 && b.Right == t.rec.tlpEnd {
 		return true // of a loss probe: no sign of reordering
 	}
 	ev.dsack = true

@@ -41,7 +41,7 @@ type TCB struct {
 	rack        rackVars
 	segsOut     uint32 // segments sent, and of them those with text, modulo 2^32
 	dataSegsOut uint32
-	dataTick    uint32 // when text last arrived (tickOf); 0: never
+	dataTick    uint32 // when text last arrived (tickOf); even: never, and about when the handshake ended
 	sndBuf      uint32 // octets of send buffer that are worth having
 	lastRate    lastRate
 
@@ -96,7 +96,7 @@ type TCB struct {
 	challenges  uint8  // challenge ACKs sent since challenged
 	fastOpen    fastOpenFlags
 	waits       chronoKind // what sending waits for
-	_           [4]byte
+	late        uint32     // ACKs that told of octets that came after later ones
 }
 
 // ipVars are fields of the IP header that the program chose.
@@ -163,6 +163,7 @@ const (
 	sendUTOFixed                       // the program chose the user timeout: the peer does not
 	sendIP                             // ip is not the device's default
 	sendBorders                        // borders are not empty
+	sendNoPush                         // the last CallSend said More: what it queued is not pushed
 )
 
 // pending are the jobs of Transmit for one connection.
@@ -231,6 +232,7 @@ type sendVars struct {
 	dupAcks  uint8
 	mode     sendMode
 	sacked   uint32     // octets SACKed, or without SACK estimated from duplicate ACKs
+	dsacks   uint32     // DSACK blocks received
 	lastSent vtime.Time // of the last segment with data
 }
 
@@ -242,7 +244,7 @@ type rttVars struct {
 	minAt        vtime.Time     // when min was measured
 	timedAt      vtime.Time     // when our SYN was sent; Never: not, or more than once
 	next         seq.Num        // what was sent after it gives the next sample
-	_            uint32
+	timeouts     uint32         // of retransmission, in all
 }
 
 // rcvRTTVars are the receiver's estimate of the round trip: how long a window takes to arrive.

@@ -111,6 +111,9 @@ func (e *Engine) sendData(t *TCB, now vtime.Time, out *Output, limit int) (more 
 			return false
 		}
 		n, fin := e.sendable(t)
+		if t.snd.una == t.snd.nxt && (n > 0 || fin) && e.afterIdle(t, now) {
+			n, fin = e.sendable(t)
+		}
 		if n == 0 && !fin || !e.sendNew(t, now, n, fin, out) {
 			break
 		}
@@ -178,15 +181,20 @@ func (e *Engine) sendable(t *TCB) (n uint32, fin bool) {
 		return 0, room > 0
 	}
 	mss := t.effMSS()
-	most, border := e.toBorder(t, min(avail, uint64(room), uint64(max(mss, e.tso))))
+	size := max(mss, e.tso)
+	if b := uint32(e.tun.BurstSegs) * mss; size > mss && b != 0 {
+		size = min(size, b)
+	}
+	most, border := e.toBorder(t, min(avail, uint64(room), uint64(size)))
 	n = uint32(most)
 	border = border && most < avail // what follows is a segment of its own whatever comes
 	if n > mss && n%mss != 0 && !border && (uint64(n) < avail || !e.partialMayGo(t, n%mss, true, wantFin)) {
 		n -= n % mss // the tail is a partial segment like any other
 	}
 	if n > mss {
-		// Several segments for the device to cut: whole ones that the congestion window takes.
-		if space := t.cc.Cwnd - min(t.cc.Cwnd, t.pipe()); n > space {
+		// Several segments for the device to cut: whole ones that the congestion window takes, and not more
+		// than half of it, so that ACKs come while others are under way.
+		if space := min(t.cc.Cwnd-min(t.cc.Cwnd, t.pipe()), t.cc.Cwnd/2); n > space {
 			n = max(space-space%mss, mss)
 		}
 		n = t.paceFits(n, mss)
@@ -226,9 +234,6 @@ func (e *Engine) partialMayGo(t *TCB, n uint32, last, fin bool) bool {
 // may have no room.
 func (e *Engine) sendNew(t *TCB, now vtime.Time, n uint32, fin bool, out *Output) bool {
 	s := &t.snd
-	if s.una == s.nxt {
-		e.afterIdle(t, now)
-	}
 	entries := t.fl.n
 	if !e.flightRoom(t, now) {
 		return false
@@ -242,8 +247,11 @@ func (e *Engine) sendNew(t *TCB, now vtime.Time, n uint32, fin bool, out *Output
 	if s.mode&sendBorders != 0 {
 		_, border = e.toBorder(t, uint64(n))
 	}
-	if n > 0 && (uint64(n) == e.unsent(t) || n > mss || border) {
-		flags |= wire.PSH // at the end of a burst it lets a receiver that merges segments go on
+	switch {
+	case n > mss: // at the end of a burst it lets a receiver that merges segments go on
+		flags |= wire.PSH
+	case n > 0 && (border || uint64(n) == e.unsent(t) && s.mode&sendNoPush == 0):
+		flags |= wire.PSH // all that the program has to send (RFC 9293 §3.9.1.2)
 	}
 	if fin {
 		flags |= wire.FIN

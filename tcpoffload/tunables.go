@@ -48,6 +48,7 @@ type Tunables struct {
 	UTOMin, UTOMax  vtime.Duration // bounds of what is adopted: L_LIMIT and U_LIMIT (RFC 5482 §3.1)
 	MTUProbing      MTUProbing     // RFC 4821
 	MinPMTU         uint16         // IPv4: smallest path MTU that an ICMP error can make us use, octets
+	BurstSegs       uint8          // full segments that the device gets to cut at once; 0: as many as it takes
 }
 
 // DefaultTunables returns the defaults, those of Linux where it has the knob.

@@ -46,6 +46,7 @@ type ConnInfo struct {
 	Reordering    uint32         // segments
 	ReordSeen     uint32         // times that segments were seen out of order
 	DSACKDups     uint32         // DSACK blocks received
+	TotalRTO      uint32         // retransmission timeouts
 	RcvOOO        uint32         // segments received out of order
 	Probes        uint8          // unanswered window or keepalive probes
 	ECNSeen       bool           // a marked or markable packet has come

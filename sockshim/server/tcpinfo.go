@@ -179,7 +179,7 @@ func tcpInfoOf(info *toe.ConnInfo) tcpInfo {
 		Delivered:     uint32(info.Delivered), DeliveredCE: uint32(info.DeliveredCE),
 		BytesSent: info.BytesSent + info.BytesRetrans, BytesRetrans: info.BytesRetrans,
 		DSACKDups: info.DSACKDups, ReordSeen: info.ReordSeen, RcvOOOPack: info.RcvOOO,
-		SndWnd: info.SndWnd, RcvWnd: info.RcvWnd,
+		SndWnd: info.SndWnd, RcvWnd: info.RcvWnd, TotalRTO: uint16(min(info.TotalRTO, 1<<16-1)),
 	}
 	if ti.MaxPacingRate == 0 {
 		ti.MaxPacingRate = noPacing

@@ -25,6 +25,8 @@ type State struct {
 	cubic   cubicState
 	hystart hystartState
 	initial uint32 // initial window, octets
+	used    uint32 // most octets in flight in this round trip
+	lost    uint32 // octets found lost since the last recovery
 
 	dctcp dctcpState
 	undo  undoState
@@ -129,6 +131,7 @@ func (s Control) Switch(a Algorithm, now vtime.Time, srtt vtime.Duration, seed u
 	s.flags &= flagPaced | flagSACK
 	s.acked = 0
 	s.cubic, s.hystart, s.undo = cubicState{}, hystartState{}, undoState{}
+	s.lost = 0
 	s.rate = 0
 	if full || s.episode != episodeNone {
 		s.Ssthresh = min(s.Ssthresh, s.Cwnd) // BBR keeps no threshold, but the pipe is known to be full
@@ -173,7 +176,9 @@ func (s *State) countRound(a *Sample) {
 		if limited != 0 {
 			s.flags |= flagWasLimited
 		}
+		s.used = 0
 	}
+	s.used = max(s.used, a.Prior)
 	if a.CwndLimited {
 		s.flags |= flagLimited
 	}
@@ -185,14 +190,14 @@ func (s *State) isLimited() bool { return s.flags&(flagLimited|flagWasLimited) !
 // grow enlarges a window that is validated: slow start, then what the algorithm does beyond it.
 func (s *State) grow(a *Sample) {
 	acked := a.Acked
-	if a.Recovery {
-		acked = min(acked, a.Delivered) // not what was selectively acknowledged before
-	}
 	if s.flags&(flagInvalid|flagMarked) != 0 || acked == 0 {
 		s.cubic.pass(a.Now)
 		return
 	}
 	if s.SlowStart() {
+		if s.Cwnd/2 >= s.used && !s.isLimited() {
+			return // as Linux: up to twice what was in flight, no further
+		}
 		if acked = s.slowStart(a, acked); acked == 0 {
 			return
 		}
@@ -211,7 +216,7 @@ func (s Control) OnLost(l *Lost) {
 		s.bbrLost(l)
 		return
 	}
-	s.undo.lost += min(l.Octets, maxWindow-s.undo.lost)
+	s.lost += min(l.Octets, maxWindow-s.lost)
 }
 
 // OnLoss is the reaction to loss at the start of a fast recovery: it lowers Ssthresh. Cwnd is lowered
@@ -241,7 +246,7 @@ func (s Control) OnRTO(flight, mss uint32, again bool) {
 	default:
 		s.cubic.timeout()
 		s.flags &^= flagReduced // the window starts from one segment in any case
-		s.undo.lost = 0
+		s.lost = 0
 	}
 	s.episode = episodeRTO
 	s.Cwnd = mss
@@ -257,9 +262,9 @@ func (s Control) OnRecovered(mss uint32) {
 	}
 	if s.flags&flagReduced != 0 {
 		s.flags &^= flagReduced
-		s.Ssthresh = max(s.Ssthresh-min(s.Ssthresh, s.undo.lost/2), 2*mss) // RFC 7661 §4.4.1
+		s.Ssthresh = max(s.Ssthresh-min(s.Ssthresh, s.lost/2), 2*mss) // RFC 7661 §4.4.1
 	}
-	s.undo.lost = 0
+	s.lost = 0
 	s.Cwnd = max(s.Ssthresh, mss)
 	s.acked = 0
 	s.episode = episodeNone
@@ -322,7 +327,7 @@ func (s Control) OnUndo() {
 		return
 	}
 	s.flags &^= flagUndo | flagReduced
-	s.undo.lost = 0
+	s.lost = 0
 	s.Cwnd = max(s.Cwnd, s.undo.cwnd)
 	s.Ssthresh = max(s.Ssthresh, s.undo.ssthresh)
 	s.cubic = s.undo.cubic
@@ -332,7 +337,6 @@ func (s Control) OnUndo() {
 // undoState is the window before the last reduction. Valid with flagUndo.
 type undoState struct {
 	cwnd, ssthresh uint32
-	lost           uint32 // octets found lost since the last recovery; always valid
 	cubic          cubicState
 }
 

@@ -43,8 +43,31 @@ func TestSlowStartStopsAtThreshold(t *testing.T) {
 	s := control()
 	s.Init(Reno, 10, mss, 1)
 	s.Ssthresh = 12 * mss
-	s.OnAck(&Sample{Acked: 10 * mss, MSS: mss})
+	s.OnAck(&Sample{Acked: 10 * mss, Prior: 10 * mss, MSS: mss})
 	require.Equal(t, uint32(12*mss), s.Cwnd)
+}
+
+// A window that the sender does not use up grows in slow start while it is less than twice what was in flight.
+func TestSlowStartStopsAtTwiceTheFlight(t *testing.T) {
+	for _, c := range []struct {
+		prior, acked, want uint32
+		limited            bool
+	}{
+		{5, 5, 10, false},
+		{6, 2, 12, false},
+		{5, 5, 15, true},
+	} {
+		s := control()
+		s.Init(Reno, 10, mss, 1)
+		ack := Sample{Acked: c.acked * mss, Prior: c.prior * mss, MSS: mss, CwndLimited: c.limited}
+		s.OnAck(&ack)
+		require.Equal(t, c.want*mss, s.Cwnd, "%+v", c)
+		if !c.limited && c.want > 10 {
+			ack.Prior -= c.acked * mss
+			s.OnAck(&ack)
+			require.Equal(t, c.want*mss, s.Cwnd, "twice what was in flight")
+		}
+	}
 }
 
 func TestRenoGrowsOneSegmentARound(t *testing.T) {
@@ -268,7 +291,7 @@ func TestValidation(t *testing.T) {
 
 		// A loss now takes the window down to what was used.
 		used := f.valid.pipeACK()
-		f.undo.lost = 0
+		f.lost = 0
 		f.OnLoss(f.inFlight, mss)
 		require.LessOrEqual(t, f.Ssthresh, max(used, 2*mss))
 		f.OnLost(&Lost{Now: p.now, MSS: mss, Octets: 2 * mss})

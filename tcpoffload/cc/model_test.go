@@ -235,7 +235,7 @@ func (f *modelFlow) ack(s *modelSeg) {
 		RateDelivered: uint32(f.delivered - s.delivered), PriorDelivered: s.delivered,
 		RateLost: uint32(f.losses - s.lost), AppLimited: s.limited,
 		TotalDelivered: f.delivered, TotalLost: f.losses,
-		CwndLimited: f.limited || f.SlowStart() && f.algo != BBR && 2*prior >= f.Cwnd,
+		CwndLimited: f.limited,
 		Recovery:    f.recoverTo != 0, Loss: f.recoverTo != 0 && f.episode == episodeRTO,
 	}
 	f.firstAt = s.sentAt

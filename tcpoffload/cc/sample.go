@@ -15,7 +15,7 @@ type Sample struct {
 	RTT  vtime.Duration // of the newest segment that this ACK delivers, never of one sent twice; 0: none
 	SRTT vtime.Duration // smoothed; 0 before the first measurement
 
-	Acked     uint32 // newly acknowledged cumulatively
+	Acked     uint32 // of Delivered, what lets a window grow
 	Delivered uint32 // newly delivered
 	Lost      uint32 // newly found lost
 	Marked    uint32 // of Delivered, reported as marked CE (RFC 3168, RFC 8257); 0 without ECN
@@ -32,7 +32,7 @@ type Sample struct {
 
 	TotalDelivered uint64 // C.delivered, of the connection
 	TotalLost      uint64 // C.lost
-	CwndLimited    bool   // the window was used up since the last ACK (RFC 7661 §3)
+	CwndLimited    bool   // the window stopped the sender since the last ACK (RFC 7661 §3)
 	Recovery       bool   // a fast recovery or the recovery from a timeout is under way
 	Loss           bool   // the latter
 }

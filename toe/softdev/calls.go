@@ -159,7 +159,8 @@ func fillInfo(c *toe.ConnInfo, e *tcpoffload.Info) {
 		LastDataSent: e.LastDataSent, LastDataRecv: e.LastDataRecv, LastAckRecv: e.LastAckRecv,
 		BusyTime: e.BusyTime, RwndLimited: e.RwndLimited, SndbufLimited: e.SndbufLimited,
 		MaxPacingRate: e.MaxPacingRate, DeliveryRate: e.DeliveryRate, AppLimited: e.AppLimited,
-		Reordering: e.Reordering, AdvMSS: e.AdvMSS,
+		Reordering: e.Reordering, ReordSeen: e.ReordSeen, DSACKDups: e.DSACKDups, TotalRTO: e.TotalRTO,
+		Delivered: e.Delivered, AdvMSS: e.AdvMSS,
 		BBR:   toe.BBRInfo(e.BBR),
 		DCTCP: toe.DCTCPInfo{Alpha: e.DCTCP.Alpha, MarkedOctets: e.DCTCP.Marked, AckedOctets: e.DCTCP.Delivered},
 	}

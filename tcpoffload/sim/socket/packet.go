@@ -15,8 +15,20 @@ import (
 // defaultTTL is the hop limit of what leaves.
 const defaultTTL = 64
 
-// emit turns a segment into a packet.
+// emit turns a segment into a packet, or cuts it into several as a device does.
 func (h *Host) emit(g *tcpoffload.TxSegment) {
+	for size := uint32(g.SegSize); size != 0 && g.Len > size; {
+		part := *g
+		part.Len = size
+		part.Flags &^= wire.FIN | wire.PSH
+		h.emitOne(&part)
+		g.Seq, g.Pos, g.Len = g.Seq.Add(size), g.Pos+uint64(size), g.Len-size
+		g.Flags &^= wire.CWR
+	}
+	h.emitOne(g)
+}
+
+func (h *Host) emitOne(g *tcpoffload.TxSegment) {
 	s := h.conns[g.Handle]
 	hd := wire.Header{
 		Flags: g.Flags, TTL: defaultTTL, ECN: g.ECN, DF: g.DF, IPID: h.ipID,

@@ -62,7 +62,7 @@ func (c *Send) do(h *Host) Result {
 		last := c.sent == len(c.Buf)
 		k := tcpoffload.Call{
 			Kind: tcpoffload.CallSend, Handle: s.handle, Pos: s.end,
-			More: c.Flags&unix.MSG_MORE != 0 || !last, Urgent: c.Flags&unix.MSG_OOB != 0 && last,
+			More: c.Flags&unix.MSG_MORE != 0 && last, Urgent: c.Flags&unix.MSG_OOB != 0 && last,
 			Border: c.Flags&unix.MSG_EOR != 0 && last,
 		}
 		h.call(&k)

@@ -178,6 +178,11 @@ func (s *sock) tcpInfo() TCPInfo {
 		out.SndSsthresh = 1<<31 - 1
 	}
 	out.Reordering, out.RcvOooPack = i.Reordering, i.RcvOOO
+	out.ReordSeen, out.DSACKDups, out.TotalRTO = i.ReordSeen, i.DSACKDups, uint16(min(i.TotalRTO, 1<<16-1))
+	out.Delivered, out.DeliveryRate = uint32(i.Delivered), i.DeliveryRate
+	if i.AppLimited {
+		out.AppLimited |= 1
+	}
 	out.RcvSpace, out.RcvSsthresh, out.RcvRTT = i.RcvSpace, i.RcvLimit, micros(i.RcvRTT)
 	out.PacingRate, out.DeliveredCE = i.PacingRate, uint32(i.DeliveredCE)
 	if i.PacingRate == 0 {

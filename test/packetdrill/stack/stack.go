@@ -32,10 +32,6 @@ type Config struct {
 	Flags string
 }
 
-// maxSegSize is what leaves as one packet when the device cuts it, octets: two full segments, the least
-// that Linux gives to a device, and what it gives at the low rates of scripts.
-const maxSegSize = 2 * 1460
-
 // start is the time at first: scripts compare times of the order of seconds, and none is near zero.
 const start = vtime.Time(1000 * vtime.Second)
 
@@ -68,7 +64,7 @@ func New(cfg Config) (*Stack, error) {
 	set := readSettings(s.sysctl)
 	h := socket.Config{
 		Engine: tcpoffload.Config{
-			Tunables: set.tun, Seed: 1, ISNKey: [16]byte{1}, DeviceSegments: true, MaxSegSize: maxSegSize,
+			Tunables: set.tun, Seed: 1, ISNKey: [16]byte{1}, DeviceSegments: true,
 			Memory: tcpoffload.NewMemory(64, 16), MTU: f.mtu,
 		},
 		SndBuf: set.sndBuf, NewFD: s.newFD, Addrs: f.local,

@@ -53,6 +53,8 @@ var sysctls = []sysctl{
 	}},
 	{"tcp_slow_start_after_idle", func(s *settings, v []int64) { s.tun.IdleRestart = v[0] != 0 }},
 	{"tcp_syncookies", func(s *settings, v []int64) { s.tun.SynCookies = synCookieMode(v[0]) }},
+	// At the low rates of scripts Linux gives the least to a device.
+	{"tcp_min_tso_segs", func(s *settings, v []int64) { s.tun.BurstSegs = uint8(min(v[0], 255)) }},
 	{"tcp_mtu_probing", func(s *settings, v []int64) { s.tun.MTUProbing = mtuProbing(v[0]) }},
 	{"tcp_syn_retries", func(s *settings, v []int64) { s.tun.SynRetries = uint8(v[0]) }},
 	{"tcp_synack_retries", func(s *settings, v []int64) { s.tun.SynAckRetries = uint8(v[0]) }},
@@ -102,6 +104,7 @@ func seconds(n int64) vtime.Duration { return vtime.Duration(n) * vtime.Second }
 // not understood changes nothing.
 func readSettings(dir string) settings {
 	s := settings{tun: tcpoffload.DefaultTunables(), sndBuf: 256 << 10}
+	s.tun.BurstSegs = 2
 	s.tun.Pacing = false // scripts replace the queueing discipline that would pace
 	for _, c := range sysctls {
 		text, err := os.ReadFile(filepath.Join(dir, c.name))
