@@ -85,7 +85,7 @@ func (e *Engine) setCC(t *TCB, now vtime.Time, v int64) CallResult {
 		return CallInvalid
 	}
 	a := cc.Algorithm(v)
-	if isOpening.has(t.state) {
+	if t.cc.Cwnd == 0 { // not started
 		t.cc.Prefer(a)
 		return CallOK
 	}

@@ -168,3 +168,23 @@ func TestWrongRateIsOutlived(t *testing.T) {
 	s.send(10 * mss)
 	require.Equal(t, vtime.Duration(2*tcb.effMSS())*vtime.Second/10, tcb.pace.next.Sub(s.now))
 }
+
+// The algorithm may be changed at any time: before the peer's SYN, between it and the end of the handshake,
+// and later.
+func TestAlgorithmIsChosenWhileOpening(t *testing.T) {
+	s := newScript(t, nil)
+	s.ok(s.call(Call{Kind: CallOpen, Flow: s.flow}))
+	s.iss, s.h = s.segs[0].Seq, s.entry()
+	s.option(OptionCC, int64(cc.Reno))
+	s.skip()
+	s.in(wire.SYN, 0, 0, 0) // both open
+	s.state(StateSynReceived)
+	s.option(OptionCC, int64(cc.BBR))
+	require.Equal(t, 1, s.e.Usage().Models)
+	s.skip()
+	s.in(wire.ACK, 1, 0, 1)
+	s.state(StateEstablished)
+	require.Equal(t, "bbr", s.info().CC)
+	s.option(OptionCC, int64(cc.Cubic))
+	require.Zero(t, s.e.Usage().Models)
+}

@@ -229,7 +229,11 @@ func (p *plan) done() bool {
 		}
 		p.repeat--
 		p.opened = false
-		p.sc.World.After(upTo(p.r, 100*vtime.Millisecond), p.open)
+		pause := upTo(p.r, 100*vtime.Millisecond)
+		if p.opt.NoTimestamp && !(p.client.orderly() && p.server.orderly()) {
+			pause += 3 * p.sc.msl // a reset leaves no TIME-WAIT, and nothing else tells old segments from new ones
+		}
+		p.sc.World.After(pause, p.open)
 		return false
 	}
 	p.over = true
@@ -250,6 +254,9 @@ func (p *plan) verdict() error {
 	}
 	return nil
 }
+
+// orderly reports whether s was closed by both ends.
+func (s *Sock) orderly() bool { return s != nil && s.Finished && s.Reason == tcpoffload.ReasonNone }
 
 // inOrder reports whether s sent and received everything. The last acknowledgments may all have been lost
 // until the peer had left TIME-WAIT; then a reset tells s that it is over.
