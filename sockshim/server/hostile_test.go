@@ -6,6 +6,7 @@ import (
 	"os"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
@@ -141,7 +142,28 @@ func FuzzCommand(f *testing.F) {
 	for op := range byte(numOps + 1) {
 		f.Add([]byte{0, 0, 1, op, 2, 1, op, 2, 3, 3, 4, 4, 5, 6, 6, 2, 140, 255, 255, 255, 1, op, 1})
 	}
-	f.Fuzz(func(t *testing.T, in []byte) { hostile(t, in) })
+	r := newRig(f, 1, smallest)
+	f.Fuzz(func(t *testing.T, in []byte) {
+		was := *r
+		defer func() { *r = was }()
+		r.t = t
+		r.c, r.hung = r.newClient()
+		r.reg = r.c.own
+		var err error
+		r.mem, err = shm.Open(r.reg.fd)
+		require.NoError(t, err)
+		r.hostile(in)
+		r.srv.clientGone(r.c)
+		require.NoError(t, r.mem.Close())
+		r.dev.finishAll()
+		require.Eventually(t, func() bool {
+			r.dev.iterate()
+			r.srv.mu.Lock()
+			defer r.srv.mu.Unlock()
+			return len(r.srv.regions) == 1
+		}, waitFor, 50*time.Microsecond)
+		r.dev.order = r.dev.order[:0]
+	})
 }
 
 // TestRandomClients is FuzzCommand with long inputs from fixed seeds.
