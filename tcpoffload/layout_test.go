@@ -67,3 +67,23 @@ func requirePlain(t *testing.T, typ reflect.Type, path string) {
 		t.Fatalf("%s is a %v", path, typ)
 	}
 }
+
+// TestMemoryPerConnection: what one more connection takes, all of it used. A million must fit in 1.5 GiB, but for
+// models of congestion control, which few use.
+func TestMemoryPerConnection(t *testing.T) {
+	octets := func(conns int) (n int) {
+		v := reflect.ValueOf(*NewMemoryOf(Sizes{Conns: conns, Listeners: 1, HalfOpens: minRecords, TimeWaits: minRecords}))
+		for i := range v.NumField() {
+			f := v.Field(i)
+			if v.Type().Field(i).Name != "Models" {
+				n += f.Len() * int(f.Type().Elem().Size())
+			}
+		}
+		return n
+	}
+	const conns = minShared // the shared parts of the pools grow from here on
+	per := (octets(2*conns) - octets(conns)) / conns
+	require.LessOrEqual(t, per, 1380)
+	const records = defaultHalfOpens*96 + defaultTimeWaits*80 // see TestRecordsAreCompact
+	require.LessOrEqual(t, 1_000_000*per+records, 3<<29)
+}
