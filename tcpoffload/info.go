@@ -37,6 +37,7 @@ type Info struct {
 	SndUna, SndNxt, SndMax seq.Num
 	RcvNxt                 seq.Num
 	SndWnd, RcvWnd         uint32
+	SndWndMax              uint32 // the largest SndWnd that the peer has had
 	SndWscale, RcvWscale   uint8
 	SndMSS, RcvMSS         uint32
 	AdvMSS                 uint32 // what we announce at most
@@ -114,7 +115,7 @@ func (e *Engine) Info(h Handle, now vtime.Time, info *Info) bool {
 		Handle: h, Cookie: t.cookie, Flow: t.flow, State: t.state,
 		Detached: t.flags&flagDetached != 0,
 		SndUna:   t.snd.una, SndNxt: t.snd.nxt, SndMax: t.snd.nxt, RcvNxt: t.rcv.nxt,
-		SndWnd: t.snd.wnd, RcvWnd: uint32(t.rcv.adv - t.rcv.nxt),
+		SndWnd: t.snd.wnd, SndWndMax: t.snd.wndMax, RcvWnd: uint32(t.rcv.adv - t.rcv.nxt),
 		SndWscale: t.snd.wscale, RcvWscale: t.rcv.wscale,
 		SndMSS: mss, RcvMSS: t.rcv.mss, AdvMSS: uint32(t.rcv.maxSeg), RcvLimit: t.rcv.limit,
 		Cwnd: t.cc.Cwnd, Ssthresh: t.cc.Ssthresh,

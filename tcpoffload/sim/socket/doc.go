@@ -12,6 +12,6 @@
 // Results are Linux's: return value, or error number. What is not implemented answers as a kernel
 // without it would (ENOPROTOOPT, EOPNOTSUPP).
 //
-// Not here: datagrams, files, signals (EPIPE comes without SIGPIPE), socket buffers accounted by
-// true size (limits count octets of payload).
+// Not here: datagrams, files, signals (EPIPE comes without SIGPIPE), receive buffers accounted by
+// true size (their limits count octets of payload).
 package socket

@@ -14,7 +14,7 @@ type Config struct {
 	// Addrs are the host's addresses. The first of a family is the source of connections whose
 	// socket is not bound to one.
 	Addrs []wire.Addr
-	// SndBuf is what a send stream may hold unacknowledged, octets; 0: 256 KiB.
+	// SndBuf is what a send stream may hold unacknowledged, octets with the overhead of buffers; 0: 256 KiB.
 	SndBuf int
 	// NewFD returns the descriptor of a new socket; nil: the lowest number from 3 on that is free.
 	NewFD func() int
@@ -47,6 +47,7 @@ type Host struct {
 	port  uint16 // the local port given out last
 	// granted are the peers that gave us a Fast Open cookie.
 	granted map[wire.Addr]bool
+	lowat   uint32 // TCP_NOTSENT_LOWAT of sockets that have none, 0: none
 	info    tcpoffload.Info
 
 	later []tcpoffload.Call // to be made when the output being drained is done with
@@ -73,6 +74,9 @@ func New(cfg Config) (*Host, error) {
 
 // SetSndBuf changes [Config].SndBuf for sockets made from now on.
 func (h *Host) SetSndBuf(n int) { h.cfg.SndBuf = n }
+
+// SetNotSentLowat gives sockets that did not choose it the low-water mark n of octets not sent; 0: none.
+func (h *Host) SetNotSentLowat(n uint32) { h.lowat = n }
 
 // Result is the outcome of a call.
 type Result struct {
@@ -191,11 +195,10 @@ func (h *Host) act(a *tcpoffload.Action, payload []byte) {
 		}
 	case tcpoffload.ActAcked:
 		s.ackedTo(a.Pos)
-	case tcpoffload.ActSent:
-		s.writeSpace()
+	case tcpoffload.ActSent: // emit has seen it
 	case tcpoffload.ActSndBuf:
 		if !s.fixedSnd {
-			s.sndBuf = int(a.Len)
+			s.sndBuf = max(s.sndBuf, 2*int(a.Len))
 			s.writeSpace()
 		}
 	case tcpoffload.ActEstablished:

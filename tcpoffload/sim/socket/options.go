@@ -49,16 +49,17 @@ var known = map[option]struct {
 	engine tcpoffload.Option
 	unit   int64
 }{
-	{unix.SOL_SOCKET, unix.SO_REUSEADDR}: {kind: kindBool},
-	{unix.SOL_SOCKET, unix.SO_REUSEPORT}: {kind: kindBool},
-	{unix.SOL_SOCKET, unix.SO_DONTROUTE}: {kind: kindBool},
-	{unix.SOL_SOCKET, unix.SO_OOBINLINE}: {kind: kindBool},
-	{unix.SOL_SOCKET, unix.SO_ZEROCOPY}:  {kind: kindBool},
-	{unix.SOL_SOCKET, unix.SO_KEEPALIVE}: {kind: kindBool, engine: tcpoffload.OptionKeepalive, unit: 1},
-	{unix.SOL_SOCKET, unix.SO_PRIORITY}:  {kind: kindInt, lo: 0, hi: 6},
-	{unix.SOL_SOCKET, unix.SO_MARK}:      {kind: kindInt, lo: 0, hi: 1<<32 - 1},
-	{unix.SOL_SOCKET, unix.SO_RCVLOWAT}:  {kind: kindInt, lo: 0, hi: 1<<31 - 1},
-	{unix.SOL_SOCKET, unix.SO_BUSY_POLL}: {kind: kindInt, lo: 0, hi: 1<<31 - 1},
+	{unix.SOL_SOCKET, unix.SO_REUSEADDR}:    {kind: kindBool},
+	{unix.SOL_SOCKET, unix.SO_REUSEPORT}:    {kind: kindBool},
+	{unix.SOL_SOCKET, unix.SO_DONTROUTE}:    {kind: kindBool},
+	{unix.SOL_SOCKET, unix.SO_OOBINLINE}:    {kind: kindBool},
+	{unix.SOL_SOCKET, unix.SO_ZEROCOPY}:     {kind: kindBool},
+	{unix.SOL_SOCKET, unix.SO_KEEPALIVE}:    {kind: kindBool, engine: tcpoffload.OptionKeepalive, unit: 1},
+	{unix.SOL_SOCKET, unix.SO_PRIORITY}:     {kind: kindInt, lo: 0, hi: 6},
+	{unix.SOL_SOCKET, unix.SO_MARK}:         {kind: kindInt, lo: 0, hi: 1<<32 - 1},
+	{unix.SOL_SOCKET, unix.SO_RCVLOWAT}:     {kind: kindInt, lo: 0, hi: 1<<31 - 1},
+	{unix.SOL_SOCKET, unix.SO_TIMESTAMPING}: {kind: kindInt, lo: 0, hi: 1<<18 - 1},
+	{unix.SOL_SOCKET, unix.SO_BUSY_POLL}:    {kind: kindInt, lo: 0, hi: 1<<31 - 1},
 	{unix.SOL_SOCKET, unix.SO_MAX_PACING_RATE}: {
 		kind: kindInt, lo: 0, hi: 1<<63 - 1, engine: tcpoffload.OptionMaxPacingRate, unit: 1},
 	{unix.SOL_SOCKET, unix.SO_TYPE}:       {kind: kindReadOnly},
@@ -179,6 +180,10 @@ func (s *sock) set(o option, v int64) unix.Errno {
 		if s.state != sockNew && s.state != sockListening {
 			return unix.EINVAL
 		}
+	case option{unix.SOL_SOCKET, unix.SO_TIMESTAMPING}:
+		if e := s.setStamps(v); e != 0 {
+			return e
+		}
 	case option{unix.SOL_SOCKET, unix.SO_MAX_PACING_RATE}:
 		if uint64(v) == 1<<32-1 {
 			v = 0 // no bound
@@ -225,12 +230,15 @@ const (
 )
 
 // setBuffer is SO_SNDBUF and SO_RCVBUF. The option shows twice what was asked for, as Linux counts
-// overhead; the limit is on octets of payload.
+// overhead; the limit of what is received is on octets of payload.
 func (s *sock) setBuffer(name int, v int64) {
 	v = max(min(v, maxBuffer), minBuffer/2)
+	if name == unix.SO_SNDBUF {
+		v = max(v, minSndBuf/2)
+	}
 	s.opts[option{unix.SOL_SOCKET, name}] = 2 * v
 	if name == unix.SO_SNDBUF {
-		s.sndBuf, s.fixedSnd = int(v), true
+		s.sndBuf, s.fixedSnd = int(2*v), true
 		s.engineOption(tcpoffload.OptionSndBuf, v)
 		s.writeSpace()
 		return
@@ -384,7 +392,7 @@ func (s *sock) intOption(o option) (int64, bool) {
 	case option{unix.SOL_SOCKET, unix.SO_ERROR}:
 		return int64(s.takeErr()), true
 	case option{unix.SOL_SOCKET, unix.SO_SNDBUF}:
-		return 2 * int64(s.sndBuf), true
+		return int64(s.sndBuf), true
 	case option{unix.SOL_SOCKET, unix.SO_RCVBUF}:
 		if !set {
 			return 2 * int64(t.DefaultRcvBuf), true

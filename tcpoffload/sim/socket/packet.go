@@ -39,6 +39,8 @@ func (h *Host) emitOne(g *tcpoffload.TxSegment) {
 		hd.TOS = s.tos
 		if g.Len > 0 {
 			s.sent = max(s.sent, g.Pos+uint64(g.Len))
+			s.stampLeft()
+			s.writeSpace()
 		}
 	}
 	n := hd.Len()

@@ -49,7 +49,7 @@ func (s *sock) events() uint32 {
 			m |= unix.EPOLLPRI
 		}
 	}
-	if s.err != 0 || s.zc.pending() {
+	if s.err != 0 || len(s.errs) > 0 {
 		m |= unix.EPOLLERR
 	}
 	return m

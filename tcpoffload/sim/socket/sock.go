@@ -60,10 +60,13 @@ type sock struct {
 	shutRd, shutWr bool
 
 	opts     options
-	sndBuf   int // octets
+	sndBuf   int // octets with the overhead of buffers
+	bufs     sendBuffers
 	fixedSnd bool
 	tos      uint8
 	zc       zeroCopy
+	stamps   stamps
+	errs     []ExtendedErr // the error queue
 
 	watch []*watcher
 }
@@ -75,37 +78,17 @@ func (h *Host) newSock(domain int) *sock {
 // ackedTo forgets what is acknowledged.
 func (s *sock) ackedTo(pos uint64) {
 	s.acked = pos
+	s.cutBuffers()
 	s.tx.drop(pos)
-	if s.zc.acked(pos) {
+	if s.zc.acked(pos, &s.errs) {
 		s.wake(unix.EPOLLERR)
 	}
+	s.stampAcked()
 	s.writeSpace()
 }
 
 // unsent returns octets queued and never sent.
 func (s *sock) unsent() uint64 { return s.end - max(s.sent, s.acked) }
-
-// space returns how many octets the send stream takes now.
-func (s *sock) space() int {
-	if low := s.lowat(); low > 0 && s.unsent() >= low {
-		return 0
-	}
-	return max(s.sndBuf-int(s.end-s.acked), 0)
-}
-
-// writeable reports whether poll would say POLLOUT: a third of the buffer is free.
-func (s *sock) writeable() bool {
-	used := int(s.end - s.acked)
-	if low := s.lowat(); low > 0 && s.unsent() >= low {
-		return false
-	}
-	return s.sndBuf-used >= used/2
-}
-
-// lowat returns TCP_NOTSENT_LOWAT, 0 for none.
-func (s *sock) lowat() uint64 {
-	return uint64(uint32(s.opts.get(unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT)))
-}
 
 // writeSpace tells who waits for room when there is enough.
 func (s *sock) writeSpace() {

@@ -15,7 +15,10 @@ import (
 	"opentoe/tcpoffload/wire"
 )
 
-const ms = vtime.Millisecond
+const (
+	ms  = vtime.Millisecond
+	sec = vtime.Second
+)
 
 // net is two hosts and a perfect wire between them.
 type net struct {
@@ -368,4 +371,118 @@ func TestTCPInfo(t *testing.T) {
 	require.False(t, ok)
 	i, _ = n.b.TCPInfo(n.now, lst)
 	require.Equal(t, uint8(10), i.State)
+}
+
+// TestStampsOfWhatIsSent: SO_TIMESTAMPING tells of the last octet of each write when it left and when it was
+// acknowledged, in the order in which that happened.
+func TestStampsOfWhatIsSent(t *testing.T) {
+	const tx = unix.SOF_TIMESTAMPING_TX_SCHED | unix.SOF_TIMESTAMPING_TX_SOFTWARE | unix.SOF_TIMESTAMPING_TX_ACK
+	n := newNet(t, "192.0.2.1", "192.0.2.2")
+	cli, _, _ := n.connect()
+	opt := func(v uint32) *socket.SetOption {
+		val := binary.NativeEndian.AppendUint32(nil, v)
+		return &socket.SetOption{FD: cli, Level: unix.SOL_SOCKET, Name: unix.SO_TIMESTAMPING, Val: val}
+	}
+	n.must(n.a, &socket.Send{FD: cli, Buf: make([]byte, 7)}) // not stamped
+	n.wait(50 * ms)
+	n.must(n.a, opt(tx|unix.SOF_TIMESTAMPING_SOFTWARE|unix.SOF_TIMESTAMPING_OPT_ID))
+	var sent [2]vtime.Time
+	for i := range sent {
+		sent[i] = n.now
+		n.must(n.a, &socket.Send{FD: cli, Buf: make([]byte, 1000)})
+		n.wait(50 * ms)
+	}
+	events := socket.Poll{FDs: []socket.PollFD{{FD: cli}}}
+	require.Equal(t, 1, n.must(n.a, &events))
+	require.EqualValues(t, unix.POLLERR, events.FDs[0].Revents)
+	for i, at := range sent {
+		for _, kind := range []uint32{1, 0, 2} { // SCM_TSTAMP_SCHED, SND, ACK
+			c := &socket.Recv{FD: cli, Flags: unix.MSG_ERRQUEUE}
+			require.Zero(t, n.must(n.a, c))
+			require.Equal(t, unix.MSG_ERRQUEUE|unix.MSG_TRUNC, c.OutFlags)
+			got := *c.Err
+			if kind == 2 {
+				require.GreaterOrEqual(t, got.At, at)
+				got.At = at // the peer may delay its ACK
+			}
+			require.Equal(t, socket.ExtendedErr{
+				Errno: uint32(unix.ENOMSG), Origin: 4, Info: kind, Data: uint32(1000*(i+1) - 1), At: at, Cut: true,
+			}, got)
+		}
+	}
+	n.fails(unix.EAGAIN, n.a, &socket.Recv{FD: cli, Flags: unix.MSG_ERRQUEUE})
+
+	// Only what is asked for, without numbers, and numbers from where they are asked for again.
+	n.must(n.a, opt(unix.SOF_TIMESTAMPING_TX_ACK|unix.SOF_TIMESTAMPING_OPT_TSONLY))
+	n.must(n.a, &socket.Send{FD: cli, Buf: make([]byte, 10)})
+	n.wait(50 * ms)
+	c := &socket.Recv{FD: cli, Flags: unix.MSG_ERRQUEUE}
+	n.must(n.a, c)
+	require.Equal(t, &socket.ExtendedErr{Errno: uint32(unix.ENOMSG), Origin: 4, Info: 2}, c.Err)
+	n.must(n.a, opt(unix.SOF_TIMESTAMPING_TX_ACK|unix.SOF_TIMESTAMPING_OPT_ID))
+	n.must(n.a, &socket.Send{FD: cli, Buf: make([]byte, 10)})
+	n.wait(50 * ms)
+	n.must(n.a, c)
+	require.EqualValues(t, 9, c.Err.Data)
+	n.fails(unix.EINVAL, n.a, &socket.SetOption{
+		FD: n.must(n.a, &socket.Socket{Domain: unix.AF_INET, Type: unix.SOCK_STREAM}), Level: unix.SOL_SOCKET,
+		Name: unix.SO_TIMESTAMPING, Val: binary.NativeEndian.AppendUint32(nil, unix.SOF_TIMESTAMPING_OPT_ID),
+	})
+}
+
+// TestZeroCopyParts: a buffer refers to 17 pieces of a program's memory; the next one begins a segment.
+func TestZeroCopyParts(t *testing.T) {
+	n := newNet(t, "192.0.2.1", "192.0.2.2")
+	cli, srv, _ := n.connect()
+	n.set(n.a, cli, unix.SOL_SOCKET, unix.SO_ZEROCOPY, 1)
+	n.set(n.a, cli, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
+	parts := make([]int, 40)
+	for i := range parts {
+		parts[i] = 2
+	}
+	for _, c := range []struct {
+		flags int
+		sizes []int // of packets, the headers of 40 octets and timestamps of 12 with them
+	}{
+		{0, []int{132}}, {unix.MSG_ZEROCOPY, []int{86, 86, 64}},
+	} {
+		r := n.a.Do(n.now, &socket.Send{FD: cli, Buf: make([]byte, 80), Parts: parts, Flags: c.flags})
+		require.Equal(t, 80, r.Ret)
+		var sizes []int
+		for {
+			p, ok := n.a.Output()
+			if !ok {
+				break
+			}
+			sizes = append(sizes, len(p.Data))
+			require.True(t, n.b.Input(n.now, p.Data))
+		}
+		require.Equal(t, c.sizes, sizes)
+		n.wait(50 * ms)
+	}
+	require.Equal(t, 160, n.must(n.b, &socket.Recv{FD: srv, Buf: make([]byte, 200)}))
+}
+
+// TestSendBufferCountsOverhead: small segments fill the send buffer sooner than their octets do, and a mark
+// of all sockets bounds what is not sent.
+func TestSendBufferCountsOverhead(t *testing.T) {
+	n := newNet(t, "192.0.2.1", "192.0.2.2")
+	cli, _, _ := n.connect()
+	n.set(n.a, cli, unix.SOL_SOCKET, unix.SO_SNDBUF, 10_000)
+	require.Equal(t, 20_000, n.get(n.a, cli, unix.SOL_SOCKET, unix.SO_SNDBUF))
+	n.set(n.a, cli, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
+	n.must(n.a, &socket.Fcntl{FD: cli, Cmd: unix.F_SETFL, Arg: unix.O_NONBLOCK})
+	writes := 0
+	for n.a.Do(n.now, &socket.Send{FD: cli, Buf: make([]byte, 100)}).Errno == 0 {
+		writes++ // each leaves at once, and no ACK comes
+	}
+	require.Less(t, writes*100, 10_000)
+	require.GreaterOrEqual(t, writes, 10)
+	n.settle()
+	n.wait(sec)
+
+	n.a.SetNotSentLowat(1)
+	r := n.a.Do(n.now, &socket.Send{FD: cli, Buf: make([]byte, 1<<20)})
+	require.Less(t, r.Ret, 150_000)
+	require.Equal(t, unix.EAGAIN, n.a.Do(n.now, &socket.Send{FD: cli, Buf: make([]byte, 1)}).Errno)
 }

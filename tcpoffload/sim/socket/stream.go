@@ -11,15 +11,18 @@ import (
 	"opentoe/tcpoffload/vtime"
 )
 
-// Send is write, writev, send, sendto and sendmsg: Flags and To are zero where the call has none.
+// Send is write, writev, send, sendto and sendmsg: Flags and To are zero where the call has none. Parts are
+// the lengths of the pieces of memory that Buf is made of; nil: one.
 type Send struct {
 	FD    int
 	Buf   []byte
+	Parts []int
 	Flags int
 	To    netip.AddrPort // only for MSG_FASTOPEN
 
 	sent     int
 	started  bool
+	waits    bool // for room
 	deadline vtime.Time
 }
 
@@ -51,40 +54,65 @@ func (c *Send) do(h *Host) Result {
 	if c.Flags&unix.MSG_ZEROCOPY != 0 && s.opts.get(unix.SOL_SOCKET, unix.SO_ZEROCOPY) == 0 {
 		c.Flags &^= unix.MSG_ZEROCOPY
 	}
+	if c.waits && !s.writeable() {
+		return c.wait(h, s, wait) // who waits goes on when there is room worth it
+	}
+	c.waits = false
+	zero := c.Flags&unix.MSG_ZEROCOPY != 0
 	for c.sent < len(c.Buf) {
-		n := min(len(c.Buf)-c.sent, s.space(), s.chunk())
+		n := min(len(c.Buf)-c.sent, s.space())
 		if n == 0 {
+			c.waits = true
 			return c.wait(h, s, wait)
+		}
+		full := false
+		if zero {
+			n, full = c.parts(n)
 		}
 		s.tx.put(s.end, c.Buf[c.sent:c.sent+n])
 		s.end += uint64(n)
 		c.sent += n
 		last := c.sent == len(c.Buf)
+		full = full || last && c.Flags&unix.MSG_EOR != 0
+		s.fill(full)
+		push := s.push(last)
 		k := tcpoffload.Call{
 			Kind: tcpoffload.CallSend, Handle: s.handle, Pos: s.end,
-			More: c.Flags&unix.MSG_MORE != 0 && last, Urgent: c.Flags&unix.MSG_OOB != 0 && last,
-			Border: c.Flags&unix.MSG_EOR != 0 && last,
+			More:   c.Flags&unix.MSG_MORE != 0 && last || !push,
+			Urgent: c.Flags&unix.MSG_OOB != 0 && last, Border: full,
 		}
 		h.call(&k)
-		if !last && s.lowat() > 0 {
+		if !last {
 			h.transmit() // what leaves now makes room for more
 		}
 	}
-	if c.Flags&unix.MSG_ZEROCOPY != 0 && len(c.Buf) > 0 {
+	return c.end(s)
+}
+
+// end ends a write that has queued c.sent octets.
+func (c *Send) end(s *sock) Result {
+	if c.Flags&unix.MSG_ZEROCOPY != 0 && c.sent > 0 {
 		s.zc.sent(s.end)
+	}
+	if c.sent > 0 {
+		s.stamp()
 	}
 	return value(c.sent)
 }
 
-// chunk bounds what one step of a write queues: with TCP_NOTSENT_LOWAT one segment, else no bound.
-func (s *sock) chunk() int {
-	if s.lowat() == 0 {
-		return 1 << 30
+// parts bounds what one buffer takes, n octets else, to the pieces of memory that it can refer to. full: it
+// cannot refer to more.
+func (c *Send) parts(n int) (octets int, full bool) {
+	at, k := 0, 0
+	for _, p := range c.Parts {
+		if at += p; at <= c.sent {
+			continue
+		}
+		if k++; k == maxParts && at < c.sent+n {
+			return at - c.sent, true
+		}
 	}
-	if i := s.h.sockInfo(s); i != nil && i.SndMSS > 0 {
-		return int(i.SndMSS)
-	}
-	return 536
+	return n, false
 }
 
 // wait ends a step that found no room.
@@ -98,10 +126,7 @@ func (c *Send) wait(h *Host, s *sock, may bool) Result {
 	case may && h.now < c.deadline:
 		return blocked(c.deadline)
 	case c.sent > 0:
-		if c.Flags&unix.MSG_ZEROCOPY != 0 {
-			s.zc.sent(s.end)
-		}
-		return value(c.sent)
+		return c.end(s)
 	}
 	return failed(unix.EAGAIN)
 }
@@ -138,6 +163,7 @@ func (c *Send) fastOpen(h *Host, s *sock) (r Result, over bool) {
 	n := min(len(c.Buf), s.space())
 	s.tx.put(0, c.Buf[:n])
 	s.end = uint64(n)
+	s.fill(false)
 	h.call(&tcpoffload.Call{Kind: tcpoffload.CallSend, Handle: s.handle, Pos: s.end})
 	return value(n), true
 }

@@ -8,11 +8,18 @@ import (
 	"golang.org/x/sys/unix"
 
 	"opentoe/tcpoffload/sim/socket"
+	"opentoe/tcpoffload/vtime"
 )
 
 // ancillary returns the control messages that go with what c received.
 func (s *Stack) ancillary(tid, fd int, c *socket.Recv) (list [][]byte) {
 	if x := c.Err; x != nil {
+		if x.At != 0 {
+			// The first of three times is that of the software.
+			b := binary.NativeEndian.AppendUint64(nil, uint64(x.At/vtime.Time(vtime.Second)))
+			b = binary.NativeEndian.AppendUint64(b, uint64(x.At%vtime.Time(vtime.Second)))
+			list = append(list, cmsg(unix.SOL_SOCKET, unix.SCM_TIMESTAMPING, append(b, make([]byte, 32)...)))
+		}
 		b := binary.NativeEndian.AppendUint32(nil, x.Errno)
 		b = append(b, x.Origin, x.Type, x.Code, 0)
 		b = binary.NativeEndian.AppendUint32(b, x.Info)

@@ -111,6 +111,7 @@ func (s *Stack) Sendmsg(tid, fd int, p Parts, to []byte, flags int) (int, unix.E
 	c := socket.Send{FD: fd, Flags: flags}
 	for _, b := range p.Data {
 		c.Buf = append(c.Buf, b...)
+		c.Parts = append(c.Parts, len(b))
 	}
 	c.To, _ = parseSockaddr(to)
 	return s.do(tid, &c)

@@ -108,6 +108,7 @@ func (s *Stack) enter(tid int) {
 	// Settings that the engine refuses leave things as they are.
 	_ = s.host.Engine.SetTunables(set.tun)
 	s.host.SetSndBuf(set.sndBuf)
+	s.host.SetNotSentLowat(set.lowat)
 	s.fastOpenListen = set.fastOpenListen
 	if set.fastOpenKey != s.fastOpenKey {
 		s.fastOpenKey = set.fastOpenKey

@@ -18,6 +18,7 @@ import (
 type settings struct {
 	tun    tcpoffload.Tunables
 	sndBuf int // send buffer at first, octets
+	lowat  uint32
 	// Keys of Fast Open cookies, the text of tcp_fastopen_key; empty: the engine's own.
 	fastOpenKey string
 	// fastOpenListen: every listener takes Fast Open.
@@ -45,6 +46,11 @@ var sysctls = []sysctl{
 	{"tcp_wmem", func(s *settings, v []int64) {
 		if len(v) == 3 {
 			s.sndBuf = int(v[1])
+		}
+	}},
+	{"tcp_notsent_lowat", func(s *settings, v []int64) {
+		if s.lowat = uint32(v[0]); s.lowat == 1<<32-1 {
+			s.lowat = 0 // none
 		}
 	}},
 	{"tcp_fastopen", func(s *settings, v []int64) {
