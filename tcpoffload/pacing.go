@@ -17,6 +17,9 @@ import (
 // a sender that had nothing to send, or may not burst.
 const maxPaceLate = 4 << tickShift * vtime.Nanosecond
 
+// maxPaceDebt bounds how many octets that did not wait for their quantum count, that of the largest segment.
+const maxPaceDebt = 1 << 16
+
 // maxPaceGap bounds how long a quantum at the rate of congestion control keeps back the next one: its
 // estimate may be wrong, and what puts it right is an ACK. The program's rate is kept, however low.
 const maxPaceGap = vtime.Second
@@ -25,6 +28,7 @@ const maxPaceGap = vtime.Second
 type paceVars struct {
 	next vtime.Time // when the next quantum may leave
 	left uint32     // octets of this quantum that may still leave
+	debt uint32     // octets of the next ones that have left: a quantum need not be whole segments
 }
 
 // paceHolds reports whether nothing may leave now. Then TimerPace runs.
@@ -38,11 +42,13 @@ func (e *Engine) paceHolds(t *TCB, now vtime.Time) bool {
 		e.setTimer(t, TimerPace, p.next)
 		return true
 	}
-	p.left = t.cc.SendQuantum(t.effMSS())
 	if now.Sub(p.next) > maxPaceLate {
-		p.next = now
+		p.next, p.debt = now, 0
 	}
-	gap := vtime.Duration(uint64(p.left) * uint64(vtime.Second) / rate)
+	quantum := t.cc.SendQuantum(t.effMSS())
+	paid := min(p.debt, quantum/2)
+	p.left, p.debt = quantum-paid, p.debt-paid
+	gap := vtime.Duration(uint64(quantum) * uint64(vtime.Second) / rate)
 	if gap > maxPaceGap && rate != t.cc.MaxRate() {
 		gap = maxPaceGap
 	}
@@ -53,7 +59,9 @@ func (e *Engine) paceHolds(t *TCB, now vtime.Time) bool {
 // paceSpend takes n octets off the quantum.
 func (t *TCB) paceSpend(n uint32) {
 	if t.cc.PacingRate() != 0 {
-		t.pace.left -= min(t.pace.left, n)
+		spent := min(t.pace.left, n)
+		t.pace.left -= spent
+		t.pace.debt = min(t.pace.debt+n-spent, maxPaceDebt)
 	}
 }
 

@@ -36,7 +36,7 @@ func (s *script) leaves(d vtime.Duration) (octets, burst uint32) {
 // TestMaxPacingRate holds connections to the rate that the program set, from the slowest to one at
 // which several quanta are due at every tick.
 func TestMaxPacingRate(t *testing.T) {
-	for _, rate := range []uint64{50_000, 1_000_000, 100_000_000, 1_000_000_000} {
+	for _, rate := range []uint64{50_000, 1_000_000, 11_800_000, 100_000_000, 1_000_000_000} {
 		for _, tso := range []bool{false, true} {
 			s, tcb := paced(t, func(c *Config) { c.DeviceSegments = tso }, SocketOptions{MaxPacingRate: rate})
 			require.Equal(t, rate, tcb.cc.PacingRate())
