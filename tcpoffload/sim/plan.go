@@ -258,6 +258,10 @@ func (p *plan) verdict() error {
 // orderly reports whether s was closed by both ends.
 func (s *Sock) orderly() bool { return s != nil && s.Finished && s.Reason == tcpoffload.ReasonNone }
 
+// replayed reports whether s was made by a Fast Open SYN of an earlier client that came back, which RFC 7413
+// §2.1 does not rule out, and is over.
+func (s *Sock) replayed(client *Sock) bool { return s.Finished && s.peer != 0 && s.peer != client.id }
+
 // inOrder reports whether s sent and received everything. The last acknowledgments may all have been lost
 // until the peer had left TIME-WAIT; then a reset tells s that it is over.
 func (s *Sock) inOrder(peer *Sock) bool {

@@ -429,7 +429,7 @@ func (sc *Scenario) accept(s *Sock) {
 	}
 	for i := len(sc.plans) - 1; i >= 0; i-- {
 		p := sc.plans[i]
-		if p.client != nil && p.client.Flow.LocalPort == s.Flow.RemotePort && p.from.Addr == s.Flow.Remote && p.to == s.Host && p.server == nil {
+		if p.client != nil && p.client.Flow.LocalPort == s.Flow.RemotePort && p.from.Addr == s.Flow.Remote && p.to == s.Host && (p.server == nil || p.server.replayed(p.client)) {
 			p.server = s
 			p.begin(s, p.answer)
 			return
