@@ -131,7 +131,7 @@ type CallKind uint8
 
 // The calls. Fields named are inputs unless marked as results.
 const (
-	CallOpen      CallKind = iota + 1 // active open: Flow, NextHop, MTU, Cookie, Opt → Handle; local port 0: the engine chooses → Flow
+	CallOpen      CallKind = iota + 1 // active open: Flow, NextHop, MTU, Cookie, Opt → Handle, Value = octets that the SYN takes; local port 0: the engine chooses → Flow
 	CallListen                        // passive open: Flow.Local, Flow.LocalPort, V6Only, Value = backlog, Cookie, Opt → Listener
 	CallUnlisten                      // stop Listener: half-open connections of it are reset
 	CallAccepted                      // Listener: the program took Value connections off the accept queue
@@ -196,6 +196,9 @@ type SocketOptions struct {
 	NotSentLowat  uint32 // octets, 0: none (TCP_NOTSENT_LOWAT)
 	FastOpen      uint32 // listener: SYNs with data that may wait for their handshake's end; 0: no Fast Open (RFC 7413)
 	FastOpenConn  bool   // active open: use a Fast Open cookie, or ask for one
+	FastOpenHold  bool   // with FastOpenConn: a SYN that can take data waits for CallSend (TCP_FASTOPEN_CONNECT)
+	FastOpenBare  bool   // with FastOpenConn or FastOpen: without cookies (TCP_FASTOPEN_NO_COOKIE)
+	SynRetries    uint8  // active open: SYN retransmissions; 0: the tunable (TCP_SYNCNT)
 	TOS           uint8  // DSCP in the upper six bits; the lower two are ECN's and ignored
 	TTL           uint8  // or hop limit, 0: the device's
 }
@@ -236,6 +239,8 @@ const (
 	OptionTTL                             // as SocketOptions.TTL
 	OptionPMTUDiscover                    // 0 or 1: discover the path MTU (RFC 1191), else leave DF off
 	OptionFastOpen                        // Listener: as SocketOptions.FastOpen
+	OptionFastOpenBare                    // Listener: 0 or 1, as SocketOptions.FastOpenBare
+	OptionSynRetries                      // before the handshake is complete: as SocketOptions.SynRetries
 )
 
 // CallResult says whether a call was accepted. Anything but CallOK changed nothing.

@@ -91,8 +91,8 @@ func (e *Engine) arriveClosed(seg *Segment, out *Output) DropReason {
 // arriveSynSent is §3.10.7.3.
 func (e *Engine) arriveSynSent(t *TCB, now vtime.Time, seg *Segment, out *Output) DropReason {
 	ack := seg.Flags.Has(wire.ACK)
-	// First, the ACK bit.
-	if ack && (seg.Ack.LEQ(t.snd.iss) || seg.Ack.GT(t.snd.nxt)) {
+	// First, the ACK bit. An echo of a timestamp that we did not send is as bad (as in Linux).
+	if ack && (seg.Ack.LEQ(t.snd.iss) || seg.Ack.GT(t.snd.nxt) || !t.echoesSyn(now, seg)) {
 		if !seg.Flags.Has(wire.RST) {
 			e.appendResetFor(seg, out)
 		}
@@ -116,6 +116,7 @@ func (e *Engine) arriveSynSent(t *TCB, now vtime.Time, seg *Segment, out *Output
 	e.synArrived(t, now, seg)
 	t.rcv.last = now
 	t.probes0()
+	t.fastOpen &^= fastHeld
 	if !ack {
 		// Simultaneous open: SYN-ACK with the same sequence number. Text is left to be sent again.
 		e.setState(t, StateSynReceived)
@@ -123,11 +124,14 @@ func (e *Engine) arriveSynSent(t *TCB, now vtime.Time, seg *Segment, out *Output
 		return DropNone
 	}
 	t.pend &^= pendSyn
-	if t.fastOpen&fastAsked != 0 {
+	if t.fastOpen&(fastAsked|fastBare) != 0 {
 		e.fastOpenAnswered(t, now, seg)
 	}
 	e.established(t, now, seg, out)
 	e.txAdd(t, pendAck|pendData)
+	if e.unsent(t) > 0 {
+		t.rcv.ack |= ackDialogue // what waits to be sent takes the ACK along, and the answer's
+	}
 	// Text and other controls go on at the sixth step.
 	a := arrival{seg: seg, now: now, seq: seg.Seq.Add(1), len: seg.Len, fin: seg.Flags.Has(wire.FIN)}
 	a.trimRight(t.rcv.adv)
@@ -179,7 +183,7 @@ func (e *Engine) established(t *TCB, now vtime.Time, seg *Segment, out *Output) 
 		out.act(t, ActEstablished)
 	}
 	if t.fastOpen&fastData != 0 {
-		e.synDataAcked(t, seg, out)
+		e.synDataAcked(t, now, seg, out)
 	}
 	if t.snd.una != t.snd.nxt {
 		e.armRexmt(t, now) // a server's data, sent before the handshake was complete
@@ -254,6 +258,8 @@ func (e *Engine) repeatedSyn(t *TCB, a *arrival, out *Output) (done bool) {
 		return true
 	case wire.ACK:
 		a.seq, a.syn = a.seq.Add(1), false
+		t.noteDuplicate(t.rcv.irs, t.rcv.irs.Add(1))
+		e.txAdd(t, pendAck) // as in Linux: what comes again is acknowledged
 	}
 	return false
 }

@@ -108,12 +108,12 @@ func (e *Engine) open(now vtime.Time, c *Call) CallResult {
 	if i != 0 {
 		t.beginBeyond(end)
 	}
-	if c.Opt.FastOpenConn {
-		t.fastOpen = fastWanted
-	}
+	c.Value = int64(e.fastOpenBegin(t, now, &c.Opt))
 	e.setState(t, StateSynSent)
 	e.root.mib.ActiveOpens++
-	e.txAdd(t, pendSyn)
+	if t.fastOpen&fastHeld == 0 {
+		e.txAdd(t, pendSyn)
+	}
 	c.Handle = e.handle(t.self)
 	return CallOK
 }
@@ -155,7 +155,14 @@ func (e *Engine) queue(t *TCB, c *Call) CallResult {
 		t.snd.mode |= sendNoPush
 	}
 	if t.mayTransmit() {
+		if t.pend&pendAck != 0 && t.dataTick == 0 && e.unsent(t) > 0 {
+			t.rcv.ack |= ackDialogue // as where data waited for the handshake
+		}
 		e.txAdd(t, pendData)
+	}
+	if t.fastOpen&fastHeld != 0 {
+		t.fastOpen &^= fastHeld
+		e.txAdd(t, pendSyn)
 	}
 	return CallOK
 }
@@ -280,6 +287,8 @@ func (e *Engine) setListenerOption(c *Call) CallResult {
 			return CallInvalid
 		}
 		o.FastOpen = uint32(c.Value)
+	case OptionFastOpenBare:
+		o.FastOpenBare = c.Value != 0
 	case OptionSndBuf:
 		if c.Value < 0 || c.Value > maxSndAhead {
 			return CallInvalid
@@ -333,7 +342,7 @@ func (e *Engine) setOption(t *TCB, now vtime.Time, c *Call) CallResult {
 		if v > 127 {
 			return CallInvalid
 		}
-		t.keepCnt = uint8(v)
+		t.rcv.keepCnt = uint8(v)
 	case OptionRcvBuf:
 		if v > maxRcvBuf {
 			return CallInvalid
@@ -389,6 +398,11 @@ func (e *Engine) setOption(t *TCB, now vtime.Time, c *Call) CallResult {
 		t.setIP(ipVars{t.ip.tos, uint8(v)})
 	case OptionLinger2:
 		t.linger2 = millisFrom(vtime.Duration(v))
+	case OptionSynRetries:
+		if v > 127 {
+			return CallInvalid
+		}
+		t.pmtu.synRetries = uint8(v)
 	case OptionPMTUDiscover:
 		e.setDiscovery(t, v != 0)
 	default:

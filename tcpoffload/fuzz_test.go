@@ -232,7 +232,7 @@ func (p *play) syn() {
 		g.Flags |= wire.ECE | wire.CWR
 	}
 	if b&2 != 0 {
-		p.e[0].putFastOpenCookie(&g.Flow, &g.Opt)
+		p.e[0].putFastOpenCookie(&g.Flow, &g.Opt, false)
 		g.Opt.Cookie[0] ^= b >> 2 & b >> 3 & 1
 		g.Len = uint32(b>>4) * 100
 	}

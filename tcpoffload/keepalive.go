@@ -19,8 +19,8 @@ func (e *Engine) keepIntvl(t *TCB) vtime.Duration {
 }
 
 func (e *Engine) keepCnt(t *TCB) uint8 {
-	if t.keepCnt != 0 {
-		return t.keepCnt
+	if t.rcv.keepCnt != 0 {
+		return t.rcv.keepCnt
 	}
 	return e.tun.KeepCnt
 }

@@ -129,6 +129,7 @@ func (e *Engine) initConn(t *TCB, now vtime.Time, nextHop uint32, mtu uint16, o 
 	t.lowat = o.NotSentLowat
 	t.setIP(ipVars{o.TOS, o.TTL})
 	t.rcv.ecn = e.ecnPolicy(o)
+	t.pmtu.synRetries = o.SynRetries
 }
 
 // synArrived takes the peer's sequence number, window and options from its SYN.

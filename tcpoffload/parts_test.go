@@ -292,7 +292,7 @@ func TestTunables(t *testing.T) {
 		"DelAck":        func(u *Tunables) { u.DelAck = sec },
 		"DelAckSegs":    func(u *Tunables) { u.DelAckSegs = 0 },
 		"SynCookies":    func(u *Tunables) { u.SynCookies = 9 },
-		"FastOpen":      func(u *Tunables) { u.FastOpen = 4 },
+		"FastOpen":      func(u *Tunables) { u.FastOpen = 16 },
 		"DefaultRcvBuf": func(u *Tunables) { u.DefaultRcvBuf = u.MaxRcvBuf + 1 },
 		"CC":            func(u *Tunables) { u.CC = 200 },
 		"PersMin":       func(u *Tunables) { u.PersMin, u.PersMax = 30*sec, 20*sec },

@@ -25,3 +25,12 @@ func (t *TCB) updateTSRecent(now vtime.Time, seg *Segment) {
 		t.ts.recent, t.ts.recentAt = seg.Opt.TSVal, now
 	}
 }
+
+// echoesSyn reports whether what seg echoes, if anything, can be the timestamp of our SYN. Precondition:
+// t is in SYN-SENT: nothing was heard since it was opened.
+func (t *TCB) echoesSyn(now vtime.Time, seg *Segment) bool {
+	if t.flags&flagNoTS != 0 || seg.Opt.Set&wire.OptTimestamps == 0 || seg.Opt.TSEcr == 0 {
+		return true
+	}
+	return seg.Opt.TSEcr-t.tsVal(t.rcv.last) <= t.tsVal(now)-t.tsVal(t.rcv.last)
+}

@@ -49,8 +49,9 @@ type pmtuVars struct {
 	probe   uint16 // size of the probe in flight; 0: none
 	peerMSS uint16 // upper bound of SND.MSS by the peer's option and by the program
 	found   bool   // mtu was found by probing, not told
-	_       uint8
-	end     seq.Num // of the probe in flight
+	// synRetries is how often a SYN is sent again, 0: the tunable. It stands where there is room.
+	synRetries uint8
+	end        seq.Num // of the probe in flight
 }
 
 // Path is what is remembered of the path to one address.
@@ -171,6 +172,10 @@ func (e *Engine) lowerPath(t *TCB, now vtime.Time, mtu uint16) {
 	e.usePath(t, mtu)
 	if mtu < t.pmtu.hop {
 		e.setTimer(t, TimerMTU, now.Add(pathMTULife))
+	}
+	if t.state == StateSynSent {
+		e.synTooLarge(t, mtu)
+		return
 	}
 	if t.snd.mss < was && !isOpening.has(t.state) && t.flight() > t.effMSS() {
 		e.resendFlight(t, now)

@@ -274,6 +274,9 @@ func (e *Engine) retryLimit(t *TCB) uint8 {
 // synExpired sends the SYN or SYN-ACK again, or gives up.
 func (e *Engine) synExpired(t *TCB, now vtime.Time, out *Output) {
 	limit := e.tun.SynRetries
+	if t.pmtu.synRetries != 0 {
+		limit = t.pmtu.synRetries
+	}
 	if t.flags&flagPassive != 0 {
 		limit = e.tun.SynAckRetries
 	}

@@ -109,7 +109,7 @@ func (e *Engine) appendSyn(t *TCB, now vtime.Time, out *Output) {
 		t.rcv.adv = seq.Max(t.rcv.adv, t.rcv.nxt.Add(uint32(s.Wnd)))
 		t.ackSent()
 		if t.fastOpen&fastGrant != 0 {
-			e.putFastOpenCookie(&t.flow, &s.Opt)
+			e.putFastOpenCookie(&t.flow, &s.Opt, t.fastOpen&fastExp != 0)
 		}
 	}
 	t.synOptions(now, &s.Opt)

@@ -33,13 +33,14 @@ type HalfOpen struct {
 type synFlags uint8
 
 const (
-	synTS       synFlags = 1 << iota // timestamps
-	synSACK                          // SACK
-	synScale                         // window scale
-	synECN                           // ECN
-	synTwice                         // the SYN-ACK went out more than once: no round-trip time from it
-	synCookie                        // our number is a SYN cookie
-	synFastOpen                      // the SYN-ACK tells a Fast Open cookie
+	synTS          synFlags = 1 << iota // timestamps
+	synSACK                             // SACK
+	synScale                            // window scale
+	synECN                              // ECN
+	synTwice                            // the SYN-ACK went out more than once: no round-trip time from it
+	synCookie                           // our number is a SYN cookie
+	synFastOpen                         // the SYN-ACK tells a Fast Open cookie
+	synFastOpenExp                      // in the experimental form
 )
 
 // sndScale returns Snd.Wind.Shift, rcvScale Rcv.Wind.Shift; zero without synScale.
@@ -83,7 +84,7 @@ func (e *Engine) synArrives(i uint32, now vtime.Time, seg *Segment, re reopening
 		if !re.old && e.fastOpenArrives(i, now, seg, out) {
 			return DropNone
 		}
-		grant = synFastOpen
+		grant = fastOpenGrant(seg)
 	}
 	full := l.halfOpen >= l.backlog || e.synCacheFull()
 	if cookie := e.tun.SynCookies; !re.old && (cookie == SynCookiesAlways || full && cookie == SynCookiesOverflow) {
@@ -187,7 +188,7 @@ func (e *Engine) appendSynAck(h *HalfOpen, now vtime.Time, out *Output) {
 		s.Opt.TSVal, s.Opt.TSEcr = clock+e.tsOffset(&h.flow), h.tsRecent
 	}
 	if h.flags&synFastOpen != 0 {
-		e.putFastOpenCookie(&h.flow, &s.Opt)
+		e.putFastOpenCookie(&h.flow, &s.Opt, h.flags&synFastOpenExp != 0)
 	}
 	e.root.mib.OutSegs++
 }

@@ -107,7 +107,7 @@ func TestArrivalsInSynReceived(t *testing.T) {
 		{"an ACK of nothing new", wire.ACK, 1, 0, 0, false, DropBadAck, reset, StateSynReceived},
 		{"an ACK outside the window", wire.ACK, 70000, 0, 1, false, DropSequence, challenge, StateSynReceived},
 		{"an old timestamp", wire.ACK, 1, 0, 1, true, DropPAWS, challenge, StateSynReceived},
-		{"the SYN with ACK", wire.SYN | wire.ACK, 0, 0, 1, false, DropNone, silence, StateEstablished},
+		{"the SYN with ACK", wire.SYN | wire.ACK, 0, 0, 1, false, DropNone, challenge, StateEstablished},
 		{"the ACK", wire.ACK, 1, 0, 1, false, DropNone, silence, StateEstablished},
 		{"text with an ACK", wire.ACK, 1, 10, 1, false, DropNone, challenge, StateEstablished},
 	} {

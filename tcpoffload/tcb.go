@@ -92,7 +92,6 @@ type TCB struct {
 	linger2     millis // 0: the tunable
 	maxSeg      uint16 // upper bound for MSS from SocketOptions, 0 none
 	ip          ipVars // valid with sendIP
-	keepCnt     uint8  // 0: the tunable
 	challenges  uint8  // challenge ACKs sent since challenged
 	fastOpen    fastOpenFlags
 	waits       chronoKind // what sending waits for
@@ -197,7 +196,7 @@ type receiveVars struct {
 	finHeld bool       // the peer's FIN arrived beyond a hole
 	probes  uint8      // persist or keepalive probes without an answer
 	ack     ackFlags
-	_       uint8
+	keepCnt uint8 // keepalive probes that end the connection; 0: the tunable
 }
 
 // reasmVars are about the list at rcv.reasm, as pool indices.

@@ -304,6 +304,11 @@ func (e *Engine) retransmit(t *TCB, now vtime.Time, i uint32, out *Output) {
 	}
 	left, first := f.left, f.left == s.una && f.flags&flightRxt == 0
 	n := min(uint32(f.right-left), mss)
+	if t.fastOpen&fastAgain != 0 {
+		// In one go, as the SYN had it, if the device cuts it.
+		t.fastOpen &^= fastAgain
+		n = min(uint32(f.right-left), max(mss, e.tso))
+	}
 	border := f.borderAt(left.Add(n))
 	e.resend(t, now, i, n)
 	flags := wire.ACK
@@ -315,7 +320,10 @@ func (e *Engine) retransmit(t *TCB, now vtime.Time, i uint32, out *Output) {
 	if data > 0 && (end == s.nxt || border) {
 		flags |= wire.PSH
 	}
-	e.appendSegment(t, now, flags, left, data, out)
+	seg := e.appendSegment(t, now, flags, left, data, out)
+	if data > mss {
+		seg.SegSize = uint16(mss)
+	}
 	t.sentOctets(n)
 	t.undoRetransmitted(now, n, first)
 	t.rxtSegs++

@@ -132,7 +132,7 @@ func (t *Tunables) validate() error {
 		{"ChallengeAcks", uint32(t.ChallengeAcks), 1, 255},
 		{"CC", uint32(t.CC), 0, cc.NumAlgorithms - 1},
 		{"ECN", uint32(t.ECN), uint32(ECNOff), uint32(ECNOn)},
-		{"FastOpen", uint32(t.FastOpen), 0, uint32(FastOpenClient | FastOpenServer)},
+		{"FastOpen", uint32(t.FastOpen), 0, uint32(fastOpenModes)},
 		{"SynCookies", uint32(t.SynCookies), 0, uint32(SynCookiesAlways)},
 		{"DefaultSndBuf", t.DefaultSndBuf, minRcvBuf, t.MaxSndBuf},
 		{"MaxSndBuf", t.MaxSndBuf, minRcvBuf, maxSndAhead},

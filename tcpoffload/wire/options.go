@@ -31,6 +31,7 @@ const (
 	OptSACK                                // SACK[:NumSACK] (RFC 2018 §3)
 	OptFastOpen                            // Cookie[:CookieLen] (RFC 7413 §4.1.1)
 	OptUserTimeout                         // UserTimeout (RFC 5482 §3)
+	OptFastOpenExp                         // with OptFastOpen: in the form of kind 254, from before RFC 7413
 )
 
 // Options is the parsed form of a TCP option list, in host order. A field is valid only if its
@@ -58,7 +59,11 @@ const (
 	kindTimestamps    = 8
 	kindFastOpen      = 34
 	kindUserTimeout   = 28
+	kindExperiment    = 254 // RFC 6994: the value begins with an identifier
 )
+
+// fastOpenExpID is the identifier of Fast Open among the experiments.
+const fastOpenExpID = 0xf989
 
 // nopTimestamps opens the 12-octet form NOP NOP timestamps, by far the most common list.
 const nopTimestamps = kindNOP<<24 | kindNOP<<16 | kindTimestamps<<8 | 10
@@ -134,14 +139,29 @@ func (o *Options) parseOne(kind uint8, v []byte) (ok bool) {
 			o.SACK[i].Right = seq.Num(binary.BigEndian.Uint32(v[8*i+4:]))
 		}
 	case kindFastOpen:
-		if len(v)%2 != 0 || len(v) > MaxFastOpenCookie || len(v) != 0 && len(v) < MinFastOpenCookie {
-			return false
+		o.Set &^= OptFastOpenExp
+		return o.parseCookie(v)
+	case kindExperiment:
+		if len(v) < 2 || binary.BigEndian.Uint16(v) != fastOpenExpID {
+			return true
 		}
-		o.Set |= OptFastOpen
-		o.CookieLen = uint8(len(v))
-		copy(o.Cookie[:], v)
+		o.Set |= OptFastOpenExp
+		return o.parseCookie(v[2:])
 	}
 	return true // unknown kinds are passed over (RFC 9293 MUST-6)
+}
+
+// parseCookie takes in a Fast Open cookie v; ok is false if v's length is wrong: then there is none.
+func (o *Options) parseCookie(v []byte) (ok bool) {
+	if len(v)%2 != 0 || len(v) > MaxFastOpenCookie || len(v) != 0 && len(v) < MinFastOpenCookie {
+		o.Set &^= OptFastOpen | OptFastOpenExp
+		o.CookieLen = 0
+		return false
+	}
+	o.Set |= OptFastOpen
+	o.CookieLen = uint8(len(v))
+	copy(o.Cookie[:], v)
+	return true
 }
 
 // Len returns the length of the option list that Put writes, in octets: a multiple of 4, at most
@@ -173,7 +193,7 @@ func (o *Options) fixedLen() int {
 		n += 4
 	}
 	if o.Set&OptFastOpen != 0 {
-		n += (2 + int(o.CookieLen) + 3) &^ 3
+		n += (o.fastOpenLen() + 3) &^ 3
 	}
 	if o.Set&OptUserTimeout != 0 {
 		n += 4
@@ -229,11 +249,23 @@ func (o *Options) Put(b []byte) {
 	}
 }
 
+// fastOpenLen returns the length of the Fast Open option, octets, without padding.
+func (o *Options) fastOpenLen() int {
+	if o.Set&OptFastOpenExp != 0 {
+		return 4 + int(o.CookieLen)
+	}
+	return 2 + int(o.CookieLen)
+}
+
 // putFastOpen writes the cookie, padded behind it as Linux does, and returns what follows.
 func (o *Options) putFastOpen(b []byte) []byte {
-	n := 2 + int(o.CookieLen)
+	n := o.fastOpenLen()
 	b[0], b[1] = kindFastOpen, uint8(n)
-	copy(b[2:n], o.Cookie[:])
+	if o.Set&OptFastOpenExp != 0 {
+		b[0] = kindExperiment
+		binary.BigEndian.PutUint16(b[2:], fastOpenExpID)
+	}
+	copy(b[n-int(o.CookieLen):n], o.Cookie[:])
 	for ; n%4 != 0; n++ {
 		b[n] = kindNOP
 	}

@@ -52,6 +52,16 @@ func TestParseOptions(t *testing.T) {
 		{"Fast Open, too short", []byte{34, 4, 1, 2}, false, wire.Options{}},
 		{"Fast Open, odd", []byte{34, 7, 1, 2, 3, 4, 5, 0}, false, wire.Options{}},
 		{"Fast Open, too long", append([]byte{34, 20}, make([]byte, 18)...), false, wire.Options{}},
+		{"Fast Open, experimental, a request", []byte{254, 4, 0xf9, 0x89}, true,
+			wire.Options{Set: wire.OptFastOpen | wire.OptFastOpenExp}},
+		{"Fast Open, experimental, a cookie", []byte{254, 8, 0xf9, 0x89, 1, 2, 3, 4}, true,
+			wire.Options{Set: wire.OptFastOpen | wire.OptFastOpenExp, CookieLen: 4, Cookie: [16]byte{1, 2, 3, 4}}},
+		{"Fast Open, experimental, too short", []byte{254, 6, 0xf9, 0x89, 1, 2, 1, 1}, false, wire.Options{}},
+		{"Fast Open, both forms", []byte{254, 8, 0xf9, 0x89, 1, 2, 3, 4, 34, 6, 5, 6, 7, 8, 1, 1}, true,
+			wire.Options{Set: wire.OptFastOpen, CookieLen: 4, Cookie: [16]byte{5, 6, 7, 8}}},
+		{"Fast Open, the last is bad", []byte{34, 6, 5, 6, 7, 8, 34, 4, 1, 2, 1, 1}, false, wire.Options{}},
+		{"another experiment", []byte{254, 4, 0xf9, 0x88, 34, 2, 1, 1}, true, wire.Options{Set: wire.OptFastOpen}},
+		{"an experiment without identifier", []byte{254, 3, 0xf9, 1}, true, wire.Options{}},
 		{"unknown", []byte{254, 4, 1, 1, 2, 4, 1, 0}, true, wire.Options{Set: wire.OptMSS, MSS: 256}},
 		{"unknown, cut", []byte{254, 9, 1, 1}, false, wire.Options{}},
 		{"the rest counts", []byte{3, 4, 1, 1, 2, 4, 1, 0}, false, wire.Options{Set: wire.OptMSS, MSS: 256}},
@@ -73,7 +83,14 @@ func TestParseOptions(t *testing.T) {
 
 // Every combination of options fits, is a multiple of 4, is written whole, and is read back.
 func TestOptionCombinations(t *testing.T) {
-	for set := range wire.OptionSet(64) {
+	for k := range wire.OptionSet(128) {
+		set := k & 63
+		if k > 63 {
+			if k&wire.OptFastOpen == 0 {
+				continue
+			}
+			set |= wire.OptFastOpenExp
+		}
 		for n := range uint8(6) {
 			o := wire.Options{Set: set, NumSACK: n, MSS: 1, WScale: 2, TSVal: 3, TSEcr: 4}
 			if set&wire.OptFastOpen != 0 {
@@ -110,7 +127,11 @@ func TestOptionCombinations(t *testing.T) {
 				room -= 4
 			}
 			if set&wire.OptFastOpen != 0 {
-				room -= (2 + int(o.CookieLen) + 3) / 4 * 4
+				size := 2 + int(o.CookieLen)
+				if set&wire.OptFastOpenExp != 0 {
+					size += 2
+				}
+				room -= (size + 3) / 4 * 4
 			}
 			want.NumSACK = uint8(max(0, min(int(n), 4, (room-4)/8)))
 			if want.NumSACK == 0 {

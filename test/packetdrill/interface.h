@@ -63,4 +63,6 @@ void packetdrill_interface_init(const char *flags, struct packetdrill_interface 
 struct toe_hooks {
 	int (*getsockopt)(int fd, int level, int name, void *val, socklen_t *len);
 	ssize_t (*sendfile)(int out, int in, off_t *off, size_t len);
+	/* A shell command is about to run: it may be for the stack too. */
+	void (*system)(const char *command);
 };

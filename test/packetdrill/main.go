@@ -47,6 +47,9 @@ func toe_packetdrill_start(flags *C.char) {
 //export toe_packetdrill_owns
 func toe_packetdrill_owns(fd C.int) bool { return machine.Owns(int(fd)) }
 
+//export toe_packetdrill_command
+func toe_packetdrill_command(command *C.char) { machine.Command(C.GoString(command)) }
+
 // toe_packetdrill_call carries out c and returns the result of the system call, or minus an errno. A
 // thread that is in it stays on its goroutine: the thread's id names it.
 //

@@ -270,13 +270,18 @@ static ssize_t hook_sendfile(int out, int in, off_t *off, size_t len)
 	return r;
 }
 
+static void hook_system(const char *command)
+{
+	toe_packetdrill_command((char *)command);
+}
+
 void packetdrill_interface_init(const char *flags, struct packetdrill_interface *ifc)
 {
 	struct toe_hooks *hooks = dlsym(RTLD_DEFAULT, "toe_packetdrill_hooks");
 
 	toe_packetdrill_start((char *)flags);
 	if (hooks)
-		*hooks = (struct toe_hooks){hook_getsockopt, hook_sendfile};
+		*hooks = (struct toe_hooks){hook_getsockopt, hook_sendfile, hook_system};
 	*ifc = (struct packetdrill_interface){
 		.free = pd_free,
 		.socket = pd_socket,

@@ -75,9 +75,22 @@ var setters = map[string]func(t *tcpoffload.Tunables, v string) error{
 		t.MTUProbing = m
 		return nil
 	},
-	"net.ipv4.tcp_fastopen": byteSetter(func(t *tcpoffload.Tunables, v uint8) {
-		t.FastOpen = tcpoffload.FastOpenMode(v) & (tcpoffload.FastOpenClient | tcpoffload.FastOpenServer)
-	}),
+	"net.ipv4.tcp_fastopen": func(t *tcpoffload.Tunables, v string) error {
+		n, err := strconv.ParseUint(v, 0, 32)
+		if err != nil {
+			return fmt.Errorf("%s: expected a number: %w", v, errSetting)
+		}
+		t.FastOpen = 0
+		for bit, m := range map[uint64]tcpoffload.FastOpenMode{
+			1: tcpoffload.FastOpenClient, 2: tcpoffload.FastOpenServer,
+			4: tcpoffload.FastOpenClientBare, 0x200: tcpoffload.FastOpenServerBare,
+		} {
+			if n&bit != 0 {
+				t.FastOpen |= m
+			}
+		}
+		return nil
+	},
 	"net.ipv4.tcp_slow_start_after_idle": boolSetter(func(t *tcpoffload.Tunables, v bool) { t.IdleRestart = v }),
 	"net.ipv4.tcp_abort_on_overflow":     boolSetter(func(t *tcpoffload.Tunables, v bool) { t.AbortOnOverflow = v }),
 	"toe.pacing":                         boolSetter(func(t *tcpoffload.Tunables, v bool) { t.Pacing = v }),

@@ -45,10 +45,8 @@ type Host struct {
 	sent  []Packet
 	ipID  uint16
 	port  uint16 // the local port given out last
-	// granted are the peers that gave us a Fast Open cookie.
-	granted map[wire.Addr]bool
-	lowat   uint32 // TCP_NOTSENT_LOWAT of sockets that have none, 0: none
-	info    tcpoffload.Info
+	lowat uint32 // TCP_NOTSENT_LOWAT of sockets that have none, 0: none
+	info  tcpoffload.Info
 
 	later []tcpoffload.Call // to be made when the output being drained is done with
 }
@@ -68,7 +66,7 @@ func New(cfg Config) (*Host, error) {
 	return &Host{
 		Engine: e, cfg: cfg, out: tcpoffload.NewOutput(64, 64),
 		files: make(map[int]any), conns: make(map[tcpoffload.Handle]*sock),
-		lists: make(map[tcpoffload.ListenerID]*sock), granted: make(map[wire.Addr]bool), port: firstPort - 1,
+		lists: make(map[tcpoffload.ListenerID]*sock), port: firstPort - 1,
 	}, nil
 }
 
@@ -203,6 +201,9 @@ func (h *Host) act(a *tcpoffload.Action, payload []byte) {
 		}
 	case tcpoffload.ActEstablished:
 		s.state = sockOpen
+		if s.writer != nil {
+			s.writer.goOn(h, s)
+		}
 		s.wake(0)
 	case tcpoffload.ActPeerClose:
 		s.eof = true

@@ -252,8 +252,16 @@ func (c *Connect) do(h *Host) Result {
 		if !s.takesFamily(wire.AddrFrom(c.Addr.Addr())) {
 			return failed(unix.EAFNOSUPPORT)
 		}
-		if e := h.open(s, c.Addr, s.opts.get(unix.IPPROTO_TCP, unix.TCP_FASTOPEN_CONNECT) != 0); e != 0 {
+		fast := fastOpenNot
+		if s.opts.get(unix.IPPROTO_TCP, unix.TCP_FASTOPEN_CONNECT) != 0 {
+			fast = fastOpenHeld
+		}
+		if e := h.open(s, c.Addr, fast); e != 0 {
 			return failed(e)
+		}
+		if fast == fastOpenHeld && s.synRoom > 0 {
+			s.deferred = true
+			return value(0)
 		}
 		c.started = true
 		if s.nonblock {
@@ -261,6 +269,9 @@ func (c *Connect) do(h *Host) Result {
 		}
 		return blocked(vtime.Never)
 	case sockOpening:
+		if s.deferred {
+			return failed(unix.EISCONN)
+		}
 		if c.started || !s.nonblock {
 			c.started = true
 			return blocked(vtime.Never)
@@ -284,8 +295,17 @@ func (c *Connect) do(h *Host) Result {
 	return failed(unix.EISCONN)
 }
 
+// fastOpenUse says what an open has to do with Fast Open.
+type fastOpenUse uint8
+
+const (
+	fastOpenNot fastOpenUse = iota
+	fastOpenNow
+	fastOpenHeld // the SYN waits for octets if it takes any
+)
+
 // open starts an active open of s.
-func (h *Host) open(s *sock, to netip.AddrPort, fast bool) unix.Errno {
+func (h *Host) open(s *sock, to netip.AddrPort, fast fastOpenUse) unix.Errno {
 	f := s.flow
 	f.Remote, f.RemotePort = wire.AddrFrom(to.Addr()), to.Port()
 	if f.Remote.IsUnspecified() {
@@ -307,7 +327,7 @@ func (h *Host) open(s *sock, to netip.AddrPort, fast bool) unix.Errno {
 		f.LocalPort = h.freePort(&f)
 	}
 	k := tcpoffload.Call{Kind: tcpoffload.CallOpen, Flow: f, Opt: s.socketOptions()}
-	k.Opt.FastOpenConn = fast
+	k.Opt.FastOpenConn, k.Opt.FastOpenHold = fast != fastOpenNot, fast == fastOpenHeld
 	if r := h.call(&k); r != tcpoffload.CallOK {
 		if r == tcpoffload.CallInUse {
 			return unix.EADDRNOTAVAIL
@@ -316,6 +336,7 @@ func (h *Host) open(s *sock, to netip.AddrPort, fast bool) unix.Errno {
 	}
 	s.flow, s.bound = f, true
 	s.handle, s.state, s.told = k.Handle, sockOpening, false
+	s.synRoom = int(k.Value)
 	h.conns[k.Handle] = s
 	h.inherit(s)
 	h.drain(nil)

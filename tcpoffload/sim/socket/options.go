@@ -20,6 +20,7 @@ const (
 	soRcvTimeoNew = 66
 	soSndTimeoNew = 67
 	tcpTxDelay    = 37
+	tcpFastOpenNC = 34 // TCP_FASTOPEN_NO_COOKIE
 )
 
 // option names a socket option.
@@ -81,7 +82,9 @@ var known = map[option]struct {
 		kind: kindInt, lo: -1 << 31, hi: 1<<32 - 1, engine: tcpoffload.OptionNotSentLowat, unit: 1},
 	{unix.IPPROTO_TCP, unix.TCP_QUICKACK}:         {kind: kindBool, engine: tcpoffload.OptionQuickAck, unit: 1},
 	{unix.IPPROTO_TCP, unix.TCP_FASTOPEN}:         {kind: kindInt, lo: 0, hi: 1<<31 - 1, engine: tcpoffload.OptionFastOpen, unit: 1},
-	{unix.IPPROTO_TCP, unix.TCP_FASTOPEN_CONNECT}: {kind: kindBool},
+	{unix.IPPROTO_TCP, unix.TCP_FASTOPEN_CONNECT}: {kind: kindInt, lo: 0, hi: 1},
+	{unix.IPPROTO_TCP, tcpFastOpenNC}:             {kind: kindInt, lo: 0, hi: 1, engine: tcpoffload.OptionFastOpenBare, unit: 1},
+	{unix.IPPROTO_TCP, unix.TCP_SYNCNT}:           {kind: kindInt, lo: 1, hi: 127, engine: tcpoffload.OptionSynRetries, unit: 1},
 	{unix.IPPROTO_TCP, unix.TCP_INQ}:              {kind: kindBool},
 
 	{unix.IPPROTO_IP, unix.IP_TOS}:              {kind: kindInt, lo: 0, hi: 255},
@@ -176,7 +179,14 @@ func (s *sock) set(o option, v int64) unix.Errno {
 		s.v6only = v != 0
 	case option{unix.IPPROTO_IP, unix.IP_TOS}, option{unix.IPPROTO_IPV6, unix.IPV6_TCLASS}:
 		s.tos = uint8(max(v, 0))
-	case option{unix.IPPROTO_TCP, unix.TCP_FASTOPEN}:
+	case option{unix.IPPROTO_TCP, unix.TCP_FASTOPEN_CONNECT}:
+		if s.h.Engine.Tunables().FastOpen&tcpoffload.FastOpenClient == 0 {
+			return unix.EOPNOTSUPP
+		}
+		if s.state != sockNew {
+			return unix.EINVAL
+		}
+	case option{unix.IPPROTO_TCP, unix.TCP_FASTOPEN}, option{unix.IPPROTO_TCP, tcpFastOpenNC}:
 		if s.state != sockNew && s.state != sockListening {
 			return unix.EINVAL
 		}
@@ -307,6 +317,8 @@ func (s *sock) socketOptions() tcpoffload.SocketOptions {
 		MaxPacingRate: uint64(get(unix.SOL_SOCKET, unix.SO_MAX_PACING_RATE)),
 		NotSentLowat:  uint32(get(unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT)),
 		FastOpen:      uint32(get(unix.IPPROTO_TCP, unix.TCP_FASTOPEN)),
+		FastOpenBare:  get(unix.IPPROTO_TCP, tcpFastOpenNC) != 0,
+		SynRetries:    uint8(get(unix.IPPROTO_TCP, unix.TCP_SYNCNT)),
 	}
 	if get(unix.IPPROTO_TCP, unix.TCP_CONGESTION) != 0 {
 		o.CC = cc.Choose(s.congestion())
@@ -322,7 +334,7 @@ func (h *Host) inherit(s *sock) {
 	for _, o := range order {
 		v := s.opts[o]
 		switch k := known[o]; {
-		case k.engine == 0, k.engine == tcpoffload.OptionFastOpen, k.engine == tcpoffload.OptionMaxSeg, v < 0:
+		case k.engine == 0, k.engine == tcpoffload.OptionFastOpen, k.engine == tcpoffload.OptionFastOpenBare, k.engine == tcpoffload.OptionMaxSeg, v < 0:
 		default:
 			h.later = append(h.later, tcpoffload.Call{
 				Kind: tcpoffload.CallSetOption, Handle: s.handle, Option: k.engine, Value: engineValue(k.engine, v*k.unit),

@@ -79,8 +79,8 @@ func (h *Host) receive(p []byte) bool {
 		Flow: k.Flow, Seq: k.Seq, Ack: k.Ack, Len: uint32(k.PayloadLen), Wnd: k.Wnd, Urg: k.Urg,
 		Flags: k.Flags, ECN: k.ECN, Opt: k.Opt,
 	}
-	if k.Flags.Has(wire.SYN|wire.ACK) && k.Opt.Set&wire.OptFastOpen != 0 && k.Opt.CookieLen > 0 {
-		h.granted[k.Flow.Remote] = true
+	if id, ok := h.Engine.Lookup(&seg.Flow); ok && h.conns[id] != nil {
+		h.conns[id].noteSynData() // the segment may end the connection
 	}
 	payload := frame[k.PayloadOff : k.PayloadOff+k.PayloadLen]
 	h.Engine.Arrive(h.now, &seg, h.out)

@@ -36,6 +36,9 @@ func (s *sock) events() uint32 {
 	if s.eof || s.shutRd {
 		m |= unix.EPOLLIN | unix.EPOLLRDNORM | unix.EPOLLRDHUP
 	}
+	if s.deferred {
+		m |= unix.EPOLLOUT | unix.EPOLLWRNORM
+	}
 	if s.state != sockOpening {
 		if s.inReady() {
 			m |= unix.EPOLLIN | unix.EPOLLRDNORM

@@ -36,7 +36,11 @@ type sock struct {
 	nonblock bool
 	bound    bool // to a port; its address may be unspecified
 	told     bool // connect has reported success
-	v6only   bool
+	deferred bool // TCP_FASTOPEN_CONNECT: the SYN waits for the first write
+	synRoom  int  // octets that the SYN takes along
+	// writer waits for the end of the handshake that it began.
+	writer *Send
+	v6only bool
 
 	flow     wire.Flow
 	handle   tcpoffload.Handle
@@ -57,6 +61,7 @@ type sock struct {
 
 	err            unix.Errno // SO_ERROR
 	icmpErr        unix.Errno // of the last hard ICMP error
+	synData        bool       // data on the SYN were taken; remembered beyond the connection's end
 	shutRd, shutWr bool
 
 	opts     options

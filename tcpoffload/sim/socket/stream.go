@@ -19,10 +19,13 @@ type Send struct {
 	Parts []int
 	Flags int
 	To    netip.AddrPort // only for MSG_FASTOPEN
+	// Unspec: the address is one of family AF_UNSPEC.
+	Unspec bool
 
 	sent     int
 	started  bool
 	waits    bool // for room
+	fast     bool // the handshake that this call began goes on
 	deadline vtime.Time
 }
 
@@ -34,13 +37,18 @@ func (c *Send) do(h *Host) Result {
 	if !c.started {
 		c.started = true
 		c.deadline = s.timeout(unix.SO_SNDTIMEO)
-		if c.Flags&unix.MSG_FASTOPEN != 0 {
+		if c.Flags&unix.MSG_FASTOPEN != 0 || s.deferred {
 			if r, over := c.fastOpen(h, s); over {
 				return r
 			}
 		}
 	}
 	wait := !s.nonblock && c.Flags&unix.MSG_DONTWAIT == 0
+	if c.fast {
+		if r, over := c.handshake(h, s, wait); over {
+			return r
+		}
+	}
 	switch {
 	case s.err != 0:
 		return c.stop(s.takeErr())
@@ -51,14 +59,11 @@ func (c *Send) do(h *Host) Result {
 	case s.state != sockOpen:
 		return c.stop(unix.EPIPE)
 	}
-	if c.Flags&unix.MSG_ZEROCOPY != 0 && s.opts.get(unix.SOL_SOCKET, unix.SO_ZEROCOPY) == 0 {
-		c.Flags &^= unix.MSG_ZEROCOPY
-	}
 	if c.waits && !s.writeable() {
 		return c.wait(h, s, wait) // who waits goes on when there is room worth it
 	}
 	c.waits = false
-	zero := c.Flags&unix.MSG_ZEROCOPY != 0
+	zero := c.zeroCopy(s)
 	for c.sent < len(c.Buf) {
 		n := min(len(c.Buf)-c.sent, s.space())
 		if n == 0 {
@@ -91,7 +96,7 @@ func (c *Send) do(h *Host) Result {
 
 // end ends a write that has queued c.sent octets.
 func (c *Send) end(s *sock) Result {
-	if c.Flags&unix.MSG_ZEROCOPY != 0 && c.sent > 0 {
+	if c.zeroCopy(s) && c.sent > 0 {
 		s.zc.sent(s.end)
 	}
 	if c.sent > 0 {
@@ -139,33 +144,91 @@ func (c *Send) stop(e unix.Errno) Result {
 	return failed(e)
 }
 
-// fastOpen is sendto with MSG_FASTOPEN on a socket that is not connected. over: the call has ended.
+// fastOpen begins a send with MSG_FASTOPEN, or the first one after a connect that TCP_FASTOPEN_CONNECT put
+// off: what the SYN takes along is queued. over: the call has ended.
 func (c *Send) fastOpen(h *Host, s *sock) (r Result, over bool) {
 	switch {
-	case !c.To.IsValid():
+	case h.Engine.Tunables().FastOpen&tcpoffload.FastOpenClient == 0 || c.Unspec:
+		return failed(unix.EOPNOTSUPP), true
+	case s.deferred:
+		s.deferred = false
+		c.fast = true
+		h.queueSyn(s, c)
+		return Result{}, false
+	case s.state == sockNew && !c.To.IsValid():
 		return failed(unix.EINVAL), true
+	case s.state == sockNew:
+		if e := h.open(s, c.To, fastOpenNow); e != 0 {
+			return failed(e), true
+		}
+		c.fast = true
+		h.queueSyn(s, c)
+		return Result{}, false
 	case s.state == sockOpening:
 		return failed(unix.EALREADY), true
-	case s.state != sockNew:
+	case s.state == sockOpen && s.told:
 		return failed(unix.EISCONN), true
 	}
-	if e := h.open(s, c.To, true); e != 0 {
-		return failed(e), true
+	s.told = true // the handshake is over, which nobody has been told: this is a send like any other
+	return Result{}, false
+}
+
+// queueSyn queues what the SYN of s takes along.
+func (h *Host) queueSyn(s *sock, c *Send) {
+	c.sent = min(len(c.Buf), s.synRoom)
+	s.tx.put(0, c.Buf[:c.sent])
+	s.end = uint64(c.sent)
+	if c.sent > 0 {
+		s.fill(c.sent == len(c.Buf) && c.Flags&unix.MSG_EOR != 0)
 	}
-	s.told = true
-	if !h.granted[s.flow.Remote] {
-		// The SYN asks for a cookie; the octets follow the handshake.
-		if s.nonblock || c.Flags&unix.MSG_DONTWAIT != 0 {
-			return failed(unix.EINPROGRESS), true
-		}
-		return Result{}, false
-	}
-	n := min(len(c.Buf), s.space())
-	s.tx.put(0, c.Buf[:n])
-	s.end = uint64(n)
-	s.fill(false)
 	h.call(&tcpoffload.Call{Kind: tcpoffload.CallSend, Handle: s.handle, Pos: s.end})
-	return value(n), true
+}
+
+// handshake waits for the end of the handshake that c began. over: the call has ended.
+func (c *Send) handshake(h *Host, s *sock, wait bool) (r Result, over bool) {
+	switch {
+	case s.state == sockOpen:
+		c.fast, s.told = false, true
+		return Result{}, false
+	case s.state != sockOpening:
+		e := s.takeErr()
+		if e == 0 {
+			e = unix.ECONNABORTED
+		}
+		h.reset(s)
+		return failed(e), true
+	case wait && h.now < c.deadline:
+		s.writer = c
+		return blocked(c.deadline), true
+	case c.sent > 0:
+		s.writer = nil
+		return c.end(s), true
+	}
+	return failed(unix.EINPROGRESS), true
+}
+
+// goOn queues what there is room for at the end of the handshake, so that it leaves with the last ACK.
+func (c *Send) goOn(h *Host, s *sock) {
+	s.writer = nil
+	n := min(len(c.Buf)-c.sent, s.space())
+	if n == 0 {
+		return
+	}
+	s.tx.put(s.end, c.Buf[c.sent:c.sent+n])
+	s.end += uint64(n)
+	c.sent += n
+	last := c.sent == len(c.Buf)
+	full := last && c.Flags&unix.MSG_EOR != 0
+	s.fill(full)
+	h.later = append(h.later, tcpoffload.Call{
+		Kind: tcpoffload.CallSend, Handle: s.handle, Pos: s.end,
+		More: c.Flags&unix.MSG_MORE != 0 && last || !s.push(last), Border: full,
+	})
+}
+
+// zeroCopy reports whether c asks for MSG_ZEROCOPY, and may.
+func (c *Send) zeroCopy(s *sock) bool {
+	return c.Flags&unix.MSG_ZEROCOPY != 0 && s.opts.get(unix.SOL_SOCKET, unix.SO_ZEROCOPY) != 0
 }
 
 // Recv is read, readv, recv, recvfrom and recvmsg: Flags is zero where the call has none. OutFlags are

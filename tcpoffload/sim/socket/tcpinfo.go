@@ -141,6 +141,13 @@ func (h *Host) TCPInfo(now vtime.Time, fd int) (info TCPInfo, ok bool) {
 	return s.tcpInfo(), true
 }
 
+// noteSynData remembers whether data on the SYN were taken.
+func (s *sock) noteSynData() {
+	if i := s.h.sockInfo(s); i != nil {
+		s.synData = i.SynData
+	}
+}
+
 func (s *sock) tcpInfo() TCPInfo {
 	out := TCPInfo{State: linuxClose, MaxPacingRate: 1<<64 - 1}
 	if s.state == sockListening {
@@ -150,6 +157,9 @@ func (s *sock) tcpInfo() TCPInfo {
 	}
 	i := s.h.sockInfo(s)
 	if i == nil {
+		if s.synData {
+			out.Options = optSynData
+		}
 		return out
 	}
 	out.State, out.CAState, out.Backoff = linuxState(i.State), i.CAState, i.Backoff

@@ -1,7 +1,7 @@
 /*
  * Takes the system calls that packetdrill makes of its own on descriptors of the stack: getsockopt for
- * the assertions on TCP_INFO, TCP_CC_INFO and SO_MEMINFO, and sendfile. Load it with LD_PRELOAD; the
- * plug-in fills in toe_packetdrill_hooks.
+ * the assertions on TCP_INFO, TCP_CC_INFO and SO_MEMINFO, sendfile, and system, which runs the
+ * commands of scripts. Load it with LD_PRELOAD; the plug-in fills in toe_packetdrill_hooks.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -32,4 +32,12 @@ ssize_t sendfile(int out, int in, off_t *off, size_t len)
 	}
 	ssize_t (*libc)(int, int, off_t *, size_t) = dlsym(RTLD_NEXT, "sendfile");
 	return libc(out, in, off, len);
+}
+
+int system(const char *command)
+{
+	if (toe_packetdrill_hooks.system && command)
+		toe_packetdrill_hooks.system(command);
+	int (*libc)(const char *) = dlsym(RTLD_NEXT, "system");
+	return libc(command);
 }

@@ -114,6 +114,7 @@ func (s *Stack) Sendmsg(tid, fd int, p Parts, to []byte, flags int) (int, unix.E
 		c.Parts = append(c.Parts, len(b))
 	}
 	c.To, _ = parseSockaddr(to)
+	c.Unspec = len(to) >= 2 && binary.NativeEndian.Uint16(to) == unix.AF_UNSPEC
 	return s.do(tid, &c)
 }
 

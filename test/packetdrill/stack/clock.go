@@ -21,6 +21,9 @@ const (
 	// rest, and when to go on regardless.
 	settlePoll  = 20 * time.Microsecond
 	settleLimit = 2 * time.Second
+	// recordTime, in real time, is for a thread whose call has ended to write its result down: with
+	// packetdrill's own lock, which the main thread leaves while it sleeps.
+	recordTime = 2 * time.Millisecond
 	// receiveLimit is how long, in virtual time, Receive waits for a packet.
 	receiveLimit = 5 * vtime.Minute
 )
@@ -32,6 +35,7 @@ func (s *Stack) Now(tid int) int64 {
 	now := s.now
 	if s.unread[tid] {
 		delete(s.unread, tid)
+		s.recording = true
 		return micros(now)
 	}
 	s.settle()
@@ -45,6 +49,12 @@ func (s *Stack) Usleep(tid int, d vtime.Duration) {
 	defer s.mu.Unlock()
 	delete(s.unread, tid)
 	s.settle()
+	if s.recording {
+		s.recording = false
+		s.mu.Unlock()
+		time.Sleep(recordTime)
+		s.mu.Lock()
+	}
 	s.advance(s.now.Add(d))
 }
 

@@ -46,6 +46,7 @@ type Stack struct {
 	waiters        []*waiter
 	resting        int64        // calls that wait, or make time pass
 	unread         map[int]bool // threads that have not told the time since their call ended
+	recording      bool         // one of them has, and the main thread has not slept since
 	owned          map[int]bool // descriptors of sockets and epoll instances
 	fastOpenKey    string       // in force
 	fastOpenListen bool

@@ -12,6 +12,7 @@ import (
 
 	"opentoe/tcpoffload"
 	"opentoe/tcpoffload/vtime"
+	"opentoe/tcpoffload/wire"
 )
 
 // Threads of these tests: the ids only have to differ.
@@ -180,6 +181,47 @@ func TestSettingsFollowTheKernel(t *testing.T) {
 	set("tcp_timestamps", "many")
 	b.listen(81)
 	require.Equal(t, got, b.host.Engine.Tunables())
+}
+
+// TestCommandFlushesMetrics takes a server's cookie, flushes, and finds that the next SYN asks for one.
+func TestCommandFlushesMetrics(t *testing.T) {
+	b := newBench(t, "", "")
+	to := sockaddr(netip.MustParseAddrPort("192.0.2.1:8080"))
+	p := make([]byte, 2000)
+	for _, c := range []struct {
+		command string
+		n       int
+		e       unix.Errno
+	}{{"true", 0, unix.EINPROGRESS}, {"sysctl -q net.ipv4.tcp_sack=1", 10, 0}, {"ip tcp_metrics flush all > /dev/null", 0, unix.EINPROGRESS}} {
+		b.Command(c.command)
+		fd, e := b.Socket(mainThread, unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_NONBLOCK, 0)
+		require.Zero(t, e)
+		n, e := b.Sendmsg(mainThread, fd, Parts{[][]byte{make([]byte, 10)}, 10}, to, unix.MSG_FASTOPEN)
+		require.Equal(t, c.e, e)
+		require.Equal(t, c.n, max(n, 0))
+		k, _ := b.Receive(mainThread, p)
+		b.Input(mainThread, synAckWithCookie(t, p[:k]))
+		b.Receive(mainThread, p)
+		b.Close(mainThread, fd)
+		b.Receive(mainThread, p)
+	}
+}
+
+// synAckWithCookie returns the answer to the SYN in IPv4 packet syn, with a Fast Open cookie.
+func synAckWithCookie(t *testing.T, syn []byte) []byte {
+	frame := make([]byte, wire.EthernetLen+len(syn))
+	wire.PutEthernet(frame, wire.MAC{}, wire.MAC{}, wire.TypeIPv4)
+	copy(frame[wire.EthernetLen:], syn)
+	var k wire.Packet
+	require.Equal(t, wire.VerdictTCP, wire.Parse(frame, false, false, &k))
+	h := wire.Header{
+		Flags: wire.SYN | wire.ACK, TTL: 64, Ack: k.Seq.Add(1), Wnd: 1000,
+		Flow: k.Flow, // as a receiver sees it: the destination is local
+		Opt:  wire.Options{Set: wire.OptMSS | wire.OptFastOpen, MSS: 1460, CookieLen: 4},
+	}
+	b := make([]byte, h.Len())
+	h.Put(b, 0, 0, wire.ChecksumSoftware)
+	return b[wire.EthernetLen:]
 }
 
 func TestFastOpenKeys(t *testing.T) {

@@ -31,6 +31,17 @@ type sysctl struct {
 	set  func(s *settings, v []int64)
 }
 
+// Command sees a shell command before it runs. Those that flush the kernel's metrics of peers flush
+// ours: Fast Open cookies are among them.
+func (s *Stack) Command(command string) {
+	if !strings.Contains(command, "ip tcp_metrics flush") {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.host.Engine.ForgetFastOpen()
+}
+
 // sysctls are the settings that are mapped; others have no counterpart, or scripts do not change them.
 var sysctls = []sysctl{
 	{"tcp_timestamps", func(s *settings, v []int64) { s.tun.Timestamps = v[0] != 0 }},
@@ -54,7 +65,7 @@ var sysctls = []sysctl{
 		}
 	}},
 	{"tcp_fastopen", func(s *settings, v []int64) {
-		s.tun.FastOpen = tcpoffload.FastOpenMode(v[0] & 3)
+		s.tun.FastOpen = fastOpenMode(v[0])
 		s.fastOpenListen = v[0]&0x402 == 0x402
 	}},
 	{"tcp_slow_start_after_idle", func(s *settings, v []int64) { s.tun.IdleRestart = v[0] != 0 }},
@@ -69,6 +80,19 @@ var sysctls = []sysctl{
 	{"tcp_keepalive_time", func(s *settings, v []int64) { s.tun.KeepIdle = seconds(v[0]) }},
 	{"tcp_keepalive_intvl", func(s *settings, v []int64) { s.tun.KeepIntvl = seconds(v[0]) }},
 	{"tcp_keepalive_probes", func(s *settings, v []int64) { s.tun.KeepCnt = uint8(v[0]) }},
+}
+
+// fastOpenMode translates tcp_fastopen.
+func fastOpenMode(v int64) (m tcpoffload.FastOpenMode) {
+	for bit, side := range map[int64]tcpoffload.FastOpenMode{
+		1: tcpoffload.FastOpenClient, 2: tcpoffload.FastOpenServer,
+		4: tcpoffload.FastOpenClientBare, 0x200: tcpoffload.FastOpenServerBare,
+	} {
+		if v&bit != 0 {
+			m |= side
+		}
+	}
+	return m
 }
 
 // ecnMode translates tcp_ecn.
