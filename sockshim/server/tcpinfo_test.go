@@ -28,7 +28,7 @@ func TestInfoLayout(t *testing.T) {
 		PathMTU: 1500, RcvLimit: 1 << 22, RcvSpace: 1 << 19, Reordering: 3, ReordSeen: 25, DSACKDups: 26, RcvOOO: 27,
 		PacingRate: 1 << 33, MaxPacingRate: 1 << 34, DeliveryRate: 1 << 32, Delivered: 28, DeliveredCE: 29,
 		BusyTime: 41 * ms, RwndLimited: 42 * ms, SndbufLimited: 43 * ms,
-		SndUna: 100, SndNxt: 150, SndBufUsed: 70,
+		SndUna: 100, SndNxt: 150, SndBufUsed: 70, TotalRTO: 30,
 	}
 	want := map[string]uint64{
 		"State": 8, "Ca_state": 3, "Retransmits": 2, "Probes": 4, "Backoff": 2,
@@ -42,7 +42,7 @@ func TestInfoLayout(t *testing.T) {
 		"Delivery_rate": 1 << 32, "Busy_time": 41_000, "Rwnd_limited": 42_000, "Sndbuf_limited": 43_000,
 		"Delivered": 28, "Delivered_ce": 29, "Bytes_sent": 1<<40 + 99, "Bytes_retrans": 99, "Dsack_dups": 26,
 		"Reord_seen": 25, "Rcv_ooopack": 27, "Snd_wnd": 1 << 20, "Rcv_wnd": 1 << 21, "Rehash": 0,
-		"Total_rto": 0, "Total_rto_recoveries": 0, "Total_rto_time": 0,
+		"Total_rto": 30, "Total_rto_recoveries": 0, "Total_rto_time": 0,
 		"Received_ce": 0, "Delivered_e1_bytes": 0, "Delivered_e0_bytes": 0, "Delivered_ce_bytes": 0,
 		"Received_e1_bytes": 0, "Received_e0_bytes": 0, "Received_ce_bytes": 0,
 	}
