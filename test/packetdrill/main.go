@@ -33,10 +33,11 @@ func main() {}
 func toe_packetdrill_start(flags *C.char) {
 	var err error
 	machine, err = stack.New(stack.Config{
-		Main:    syscall.Gettid(),
-		Entered: func() int64 { return int64(C.toe_entered()) },
-		Sysctl:  "/proc/sys/net/ipv4",
-		Flags:   C.GoString(flags),
+		Main:      syscall.Gettid(),
+		Entered:   func() int64 { return int64(C.toe_entered()) },
+		Sysctl:    "/proc/sys/net/ipv4",
+		HoldPorts: true,
+		Flags:     C.GoString(flags),
 	})
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "libpacketdrill_toe.so:", err)

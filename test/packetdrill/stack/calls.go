@@ -32,7 +32,11 @@ func (s *Stack) Listen(tid, fd, backlog int) (int, unix.Errno) {
 		v := binary.NativeEndian.AppendUint32(nil, uint32(max(backlog, 0)))
 		s.Setsockopt(tid, fd, unix.SOL_TCP, unix.TCP_FASTOPEN, v)
 	}
-	return s.do(tid, &socket.Listen{FD: fd, Backlog: backlog})
+	n, e := s.do(tid, &socket.Listen{FD: fd, Backlog: backlog})
+	if e == 0 && s.holdPorts {
+		s.hold(tid, fd)
+	}
+	return n, e
 }
 
 // Accept is accept(2); peer is a sockaddr.
@@ -144,6 +148,7 @@ func (s *Stack) Close(tid, fd int) (int, unix.Errno) {
 	n, e := s.do(tid, &socket.Close{FD: fd})
 	s.mu.Lock()
 	delete(s.owned, fd)
+	s.release(fd)
 	s.mu.Unlock()
 	_ = unix.Close(fd) // a placeholder
 	return n, e

@@ -30,6 +30,9 @@ type Config struct {
 	Sysctl string
 	// Flags are what packetdrill's option --so_flags gives: see [parseFlags].
 	Flags string
+	// HoldPorts makes the kernel listen on the ports that sockets of the stack listen on: scripts look for
+	// them in the kernel's tables. Nothing reaches those listeners.
+	HoldPorts bool
 }
 
 // start is the time at first: scripts compare times of the order of seconds, and none is near zero.
@@ -50,13 +53,15 @@ type Stack struct {
 	owned          map[int]bool // descriptors of sockets and epoll instances
 	fastOpenKey    string       // in force
 	fastOpenListen bool
+	holdPorts      bool
+	held           map[int]int // descriptors of the kernel's listeners, by ours
 }
 
 // New returns a stack at rest.
 func New(cfg Config) (*Stack, error) {
 	s := &Stack{
 		main: cfg.Main, entered: cfg.Entered, sysctl: cfg.Sysctl, now: start,
-		unread: make(map[int]bool), owned: make(map[int]bool),
+		unread: make(map[int]bool), owned: make(map[int]bool), holdPorts: cfg.HoldPorts, held: make(map[int]int),
 	}
 	f, err := parseFlags(cfg.Flags)
 	if err != nil {

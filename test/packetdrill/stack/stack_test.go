@@ -1,9 +1,11 @@
 package stack
 
 import (
+	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"testing"
 
@@ -233,4 +235,31 @@ func TestFastOpenKeys(t *testing.T) {
 		_, ok := fastOpenKeys(bad)
 		require.False(t, ok, bad)
 	}
+}
+
+// TestKernelHoldsThePort: while a socket listens the kernel's tables have its port.
+func TestKernelHoldsThePort(t *testing.T) {
+	s, err := New(Config{Main: mainThread, Entered: func() int64 { return 0 }, HoldPorts: true})
+	require.NoError(t, err)
+	b := &bench{Stack: s, t: t}
+	const port = 48_123
+	listening := func() bool {
+		for _, name := range []string{"/proc/self/net/tcp", "/proc/self/net/tcp6"} {
+			text, err := os.ReadFile(name)
+			require.NoError(t, err)
+			for line := range strings.Lines(string(text)) {
+				f := strings.Fields(line)
+				if strings.HasSuffix(f[1], fmt.Sprintf(":%04X", port)) && f[3] == "0A" {
+					return true
+				}
+			}
+		}
+		return false
+	}
+	require.False(t, listening())
+	fd := b.listen(port)
+	require.True(t, listening())
+	_, e := b.Close(mainThread, fd)
+	require.Zero(t, e)
+	require.False(t, listening())
 }
