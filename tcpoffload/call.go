@@ -155,7 +155,7 @@ func (e *Engine) queue(t *TCB, c *Call) CallResult {
 		t.snd.mode |= sendNoPush
 	}
 	if t.mayTransmit() {
-		if t.pend&pendAck != 0 && t.dataTick == 0 && e.unsent(t) > 0 {
+		if t.pend&pendAck != 0 && t.dataTick&1 == 0 && e.unsent(t) > 0 {
 			t.rcv.ack |= ackDialogue // as where data waited for the handshake
 		}
 		e.txAdd(t, pendData)
