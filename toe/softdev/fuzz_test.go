@@ -97,7 +97,7 @@ type tapeFlow struct {
 	ts   uint32
 	max  seq.Num // end of all text it sent
 	fin  seq.Num // where it ends; 0: not yet
-	last []byte // frame of the first worker
+	last []byte  // frame of the first worker
 }
 
 const tapeFlows = 3
