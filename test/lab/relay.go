@@ -139,13 +139,13 @@ func (r *Relay) carry(ctx context.Context, from, to *afpacket.TPacket, dir int, 
 	rng := rand.New(rand.NewPCG(seed, uint64(dir)))
 	chance := func(ppm uint32) bool { return ppm > 0 && rng.Uint32N(1_000_000) < ppm }
 	late := make(chan held, 1<<16) // frames on their way over a long wire
-	sent := make(chan error, 1)
+	sent := make(chan struct{})
 	go func() {
+		defer close(sent)
 		for h := range late {
 			time.Sleep(time.Until(h.due))
 			_ = to.WritePacketData(h.frame) // a full queue loses it, as on any wire
 		}
-		sent <- nil
 	}()
 	defer func() { close(late); <-sent }()
 	forward := func(frame []byte, delay time.Duration, keep bool) {
