@@ -308,7 +308,7 @@ func TestPolicyDeclines(t *testing.T) {
 // does not go to the kernel.
 func TestPortInUse(t *testing.T) {
 	var refuse atomic.Int32
-	_, cfg := serve(t, func(c *server.Config) {
+	srv, cfg := serve(t, func(c *server.Config) {
 		c.Policy = func(q *server.Query) toe.Reason {
 			if !q.Listen && refuse.Add(-1) >= 0 {
 				return toe.ReasonInUse
@@ -324,6 +324,8 @@ func TestPortInUse(t *testing.T) {
 	a, b := pair(t, ln, c)
 	require.NoError(t, a.Close())
 	require.NoError(t, b.Close())
+	require.EqualValues(t, 5, srv.Counters().PortsInUse)
+	require.Zero(t, srv.Counters().Declined, "none is the kernel's")
 	refuse.Store(1 << 20)
 	_, err = c.DialContext(context.Background(), "tcp", ln.Addr().String())
 	require.ErrorIs(t, err, unix.EADDRNOTAVAIL)

@@ -12,6 +12,7 @@ type Counters struct {
 	PassiveOpens uint64 // connections handed to a listener's accept queue
 	Listens      uint64
 	Declined     [toe.NumReasons]uint64 // opens and listens left to the kernel
+	PortsInUse   uint64                 // active opens whose 4-tuple the device has already: clients try another port
 
 	Closes uint64 // sockets closed in order
 	Aborts uint64 // sockets reset by us: SO_LINGER 0, unread data, or a client that died
@@ -45,6 +46,7 @@ func (c *Counters) add(o *Counters) {
 	c.ActiveOpens += o.ActiveOpens
 	c.PassiveOpens += o.PassiveOpens
 	c.Listens += o.Listens
+	c.PortsInUse += o.PortsInUse
 	c.Closes += o.Closes
 	c.Aborts += o.Aborts
 	c.OrphansReset += o.OrphansReset

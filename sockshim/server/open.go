@@ -43,10 +43,25 @@ func (sh *share) engage(n uint32, state sockState, from *region) bool {
 
 // decline answers an open that is not offloaded; the slot stays with the client.
 func (sh *share) decline(n uint32, r toe.Reason) {
-	p := sh.slot(n)
-	p.Reason = uint8(r)
-	sh.setState(n, shm.SlotDeclined)
+	sh.answerDeclined(n, uint8(r))
 	sh.w.stats.Declined[r]++
+}
+
+// declineConnect is decline for an active open. One whose ports the device has in use is not for the
+// kernel either: the client tries another port, or fails.
+func (sh *share) declineConnect(n uint32, r toe.Reason) {
+	if r != toe.ReasonInUse {
+		sh.decline(n, r)
+		return
+	}
+	sh.answerDeclined(n, shm.ReasonInUse)
+	sh.w.stats.PortsInUse++
+}
+
+// answerDeclined tells the client, and counts nothing: r may ask for another worker or port.
+func (sh *share) answerDeclined(n uint32, r uint8) {
+	sh.slot(n).Reason = r
+	sh.setState(n, shm.SlotDeclined)
 }
 
 // disengage undoes engage for an open that is declined after all.
@@ -111,12 +126,12 @@ func (sh *share) connect(n uint32, from *region) {
 		return
 	}
 	if reason := w.mayConnect(from); reason != toe.Offloaded {
-		sh.decline(n, reason)
+		sh.declineConnect(n, reason)
 		return
 	}
 	if steer := w.dev.SteerConnect(f); steer != w.id {
-		p.Steer, p.Reason = uint8(steer), shm.ReasonSteer
-		sh.setState(n, shm.SlotDeclined)
+		p.Steer = uint8(steer)
+		sh.answerDeclined(n, shm.ReasonSteer)
 		return
 	}
 	sh.engage(n, sockOpening, from)
@@ -124,7 +139,7 @@ func (sh *share) connect(n uint32, from *region) {
 	tid, reason := w.dev.Connect(w.id, req)
 	if reason != toe.Offloaded {
 		sh.disengage(n)
-		sh.decline(n, reason)
+		sh.declineConnect(n, reason)
 		return
 	}
 	s := sh.sock(n)
