@@ -1,0 +1,63 @@
+package ports
+
+import (
+	"opentoe/pmd/frame"
+	"opentoe/tcpoffload/wire"
+)
+
+// A port that shares its wire with the kernel has the kernel beside it in up to three roles. Each is
+// absent (nil) where the kernel does not play it: a port of kernel mode "none" has none of them.
+
+// KernelEnd is one worker's end of the exception path: the frames that the TOE does not take go up to
+// the kernel, and what the kernel sends comes down. Its methods are for that worker's thread only; they
+// neither block nor make a system call, but for a wake-up of whoever sleeps at the other end.
+type KernelEnd interface {
+	// Up hands a copy of a received frame to the kernel. A full or rate-limited path loses it, counted.
+	Up(f *frame.Frame)
+	// Down appends what the kernel sends to tx, in buffers of q, until tx is full or nothing waits, and
+	// returns how many frames that were.
+	Down(q Queue, tx *frame.Burst) int
+	// Waiting reports whether Down would have something.
+	Waiting() bool
+	// Sleep announces that the worker is about to block: from then on a frame for Down makes WaitFD
+	// readable. Awake takes that back.
+	Sleep()
+	Awake()
+	// WaitFD returns an eventfd to be waited for by edges.
+	WaitFD() int
+}
+
+// Steering is told which of the port's addresses and local ports the TOE has, where something ahead of
+// the workers (an XDP program) leaves the rest to the kernel. Its methods may be called from any
+// goroutine, also a worker: they do not block, allocate or make a system call.
+type Steering interface {
+	// Listen says that SYNs for addr (unspecified: every address of the families that v4 and v6 name)
+	// and port are the TOE's, or not any more.
+	Listen(addr wire.Addr, v4, v6 bool, port uint16, on bool)
+	// Claim says that a connection with this local port begins to exist; Release that one has ended for
+	// good, TIME-WAIT included. Calls for one port are counted.
+	Claim(port uint16)
+	Release(port uint16)
+}
+
+// ControlPlane is the kernel as the owner of routes and neighbours. Its methods may be called from any
+// goroutine, also a worker.
+type ControlPlane interface {
+	// Resolve asks for the neighbour's address without waiting. The answer comes by
+	// [Port.SetNeighbour] or [Port.FailNeighbour].
+	Resolve(a wire.Addr)
+	// Confirm says that the neighbour was just shown to work, without waiting (RFC 4861 §7.3.1).
+	Confirm(a wire.Addr)
+	// Lookup asks the routing tables how packets from src (may be unspecified) to dst leave. It is for
+	// opens, not for packets: it may take one exchange with the kernel, which answers at once.
+	Lookup(dst, src wire.Addr) (Hop, error)
+}
+
+// Hop is the answer of a route lookup.
+type Hop struct {
+	Via   wire.Addr // the neighbour: a gateway or the destination itself
+	Src   wire.Addr // our address towards it
+	MTU   int       // octets of IP packet that the route allows; 0: the port's
+	Local bool      // the destination is this host's own
+	Index int       // of the kernel's interface that packets leave by
+}
