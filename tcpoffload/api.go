@@ -29,6 +29,7 @@ type Segment struct {
 	Segs     uint16   // segments on the wire, of one ECN codepoint, that the device merged into this one; 0: one
 	NextHop  uint32   // where a reply goes: an index the device chose, echoed in TxSegment.NextHop
 	MTU      uint16   // largest IP packet towards NextHop, octets; 0: the engine's
+	Again    bool     // it came before without its payload, and was counted then
 	Opt      wire.Options
 }
 

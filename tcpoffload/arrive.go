@@ -31,6 +31,9 @@ func (e *Engine) Arrive(now vtime.Time, seg *Segment, out *Output) DropReason {
 		panic("tcpoffload: Arrive: no room for actions")
 	}
 	segs := uint32(max(seg.Segs, 1)) // on the wire
+	if seg.Again {
+		segs = 0
+	}
 	e.root.mib.InSegs += uint64(segs)
 	var d DropReason
 	if i := e.lookupAny(&seg.Flow); i != 0 && i < uint32(len(e.conns)) {
@@ -288,6 +291,7 @@ func (e *Engine) checkSequence(t *TCB, a *arrival, out *Output) DropReason {
 		if !rst {
 			if a.len > 0 && a.seq.LT(v.nxt) {
 				t.noteDuplicate(a.seq, seq.Min(a.seq.Add(a.len), v.nxt))
+				t.ackSoon(quickAcks)
 			}
 			e.answerOutside(t, a, out)
 		}
@@ -402,6 +406,7 @@ func (e *Engine) processText(t *TCB, a *arrival, out *Output) DropReason {
 			return DropWindow
 		case a.old:
 			e.root.mib.Duplicates++
+			t.ackSoon(quickAcks)
 			if !a.fin {
 				e.replyAck(t, a.now, out)
 				return DropDuplicate

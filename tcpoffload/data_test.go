@@ -45,6 +45,43 @@ func TestQuickAcksAtStart(t *testing.T) {
 	s.quiet()
 }
 
+// TestDuplicateEndsDelaying: a peer that sends text again, because our ACK was lost or because it does not wait for a
+// delayed one, has the next ACKs at once. Else a peer with a short timeout and a window of one segment would
+// time out at every one.
+func TestDuplicateEndsDelaying(t *testing.T) {
+	for name, again := range map[string]uint32{"not acknowledged": 1, "acknowledged": 0} {
+		t.Run(name, func(t *testing.T) {
+			s := newScript(t, nil)
+			s.passive(wire.OptMSS, SocketOptions{})
+			s.noQuick()
+			at := uint32(1)
+			for range 2 {
+				s.in(wire.ACK, at, 100, 1)
+				at += 100
+				s.wait(50 * ms)
+				s.expect(wire.ACK, 1, 0, at)
+			}
+			s.noQuick()
+			s.in(wire.ACK, at, 100, 1)
+			at += 100
+			s.quiet()
+			if again == 0 {
+				s.wait(50 * ms)
+				s.expect(wire.ACK, 1, 0, at)
+			}
+			s.in(wire.ACK, at-100, 100, 1)
+			s.expect(wire.ACK, 1, 0, at)
+			for range quickAcks {
+				s.in(wire.ACK, at, 100, 1)
+				at += 100
+				s.expect(wire.ACK, 1, 0, at)
+			}
+			s.in(wire.ACK, at, 100, 1)
+			s.quiet()
+		})
+	}
+}
+
 func TestBurstGivesOneAck(t *testing.T) {
 	s := newScript(t, nil)
 	s.passive(wire.OptMSS, SocketOptions{})

@@ -70,7 +70,8 @@ func (e *Engine) noteDialogue(t *TCB, now vtime.Time) {
 	}
 }
 
-// ackSoon asks for at least n ACKs at once.
+// ackSoon asks for at least n ACKs at once. Text that comes twice asks for quickAcks of them, as in Linux: our ACK
+// was lost, or the peer does not wait as long as we delay it, and would time out at every flight.
 func (t *TCB) ackSoon(n uint8) {
 	t.quick = max(t.quick, n)
 	t.rcv.ack &^= ackDialogue

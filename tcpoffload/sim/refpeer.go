@@ -77,9 +77,13 @@ func (p *RefPeer) take(k *packet) {
 	if bad {
 		return
 	}
+	syn := s.Flags&(wire.SYN|wire.ACK) == wire.SYN
 	for i := len(p.Conns) - 1; i >= 0; i-- {
 		if c := p.Conns[i]; c.Flow == s.Flow {
-			if (c.Finished || c.Reset) && s.Flags&(wire.SYN|wire.ACK) == wire.SYN && s.Seq != c.irs {
+			if c.Reset && !syn {
+				break // there is no such connection any more, and the other end has to know
+			}
+			if (c.Finished || c.Reset) && syn && s.Seq != c.irs {
 				break // a new incarnation
 			}
 			c.arrive(&s, pos, origin)
@@ -88,7 +92,7 @@ func (p *RefPeer) take(k *packet) {
 	}
 	switch {
 	case s.Flags.Has(wire.RST):
-	case s.Flags&(wire.SYN|wire.ACK) == wire.SYN:
+	case syn:
 		p.conn(s.Flow).arrive(&s, pos, origin)
 	default:
 		p.send(&tcpoffload.Segment{Flow: s.Flow, Seq: s.Ack, Flags: wire.RST}, 0, 0)

@@ -118,13 +118,14 @@ func (w *worker) arrive(t *train) {
 // same.
 func (w *worker) reserve(h tcpoffload.Handle) bool {
 	bare := *w.seg
-	bare.Len, bare.Segs = 0, 1
+	bare.Len = 0
 	bare.Flags &^= wire.FIN | wire.PSH | wire.URG
 	cookie, _ := w.eng.Cookie(h)
 	if cookie == 0 {
 		// Before the handshake is complete there is no socket and so no space. The acknowledgement
 		// in the same segment may end it and give the connection both.
 		w.present(&bare, nil)
+		w.seg.Again = true
 		h, _ = w.eng.Lookup(&w.seg.Flow)
 		if cookie, _ = w.eng.Cookie(h); cookie == 0 {
 			w.drop(DropNoSocket)
@@ -133,7 +134,9 @@ func (w *worker) reserve(h tcpoffload.Handle) bool {
 	}
 	if !w.up.Reserve(toe.SockID(cookie), w.seg.Len) {
 		w.drop(DropNoSpace)
-		w.present(&bare, nil)
+		if !w.seg.Again {
+			w.present(&bare, nil)
+		}
 		return false
 	}
 	return true

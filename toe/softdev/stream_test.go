@@ -25,6 +25,9 @@ func (p *pair) finish(limit vtime.Duration, client, server *fakeSock) {
 	require.Zero(p.t, client.wrong+server.wrong, "octets not as sent")
 	require.Equal(p.t, client.total, server.read)
 	require.Equal(p.t, server.total, client.read)
+	for _, w := range p.w {
+		require.Equal(p.t, w.count.Verdicts[wire.VerdictTCP], w.eng.MIB().InSegs, "every segment is counted once")
+	}
 }
 
 func TestStreams(t *testing.T) {
