@@ -618,14 +618,15 @@ func (r *runner) sameOptions(want, got []tcpOption) bool {
 
 // settings puts settings into force.
 func (r *runner) settings(e *event) error {
-	t := r.h.Engine.Tunables()
-	for _, s := range e.settings {
-		r.log(s.text)
-		if err := s.apply(&t); err != nil {
-			return &Error{r.s.File, s.pos, err.Error()}
+	set := r.h.Settings()
+	for i := range e.settings {
+		c := &e.settings[i]
+		r.log(c.name + "=" + c.value)
+		if err := c.apply(&set); err != nil {
+			return &Error{r.s.File, c.pos, err.Error()}
 		}
 	}
-	return r.h.Engine.SetTunables(t)
+	return r.h.Configure(&set)
 }
 
 // assert evaluates assertions about TCP_INFO.

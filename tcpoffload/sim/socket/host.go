@@ -14,8 +14,6 @@ type Config struct {
 	// Addrs are the host's addresses. The first of a family is the source of connections whose
 	// socket is not bound to one.
 	Addrs []wire.Addr
-	// SndBuf is what a send stream may hold unacknowledged, octets with the overhead of buffers; 0: 256 KiB.
-	SndBuf int
 	// NewFD returns the descriptor of a new socket; nil: the lowest number from 3 on that is free.
 	NewFD func() int
 }
@@ -44,8 +42,8 @@ type Host struct {
 	lists map[tcpoffload.ListenerID]*sock
 	sent  []Packet
 	ipID  uint16
-	port  uint16 // the local port given out last
-	lowat uint32 // TCP_NOTSENT_LOWAT of sockets that have none, 0: none
+	port  uint16   // the local port given out last
+	set   Settings // but for the tunables, which the engine has
 	info  tcpoffload.Info
 
 	later []tcpoffload.Call // to be made when the output being drained is done with
@@ -56,9 +54,6 @@ func New(cfg Config) (*Host, error) {
 	if cfg.Engine.Memory == nil {
 		cfg.Engine.Memory = tcpoffload.NewMemory(64, 16)
 	}
-	if cfg.SndBuf == 0 {
-		cfg.SndBuf = defaultSndBuf
-	}
 	e, err := tcpoffload.New(cfg.Engine)
 	if err != nil {
 		return nil, err
@@ -67,14 +62,9 @@ func New(cfg Config) (*Host, error) {
 		Engine: e, cfg: cfg, out: tcpoffload.NewOutput(64, 64),
 		files: make(map[int]any), conns: make(map[tcpoffload.Handle]*sock),
 		lists: make(map[tcpoffload.ListenerID]*sock), port: firstPort - 1,
+		set: Settings{SndBuf: defaultSndBuf},
 	}, nil
 }
-
-// SetSndBuf changes [Config].SndBuf for sockets made from now on.
-func (h *Host) SetSndBuf(n int) { h.cfg.SndBuf = n }
-
-// SetNotSentLowat gives sockets that did not choose it the low-water mark n of octets not sent; 0: none.
-func (h *Host) SetNotSentLowat(n uint32) { h.lowat = n }
 
 // Result is the outcome of a call.
 type Result struct {

@@ -124,6 +124,9 @@ func (c *Listen) do(h *Host) Result {
 	if !s.bound {
 		s.flow.LocalPort, s.bound = h.freePort(nil), true
 	}
+	if fo := (option{unix.IPPROTO_TCP, unix.TCP_FASTOPEN}); h.set.FastOpenListen && s.opts[fo] == 0 {
+		s.opts[fo] = int64(max(c.Backlog, 0))
+	}
 	k := tcpoffload.Call{
 		Kind: tcpoffload.CallListen, Flow: s.flow, V6Only: s.v6only, Opt: s.socketOptions(),
 		// Linux lets one more connection wait than was asked for.

@@ -120,8 +120,8 @@ func (s *sock) lowat() uint64 {
 	if v := uint32(s.opts.get(unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT)); v != 0 {
 		return uint64(v)
 	}
-	if s.h.lowat != 0 {
-		return uint64(s.h.lowat)
+	if v := s.h.set.NotSentLowat; v != 0 {
+		return uint64(v)
 	}
 	return 1 << 62
 }

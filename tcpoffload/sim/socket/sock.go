@@ -77,7 +77,7 @@ type sock struct {
 }
 
 func (h *Host) newSock(domain int) *sock {
-	return &sock{h: h, domain: domain, sndBuf: h.cfg.SndBuf, opts: make(options)}
+	return &sock{h: h, domain: domain, sndBuf: h.set.SndBuf, opts: make(options)}
 }
 
 // ackedTo forgets what is acknowledged.

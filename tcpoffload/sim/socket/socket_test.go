@@ -481,7 +481,9 @@ func TestSendBufferCountsOverhead(t *testing.T) {
 	n.settle()
 	n.wait(sec)
 
-	n.a.SetNotSentLowat(1)
+	set := n.a.Settings()
+	require.NoError(t, set.Set("net.ipv4.tcp_notsent_lowat", "1"))
+	require.NoError(t, n.a.Configure(&set))
 	r := n.a.Do(n.now, &socket.Send{FD: cli, Buf: make([]byte, 1<<20)})
 	require.Less(t, r.Ret, 150_000)
 	require.Equal(t, unix.EAGAIN, n.a.Do(n.now, &socket.Send{FD: cli, Buf: make([]byte, 1)}).Errno)

@@ -28,10 +28,6 @@ func (s *Stack) Bind(tid, fd int, addr []byte) (int, unix.Errno) {
 
 // Listen is listen(2).
 func (s *Stack) Listen(tid, fd, backlog int) (int, unix.Errno) {
-	if s.option(tid, fd, unix.SOL_TCP, unix.TCP_FASTOPEN) == 0 && s.fastOpenListen {
-		v := binary.NativeEndian.AppendUint32(nil, uint32(max(backlog, 0)))
-		s.Setsockopt(tid, fd, unix.SOL_TCP, unix.TCP_FASTOPEN, v)
-	}
 	n, e := s.do(tid, &socket.Listen{FD: fd, Backlog: backlog})
 	if e == 0 && s.holdPorts {
 		s.hold(tid, fd)

@@ -40,21 +40,20 @@ const start = vtime.Time(1000 * vtime.Second)
 
 // Stack is one host. It is safe for concurrent use.
 type Stack struct {
-	mu             sync.Mutex
-	main           int
-	entered        func() int64
-	sysctl         string
-	host           *socket.Host
-	now            vtime.Time
-	waiters        []*waiter
-	resting        int64        // calls that wait, or make time pass
-	unread         map[int]bool // threads that have not told the time since their call ended
-	recording      bool         // one of them has, and the main thread has not slept since
-	owned          map[int]bool // descriptors of sockets and epoll instances
-	fastOpenKey    string       // in force
-	fastOpenListen bool
-	holdPorts      bool
-	held           map[int]int // descriptors of the kernel's listeners, by ours
+	mu        sync.Mutex
+	main      int
+	entered   func() int64
+	sysctl    string
+	atFirst   socket.Settings
+	host      *socket.Host
+	now       vtime.Time
+	waiters   []*waiter
+	resting   int64        // calls that wait, or make time pass
+	unread    map[int]bool // threads that have not told the time since their call ended
+	recording bool         // one of them has, and the main thread has not slept since
+	owned     map[int]bool // descriptors of sockets and epoll instances
+	holdPorts bool
+	held      map[int]int // descriptors of the kernel's listeners, by ours
 }
 
 // New returns a stack at rest.
@@ -67,17 +66,20 @@ func New(cfg Config) (*Stack, error) {
 	if err != nil {
 		return nil, err
 	}
-	set := readSettings(s.sysctl)
 	h := socket.Config{
 		Engine: tcpoffload.Config{
-			Tunables: set.tun, Seed: 1, ISNKey: [16]byte{1}, DeviceSegments: true,
+			Tunables: tcpoffload.DefaultTunables(), Seed: 1, ISNKey: [16]byte{1}, DeviceSegments: true,
 			Memory: tcpoffload.NewMemory(64, 16), MTU: f.mtu,
 		},
-		SndBuf: set.sndBuf, NewFD: s.newFD, Addrs: f.local,
+		NewFD: s.newFD, Addrs: f.local,
 	}
 	if s.host, err = socket.New(h); err != nil {
 		return nil, fmt.Errorf("stack: %w", err)
 	}
+	s.atFirst = s.host.Settings()
+	s.atFirst.Tunables.BurstSegs = 2
+	s.atFirst.Tunables.Pacing = false // scripts replace the queueing discipline that would pace
+	s.configure()
 	return s, nil
 }
 
@@ -110,18 +112,7 @@ func (s *Stack) Input(tid int, p []byte) {
 // enter begins what thread tid does.
 func (s *Stack) enter(tid int) {
 	delete(s.unread, tid)
-	set := readSettings(s.sysctl)
-	// Settings that the engine refuses leave things as they are.
-	_ = s.host.Engine.SetTunables(set.tun)
-	s.host.SetSndBuf(set.sndBuf)
-	s.host.SetNotSentLowat(set.lowat)
-	s.fastOpenListen = set.fastOpenListen
-	if set.fastOpenKey != s.fastOpenKey {
-		s.fastOpenKey = set.fastOpenKey
-		if keys, ok := fastOpenKeys(set.fastOpenKey); ok {
-			s.host.Engine.SetFastOpenKeys(keys[0], keys[1])
-		}
-	}
+	s.configure()
 }
 
 // do carries out c for thread tid, waiting if it blocks, and returns its result.

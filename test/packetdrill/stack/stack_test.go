@@ -226,17 +226,6 @@ func synAckWithCookie(t *testing.T, syn []byte) []byte {
 	return b[wire.EthernetLen:]
 }
 
-func TestFastOpenKeys(t *testing.T) {
-	keys, ok := fastOpenKeys("1-2-3-4,a1a1a1a1-6-7-8")
-	require.True(t, ok)
-	require.Equal(t, [16]byte{0: 1, 4: 2, 8: 3, 12: 4}, keys[0])
-	require.Equal(t, [16]byte{0: 0xa1, 1: 0xa1, 2: 0xa1, 3: 0xa1, 4: 6, 8: 7, 12: 8}, keys[1])
-	for _, bad := range []string{"", "1-2-3", "1-2-3-4,1-2-3-4,1-2-3-4", "1-2-3-x"} {
-		_, ok := fastOpenKeys(bad)
-		require.False(t, ok, bad)
-	}
-}
-
 // TestKernelHoldsThePort: while a socket listens the kernel's tables have its port.
 func TestKernelHoldsThePort(t *testing.T) {
 	s, err := New(Config{Main: mainThread, Entered: func() int64 { return 0 }, HoldPorts: true})
