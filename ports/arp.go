@@ -16,7 +16,7 @@ func (h *Host) inputARP(now vtime.Time, eth wire.Ethernet, off int, q Queue, tx 
 	}
 	sender, mac, toUs := arp.SenderIP(), arp.SenderMAC(), h.port.Owns(arp.TargetIP())
 	if h.port.Owns(sender) {
-		if mac != h.port.cfg.MAC {
+		if mac != h.port.MAC() {
 			h.count(CountAddressConflict)
 		}
 		return true
@@ -28,7 +28,7 @@ func (h *Host) inputARP(now vtime.Time, eth wire.Ethernet, off int, q Queue, tx 
 		}
 		h.learnHint(now, sender, mac, toUs)
 	case wire.ARPReply:
-		if toUs && eth.Dst() == h.port.cfg.MAC {
+		if toUs && eth.Dst() == h.port.MAC() {
 			h.learnAnswer(now, sender, mac)
 		} else {
 			h.learnHint(now, sender, mac, false)
@@ -63,7 +63,7 @@ func (h *Host) learnAnswer(now vtime.Time, a wire.Addr, mac wire.MAC) {
 func (h *Host) learnHint(now vtime.Time, a wire.Addr, mac wire.MAC, create bool) {
 	idx, ok := h.port.l2.find(a)
 	if !ok {
-		if create && h.port.routes.onLink(a) {
+		if create && h.port.OnLink(a) {
 			if _, ok = h.port.l2.insert(now, now, a, mac, StateStale); !ok {
 				h.count(CountTableFull)
 			}
@@ -85,8 +85,8 @@ func (h *Host) sendARP(q Queue, tx *frame.Burst, dst wire.MAC, op wire.ARPOp, se
 	if b == nil {
 		return false
 	}
-	wire.PutEthernet(b, dst, h.port.cfg.MAC, wire.TypeARP)
-	wire.PutARP(b[wire.EthernetLen:], op, h.port.cfg.MAC, sender, targetMAC, target)
+	wire.PutEthernet(b, dst, h.port.MAC(), wire.TypeARP)
+	wire.PutARP(b[wire.EthernetLen:], op, h.port.MAC(), sender, targetMAC, target)
 	h.count(CountARPOut)
 	return true
 }

@@ -13,18 +13,12 @@ type Config struct {
 	MAC        wire.MAC       // unicast
 	MTU        int            // octets of IP packet: 576-65535, at least 1280 with IPv6 addresses
 	Addresses  []netip.Prefix // the port's own addresses, each with its on-link prefix
-	Routes     []Route        // beyond the on-link prefixes; a default route is 0.0.0.0/0 or ::/0
+	Routes     []Route        // beyond the on-link prefixes, by gateways on them; a default route is 0.0.0.0/0 or ::/0
 	Neighbours []Neighbour    // never asked for, never changed by what the network says
 	Workers    int            // at least 1: hosts 0 to Workers-1
 	// MaxNeighbours is the size of the L2 table, 0 for the default of 1024. It is rounded up to
 	// hold the static neighbours.
 	MaxNeighbours int
-}
-
-// Route sends Dst to the neighbour Via, an on-link address of the same family.
-type Route struct {
-	Dst netip.Prefix
-	Via netip.Addr
 }
 
 // Neighbour is a static entry of the L2 table.
@@ -49,10 +43,10 @@ func (cfg *Config) check() error {
 		return fail("workers %d: at least 1 is needed", cfg.Workers)
 	case cfg.MaxNeighbours < 0 || max(cfg.MaxNeighbours, len(cfg.Neighbours)) > maxNeighbours:
 		return fail("more than %d neighbours", maxNeighbours)
-	case len(cfg.Addresses) > maxAddresses:
-		return fail("more than %d addresses", maxAddresses)
-	case len(cfg.Routes) > maxRoutes:
-		return fail("more than %d routes", maxRoutes)
+	case len(cfg.Addresses) > MaxAddresses:
+		return fail("more than %d addresses", MaxAddresses)
+	case len(cfg.Routes) > maxStaticRoutes:
+		return fail("more than %d routes", maxStaticRoutes)
 	}
 	seen := map[netip.Addr]bool{}
 	for _, p := range cfg.Addresses {
@@ -86,6 +80,16 @@ func (cfg *Config) check() error {
 		}
 	}
 	return nil
+}
+
+// view returns what a port of a checked configuration is at first.
+func (cfg *Config) view() View {
+	s := View{MAC: cfg.MAC, MTU: cfg.MTU, Up: true, Addresses: cfg.Addresses, Complete: true}
+	for _, p := range cfg.Addresses {
+		s.Routes = append(s.Routes, Route{Dst: p.Masked(), Src: p.Addr()})
+	}
+	s.Routes = append(s.Routes, cfg.Routes...)
+	return s
 }
 
 func (cfg *Config) onLink(a netip.Addr) bool {

@@ -100,7 +100,7 @@ func (h *Host) answerEcho(now vtime.Time, eth wire.Ethernet, src, dst wire.Addr,
 	case dst.IsUnspecified() || dst.IsMulticast() || !h.port.Routed(dst):
 		h.count(CountUnhandled) // nobody to answer to
 		return false
-	case ip.Len()+len(msg) > h.port.cfg.MTU:
+	case ip.Len()+len(msg) > h.port.MTU():
 		h.count(CountEchoTooBig)
 		return true
 	case !h.echo.allow(now):
@@ -113,7 +113,7 @@ func (h *Host) answerEcho(now vtime.Time, eth wire.Ethernet, src, dst wire.Addr,
 	}
 	h.ipid++
 	ip.ID = h.ipid
-	wire.PutEthernet(b, eth.Src(), h.port.cfg.MAC, ip.Type())
+	wire.PutEthernet(b, eth.Src(), h.port.MAC(), ip.Type())
 	answer := wire.ICMP(b[wire.EthernetLen+ip.Put(b[wire.EthernetLen:]):])
 	copy(answer, msg)
 	answer.SetType(reply, 0)

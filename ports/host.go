@@ -46,15 +46,16 @@ func (h *Host) count(c Counter) { h.counts[c].Add(1) }
 // when no more neighbours fit. Nothing is asked for until a frame is sent. An index stays usable
 // for ever.
 func (h *Host) NextHop(remote wire.Addr) (idx uint32, ok bool) {
-	r := h.port.routes.find(remote)
-	if r == nil || h.port.Owns(remote) {
+	r := h.port.view.Load().out(remote)
+	if r == nil {
 		h.count(CountNoRoute)
 		return 0, false
 	}
-	hop := remote
-	if r.via != (wire.Addr{}) {
-		hop = r.via
-	}
+	return h.neighbour(r.hop(remote))
+}
+
+// neighbour returns the index of the neighbour hop; ok is false when no more fit.
+func (h *Host) neighbour(hop wire.Addr) (idx uint32, ok bool) {
 	if idx, ok = h.port.l2.find(hop); ok {
 		return idx, true
 	}
@@ -100,7 +101,7 @@ func (h *Host) Send(now vtime.Time, idx uint32, f *frame.Frame, q Queue, tx *fra
 func (h *Host) address(f *frame.Frame, dst wire.MAC) {
 	eth := wire.Ethernet(f.Data[:wire.EthernetLen])
 	eth.SetDst(dst)
-	eth.SetSrc(h.port.cfg.MAC)
+	eth.SetSrc(h.port.MAC())
 }
 
 // again finds the next hop of f by its IP destination, for an index whose entry was given up.
@@ -147,7 +148,7 @@ func (h *Host) Input(now vtime.Time, f *frame.Frame, q Queue, tx *frame.Burst) b
 		h.count(CountUnhandled)
 		return false
 	}
-	if dst := eth.Dst(); dst != h.port.cfg.MAC && !dst.IsMulticast() {
+	if dst := eth.Dst(); dst != h.port.MAC() && !dst.IsMulticast() {
 		h.count(CountNotOurs)
 		return false
 	}

@@ -7,8 +7,13 @@ const (
 	// minMTU and maxMTU bound the IP packet, in octets; minMTU6 applies with IPv6 addresses
 	// (RFC 8200 §5).
 	minMTU, minMTU6, maxMTU = 576, 1280, 65535
-	// maxAddresses and maxRoutes bound the linear searches on the data path.
-	maxAddresses, maxRoutes = 64, 256
+	// MaxAddresses bounds the linear search on the data path. What an interface has beyond it stays
+	// with the kernel.
+	MaxAddresses = 64
+	// MaxRoutes bounds the copy of the kernel's routes. With more there the kernel is asked.
+	MaxRoutes = 1 << 16
+	// maxStaticRoutes bounds the routes of a configuration; New refuses more.
+	maxStaticRoutes = 256
 	// defaultNeighbours is the L2 table's size, maxNeighbours what an index can name. When the
 	// table is full, an unused entry is given up; without one the new next hop is refused.
 	defaultNeighbours, maxNeighbours = 1024, 1 << slotBits

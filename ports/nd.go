@@ -54,7 +54,7 @@ func (h *Host) inputSolicitation(now vtime.Time, eth wire.Ethernet, ip wire.IPv6
 		return true
 	}
 	if h.port.Owns(src) {
-		if eth.Src() != h.port.cfg.MAC {
+		if eth.Src() != h.port.MAC() {
 			h.count(CountAddressConflict)
 		}
 		return true
@@ -126,12 +126,12 @@ func (h *Host) sendND(q Queue, tx *frame.Burst, dstMAC wire.MAC, src, dst wire.A
 	if b == nil {
 		return false
 	}
-	wire.PutEthernet(b, dstMAC, h.port.cfg.MAC, wire.TypeIPv6)
+	wire.PutEthernet(b, dstMAC, h.port.MAC(), wire.TypeIPv6)
 	ip := wire.IPHeader{
 		Src: src, Dst: dst, Proto: wire.ProtoICMPv6, TTL: wire.NDHopLimit, Payload: ndLen,
 	}
 	msg := b[wire.EthernetLen+ip.Put(b[wire.EthernetLen:]):]
-	wire.PutND(msg, icmpType, flags, target, option, h.port.cfg.MAC)
+	wire.PutND(msg, icmpType, flags, target, option, h.port.MAC())
 	wire.ICMP(msg).UpdateChecksum(wire.PseudoSum(&src, &dst, wire.ProtoICMPv6, ndLen))
 	h.count(CountNDOut)
 	return true

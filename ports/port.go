@@ -4,19 +4,23 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"sync"
+	"sync/atomic"
 
 	"opentoe/tcpoffload/vtime"
 	"opentoe/tcpoffload/wire"
 )
 
-// Port is one Ethernet interface of the TOE. Its methods may be called from any goroutine;
-// addresses and routes do not change.
+// Port is one Ethernet interface of the TOE. Its methods may be called from any goroutine, and see
+// what the port is at the moment of the call ([Port.Apply]).
 type Port struct {
-	cfg    Config
-	own    []wire.Addr // of cfg.Addresses, in their order
-	routes routeTable
-	l2     *l2Table
-	hosts  []*Host
+	cfg   Config
+	view  atomic.Pointer[seen]
+	l2    *l2Table
+	hosts []*Host
+
+	watching sync.Mutex // serialises Apply and Watch
+	watchers []func(View)
 }
 
 // New returns the port that cfg describes, with its static neighbours in place.
@@ -24,15 +28,12 @@ func New(cfg Config) (*Port, error) {
 	if err := cfg.check(); err != nil {
 		return nil, err
 	}
-	cfg.Addresses = slices.Clone(cfg.Addresses)
 	if cfg.MaxNeighbours == 0 {
 		cfg.MaxNeighbours = defaultNeighbours
 	}
 	cfg.MaxNeighbours = max(cfg.MaxNeighbours, len(cfg.Neighbours))
-	p := &Port{cfg: cfg, routes: newRouteTable(&cfg), l2: newL2Table(cfg.MaxNeighbours)}
-	for _, a := range cfg.Addresses {
-		p.own = append(p.own, wire.AddrFrom(a.Addr()))
-	}
+	p := &Port{cfg: cfg, l2: newL2Table(cfg.MaxNeighbours)}
+	p.view.Store(prepare(cfg.view()))
 	for _, n := range cfg.Neighbours {
 		if err := p.SetNeighbour(0, wire.AddrFrom(n.Addr), n.MAC, true); err != nil {
 			return nil, err
@@ -48,29 +49,22 @@ func New(cfg Config) (*Port, error) {
 func (p *Port) Name() string { return p.cfg.Name }
 
 // MAC returns the port's hardware address.
-func (p *Port) MAC() wire.MAC { return p.cfg.MAC }
+func (p *Port) MAC() wire.MAC { return p.view.Load().MAC }
 
 // MTU returns the largest IP packet in octets.
-func (p *Port) MTU() int { return p.cfg.MTU }
+func (p *Port) MTU() int { return p.view.Load().MTU }
 
 // Prefixes returns the port's addresses with their on-link prefixes.
-func (p *Port) Prefixes() []netip.Prefix { return slices.Clone(p.cfg.Addresses) }
+func (p *Port) Prefixes() []netip.Prefix { return slices.Clone(p.view.Load().Addresses) }
 
 // Owns reports whether a is one of the port's own addresses.
-func (p *Port) Owns(a wire.Addr) bool {
-	for i := range p.own {
-		if p.own[i] == a {
-			return true
-		}
-	}
-	return false
-}
+func (p *Port) Owns(a wire.Addr) bool { return p.view.Load().owns(a) }
 
 // SourceFor returns our address for packets to remote: that of the route's prefix. ok is false
 // without a route.
 func (p *Port) SourceFor(remote wire.Addr) (src wire.Addr, ok bool) {
-	r := p.routes.find(remote)
-	if r == nil {
+	r := p.view.Load().routes.find(remote)
+	if r == nil || r.kind != RouteOut {
 		return wire.Addr{}, false
 	}
 	return r.src, true
@@ -85,15 +79,15 @@ func (p *Port) Routed(remote wire.Addr) bool {
 // Route returns the length of the longest prefix, mapped IPv4 counted as IPv6 (96 to 128), by which
 // the port reaches somebody else at remote; ok is false when it has no route there.
 func (p *Port) Route(remote wire.Addr) (bits int, ok bool) {
-	r := p.routes.find(remote)
-	if r == nil || p.Owns(remote) {
+	r := p.view.Load().out(remote)
+	if r == nil {
 		return 0, false
 	}
-	return r.length(), true
+	return int(r.bits), true
 }
 
 // OnLink reports whether a is reached without a gateway.
-func (p *Port) OnLink(a wire.Addr) bool { return p.routes.onLink(a) }
+func (p *Port) OnLink(a wire.Addr) bool { return p.view.Load().routes.onLink(a) }
 
 // Host returns worker w's host. Precondition: 0 <= w < Config.Workers.
 func (p *Port) Host(w int) *Host { return p.hosts[w] }
@@ -101,7 +95,7 @@ func (p *Port) Host(w int) *Host { return p.hosts[w] }
 // SetNeighbour enters a neighbour from outside the port's own resolution: permanent, or (permanent
 // false) as just confirmed.
 func (p *Port) SetNeighbour(now vtime.Time, a wire.Addr, mac wire.MAC, permanent bool) error {
-	if !p.routes.onLink(a) || p.Owns(a) {
+	if v := p.view.Load(); !v.routes.onLink(a) || v.owns(a) {
 		return fmt.Errorf("ports: port %q: neighbour %v: %w", p.cfg.Name, a, ErrNotOnLink)
 	}
 	if mac.IsMulticast() || mac == (wire.MAC{}) {

@@ -22,11 +22,12 @@ type Info struct {
 	Ports    []PortInfo // at least 1; no address belongs to two of them
 }
 
-// PortInfo describes one wire of a device. Ports are numbered by their place in [Info.Ports].
+// PortInfo describes one wire of a device at the moment when it was asked for. Ports are numbered by their place in [Info.Ports].
 type PortInfo struct {
 	Name     string
 	MTU      int            // octets of IP packet
 	MAC      wire.MAC       // zero if it has none
+	LinkUp   bool           // as far as the device knows
 	Prefixes []netip.Prefix // the port's own addresses with their on-link prefixes
 }
 

@@ -209,9 +209,10 @@ func (s *Server) freeRegionID() uint32 {
 	return 0
 }
 
+// addrList returns the device's addresses at the moment: a client learns those of its start.
 func addrList(l *layer) []shm.AddrPrefix {
 	var list []shm.AddrPrefix
-	for _, port := range l.info.Ports {
+	for _, port := range l.dev.Info().Ports {
 		for _, p := range port.Prefixes {
 			bits := p.Bits()
 			if p.Addr().Is4() {

@@ -152,7 +152,7 @@ func (s *Server) Attach(dev toe.Device) (toe.UpperLayer, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &layer{srv: s, dev: dev, info: info, status: status}
+	l := &layer{srv: s, dev: dev, status: status}
 	for i := range info.Workers {
 		l.workers = append(l.workers, newWorker(l, i))
 	}

@@ -15,7 +15,6 @@ import (
 type layer struct {
 	srv     *Server
 	dev     toe.Device
-	info    toe.Info
 	workers []*worker
 	status  *shm.StatusPage
 	stop    chan struct{} // ends what start has started

@@ -71,7 +71,7 @@ func (d *Device) Name() string { return d.cfg.Name }
 func (d *Device) Info() toe.Info {
 	return toe.Info{
 		Type: "loopdev", Workers: d.cfg.Workers, MaxConns: d.cfg.MaxConns,
-		Ports: []toe.PortInfo{{Name: d.cfg.Name, MTU: d.cfg.MTU, Prefixes: d.cfg.Prefixes}},
+		Ports: []toe.PortInfo{{Name: d.cfg.Name, MTU: d.cfg.MTU, LinkUp: true, Prefixes: d.cfg.Prefixes}},
 	}
 }
 

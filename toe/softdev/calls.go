@@ -50,7 +50,7 @@ func (d *Device) Connect(i int, r *toe.ConnectRequest) (toe.TID, toe.Reason) {
 		return 0, toe.ReasonNoRoute
 	}
 	c := tcpoffload.Call{
-		Kind: tcpoffload.CallOpen, Flow: r.Flow, NextHop: hop, MTU: l.mtu, Cookie: uint64(r.Sock),
+		Kind: tcpoffload.CallOpen, Flow: r.Flow, NextHop: hop, MTU: l.mtu(), Cookie: uint64(r.Sock),
 		Opt: engineOptions(&r.Opt),
 	}
 	if reason := reasonOf(w.call(&c)); reason != toe.Offloaded {

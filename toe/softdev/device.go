@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -16,7 +17,6 @@ type Device struct {
 	toe.BaseDevice
 
 	cfg     Config
-	info    toe.Info
 	workers []*worker
 
 	taps atomic.Pointer[[]toe.Tap] // nil when nobody listens
@@ -45,12 +45,6 @@ func New(cfg Config) (*Device, error) {
 	d := &Device{cfg: cfg}
 	if _, err := rand.Read(d.fastOpenKey[:]); err != nil {
 		return nil, fmt.Errorf("softdev: %s: %w", cfg.Name, err)
-	}
-	d.info = toe.Info{Type: "softdev", Workers: cfg.workers(), MaxConns: cfg.connsPerWorker() * cfg.workers()}
-	for _, p := range cfg.Ports {
-		d.info.Ports = append(d.info.Ports, toe.PortInfo{
-			Name: p.Port.Name(), MTU: p.Port.MTU(), MAC: p.Port.MAC(), Prefixes: p.Port.Prefixes(),
-		})
 	}
 	for i := range cfg.workers() {
 		w, err := newWorker(d, i, now)
@@ -90,8 +84,17 @@ func (d *Device) newEngine() (*tcpoffload.Engine, error) {
 // Name returns the device's name.
 func (d *Device) Name() string { return d.cfg.Name }
 
-// Info describes the device.
-func (d *Device) Info() toe.Info { return d.info }
+// Info describes the device, its ports as they are at the moment.
+func (d *Device) Info() toe.Info {
+	info := toe.Info{Type: "softdev", Workers: d.cfg.workers(), MaxConns: d.cfg.connsPerWorker() * d.cfg.workers()}
+	for _, p := range d.cfg.Ports {
+		s := p.Port.View()
+		info.Ports = append(info.Ports, toe.PortInfo{
+			Name: p.Port.Name(), MTU: s.MTU, MAC: s.MAC, LinkUp: s.Up, Prefixes: slices.Clone(s.Addresses),
+		})
+	}
+	return info
+}
 
 // Attach starts the workers. It fails, with none running, when one of them cannot set up its
 // thread.

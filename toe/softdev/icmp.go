@@ -26,7 +26,7 @@ func (l *icmpLimiter) allow(now vtime.Time) bool {
 // whether f is such an error, believed or not (RFC 9293 §3.9.2.2, RFC 5927).
 func (w *worker) icmpError(l *lane, f *frame.Frame) bool {
 	var e wire.ICMPError
-	if !wire.ParseICMPError(f.Data, f.Flags&frame.RxIPCsumGood != 0, &e) || e.DstMAC != l.mac ||
+	if !wire.ParseICMPError(f.Data, f.Flags&frame.RxIPCsumGood != 0, &e) || e.DstMAC != l.port.MAC() ||
 		!l.port.Owns(e.Dst) || !l.port.Owns(e.Flow.Local) {
 		return false
 	}

@@ -15,9 +15,7 @@ type lane struct {
 	port     *ports.Port
 	host     *ports.Host
 	queue    ports.Queue
-	mac      wire.MAC
-	mtu      uint16 // octets of IP packet
-	checksum bool   // the port finishes checksums
+	checksum bool // the port finishes checksums
 
 	count PortCounters
 	tx    frame.Burst // complete, about to be sent
@@ -27,9 +25,12 @@ type lane struct {
 func newLane(id, worker int, c *PortQueues) lane {
 	return lane{
 		id: id, port: c.Port, host: c.Port.Host(worker), queue: c.Queues[worker],
-		mac: c.Port.MAC(), mtu: uint16(c.Port.MTU()), checksum: c.TxChecksum,
+		checksum: c.TxChecksum,
 	}
 }
+
+// mtu is the largest IP packet in octets.
+func (l *lane) mtu() uint16 { return uint16(l.port.MTU()) }
 
 // A next-hop index of the engine is the port's own index below the port's number.
 const (

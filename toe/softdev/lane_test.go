@@ -151,8 +151,8 @@ func TestTwoPorts(t *testing.T) {
 		require.Greater(t, p.TxOctets, uint64(2*size))
 		require.Greater(t, p.RxOctets, uint64(2*size))
 	}
-	addrs := f.dev[0].info.Prefixes()
-	require.Len(t, addrs, 4)
+	addrs := f.dev[0].Info()
+	require.Len(t, addrs.Prefixes(), 4)
 }
 
 // The route with the longest prefix chooses the port, a local address decides, and a port neither

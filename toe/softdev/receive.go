@@ -63,7 +63,7 @@ func (w *worker) input(l *lane, f *frame.Frame) {
 	if p.BadOptions {
 		w.count.BadOptions++
 	}
-	if p.DstMAC != l.mac {
+	if p.DstMAC != l.port.MAC() {
 		w.drop(DropNotOurMAC)
 		return
 	}
@@ -104,7 +104,7 @@ func (w *worker) arrive(t *train) {
 			w.drop(DropNoRoute)
 			return
 		}
-		s.NextHop, s.MTU = hop, t.lane.mtu
+		s.NextHop, s.MTU = hop, t.lane.mtu()
 	}
 	if s.Len > 0 && (known || w.eng.Opens(&s.Flow)) && !w.reserve(h) {
 		return

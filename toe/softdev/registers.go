@@ -125,7 +125,7 @@ func (d *Device) BindRegisters(bank *hwregs.Bank) error {
 	}
 	bindings["PL_HEARTBEAT"] = hwregs.Binding{Get: d.sum(func(w *worker) uint64 { return w.count.Iterations })}
 	bindings["LE_DB_ACTIVE_INUSE"] = hwregs.Binding{Get: d.sum(func(w *worker) uint64 { return uint64(w.eng.Conns()) })}
-	bindings["LE_DB_ACTIVE_SIZE"] = hwregs.Binding{Get: func() uint64 { return uint64(d.info.MaxConns) }}
+	bindings["LE_DB_ACTIVE_SIZE"] = hwregs.Binding{Get: func() uint64 { return uint64(d.Info().MaxConns) }}
 	bindings["LE_DB_SERVER_SIZE"] = hwregs.Binding{Get: func() uint64 { return uint64(d.cfg.MaxListeners) }}
 	bindings["LE_DB_SERVER_INUSE"] = hwregs.Binding{Get: func() (n uint64) {
 		_ = d.inspect(0, func(w *worker) { n = uint64(len(w.listeners)) }) // the same on every worker
