@@ -215,6 +215,9 @@ const (
 	ECNOn      // ask
 )
 
+// DefaultCC is the value of OptionCC that gives a listener's connections the engine's own choice.
+const DefaultCC = -1
+
 // Option names a setting of an open connection for CallSetOption.
 type Option uint8
 
@@ -242,6 +245,9 @@ const (
 	OptionFastOpen                        // Listener: as SocketOptions.FastOpen
 	OptionFastOpenBare                    // Listener: 0 or 1, as SocketOptions.FastOpenBare
 	OptionSynRetries                      // before the handshake is complete: as SocketOptions.SynRetries
+	OptionNoSACK                          // Listener: 0 or 1, as SocketOptions.NoSACK
+	OptionNoTimestamp                     // Listener: 0 or 1, as SocketOptions.NoTimestamp
+	OptionPause                           // Listener: 0 or 1: what is of no connection or handshake is nobody's
 )
 
 // CallResult says whether a call was accepted. Anything but CallOK changed nothing.

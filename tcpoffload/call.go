@@ -254,10 +254,13 @@ func (e *Engine) setListenerOption(c *Call) CallResult {
 	case OptionKeepalive:
 		o.Keepalive = c.Value != 0
 	case OptionCC:
-		if c.Value < 0 || c.Value >= cc.NumAlgorithms {
+		if c.Value < DefaultCC || c.Value >= cc.NumAlgorithms {
 			return CallInvalid
 		}
-		o.CC = cc.Choose(cc.Algorithm(c.Value))
+		o.CC = SocketOptions{}.CC
+		if c.Value != DefaultCC {
+			o.CC = cc.Choose(cc.Algorithm(c.Value))
+		}
 	case OptionMaxPacingRate:
 		if c.Value < 0 {
 			return CallInvalid
@@ -269,7 +272,7 @@ func (e *Engine) setListenerOption(c *Call) CallResult {
 		}
 		o.RcvBuf = uint32(c.Value)
 	case OptionMaxSeg:
-		if c.Value < minMSS || c.Value > 65535 {
+		if c.Value != 0 && c.Value < minMSS || c.Value > 65535 {
 			return CallInvalid
 		}
 		o.MSS = uint16(c.Value)
@@ -304,6 +307,12 @@ func (e *Engine) setListenerOption(c *Call) CallResult {
 			return CallInvalid
 		}
 		o.ECN = ECNMode(c.Value)
+	case OptionNoSACK:
+		o.NoSACK = c.Value != 0
+	case OptionNoTimestamp:
+		o.NoTimestamp = c.Value != 0
+	case OptionPause:
+		l.paused = c.Value != 0
 	default:
 		return CallInvalid
 	}

@@ -15,12 +15,13 @@ func (e *Engine) portBucket(port uint16) *uint32 {
 }
 
 // findListener returns the listener that answers for local:port, or 0: one bound to the address
-// goes before one for any address of the family, and that before one for any address.
+// goes before one for any address of the family, and that before one for any address. One that is paused
+// does not answer.
 func (e *Engine) findListener(local wire.Addr, port uint16) uint32 {
 	var best, rank uint32
 	for i := *e.portBucket(port); i != 0; i = e.lsts[i].next {
 		l := &e.lsts[i]
-		if l.port != port {
+		if l.port != port || l.paused {
 			continue
 		}
 		var k uint32

@@ -69,7 +69,7 @@ type Root struct {
 }
 
 // memoryFormat changes with the layout of any table.
-const memoryFormat = 0x544f4507
+const memoryFormat = 0x544f4508
 
 // Listener is one passive open.
 type Listener struct {
@@ -77,6 +77,7 @@ type Listener struct {
 	port       uint16
 	v6only     bool
 	used       bool
+	paused     bool // it takes no new SYN
 	gen        uint32
 	next       uint32 // next listener in the port's bucket, or in the free list
 	halfOpen   uint32 // connections in the SYN cache, at most backlog

@@ -140,7 +140,7 @@ func TestListenerHandsDownCongestionControl(t *testing.T) {
 	}{{OptionCC, int64(cc.BBR)}, {OptionMaxPacingRate, 12345}} {
 		c := Call{Kind: CallSetOption, Listener: l, Option: o.option, Value: o.value}
 		require.Equal(t, CallOK, s.e.Call(s.now, &c, s.out))
-		c.Value = -1
+		c.Value = -2
 		require.Equal(t, CallInvalid, s.e.Call(s.now, &c, s.out))
 	}
 	syn := s.seg(wire.SYN, 0, 0, 0)

@@ -131,13 +131,17 @@ type Listener struct {
 	V6Only  bool      // valid only if V6: do not accept IPv4
 	Backlog int       // connections half-open or waiting for accept, each worker
 	Opt     SocketOptions
+
+	Client *Client       // who listens, for the policy; nil: not known
+	Asked  SocketOptions // what the program asked for, before the policy changed Opt
 }
 
 // ConnectRequest is an active open: what ACT_OPEN_REQ asks for.
 type ConnectRequest struct {
-	Flow wire.Flow // Local may be unspecified: the device fills in its address; LocalPort is set
-	Sock SockID
-	Opt  SocketOptions
+	Flow   wire.Flow // Local may be unspecified: the device fills in its address; LocalPort is set
+	Sock   SockID
+	Opt    SocketOptions
+	Client *Client // who connects, for the policy; nil: not known
 }
 
 // UpperLayer is what a device calls: the socket layer, after FreeBSD's toe_* upcalls. Every method

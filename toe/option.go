@@ -18,6 +18,7 @@ type SocketOptions struct {
 	FastOpenConn   bool   // active open: use a Fast Open cookie, or ask for one
 	TOS            uint8  // DSCP in the upper six bits (RFC 2474)
 	TTL            uint8  // or hop limit, 0: the device's
+	NoMirror       bool   // sniffers do not see the connection's frames
 }
 
 // Option names a setting for [Device.SetOption]; the unit of its value is in the comment.
@@ -44,6 +45,11 @@ const (
 	OptionFastOpen                        // listeners only: as SocketOptions.FastOpen
 	OptionTOS                             // as SocketOptions.TOS
 	OptionTTL                             // as SocketOptions.TTL
+	OptionNoMirror                        // as SocketOptions.NoMirror, 0 or 1
+	OptionNoSACK                          // listeners only: as SocketOptions.NoSACK, 0 or 1
+	OptionNoTimestamps                    // listeners only: as SocketOptions.NoTimestamps, 0 or 1
+	OptionECN                             // listeners only: an ECN
+	OptionPause                           // listeners only: 1: new SYNs are nobody's, handshakes under way go on
 )
 
 // set changes the field that goes with option o, if there is one. The device has checked the value.
@@ -71,6 +77,44 @@ func (s *SocketOptions) set(o Option, value int64) {
 		s.NotSentLowat = uint32(value)
 	case OptionFastOpen:
 		s.FastOpen = uint32(value)
+	case OptionNoMirror:
+		s.NoMirror = value != 0
+	case OptionNoSACK:
+		s.NoSACK = value != 0
+	case OptionNoTimestamps:
+		s.NoTimestamps = value != 0
+	case OptionECN:
+		s.ECN = ECN(value)
+	}
+}
+
+// changed calls set for every option in which the connections of a listener with settings s differ from
+// those of one with settings old.
+func (s *SocketOptions) changed(old *SocketOptions, set func(o Option, value int64)) {
+	number := func(b bool) int64 {
+		if b {
+			return 1
+		}
+		return 0
+	}
+	for _, c := range [...]struct {
+		o        Option
+		was, now int64
+	}{
+		{OptionNoDelay, number(old.NoDelay), number(s.NoDelay)},
+		{OptionKeepalive, number(old.Keepalive), number(s.Keepalive)},
+		{OptionMaxSeg, int64(old.MSS), int64(s.MSS)},
+		{OptionCC, int64(old.CC), int64(s.CC)},
+		{OptionECN, int64(old.ECN), int64(s.ECN)},
+		{OptionMaxPacingRate, int64(old.MaxPacingRate), int64(s.MaxPacingRate)},
+		{OptionFastOpen, int64(old.FastOpen), int64(s.FastOpen)},
+		{OptionNoSACK, number(old.NoSACK), number(s.NoSACK)},
+		{OptionNoTimestamps, number(old.NoTimestamps), number(s.NoTimestamps)},
+		{OptionNoMirror, number(old.NoMirror), number(s.NoMirror)},
+	} {
+		if c.was != c.now {
+			set(c.o, c.now)
+		}
 	}
 }
 

@@ -32,3 +32,26 @@ func (r Reason) String() string {
 	}
 	return "unknown"
 }
+
+var reasonMeanings = [NumReasons]string{
+	"it is on the TOE",
+	"toed drives no device",
+	"no port of the TOE leads to the peer",
+	"the socket is bound to an address that no port of the TOE has",
+	"the peer is this host itself, by a loopback address or its own",
+	"as many connections are offloaded as fit: tcp.max_connections",
+	"the TOE still has a connection or listener with these addresses and ports",
+	"the program has used up its sockets or memory on the TOE: clients.slots, clients.memory",
+	"a rule of the policy says so, or the user may not have the port",
+	"a setting of the socket is one that the TOE does not have",
+	"the TOE is being drained: toectl drain",
+	"the program asked for something that makes no sense",
+}
+
+// Meaning says in plain words why the socket is where it is.
+func (r Reason) Meaning() string {
+	if r < NumReasons {
+		return reasonMeanings[r]
+	}
+	return "unknown"
+}

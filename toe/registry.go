@@ -27,6 +27,8 @@ type Registry struct {
 	listeners []*Listener // live ones, in the order of their IDs
 	lastID    ListenID
 
+	draining atomic.Bool // nothing new is offloaded; written under mu
+
 	active   atomic.Pointer[[]Device] // what Route sees; replaced, never changed
 	routed   [NumReasons]atomic.Uint64
 	listened [NumReasons]atomic.Uint64
@@ -118,7 +120,11 @@ func (r *Registry) Activate(name string) error {
 	d.active = true
 	r.publish()
 	for _, l := range r.listeners {
-		r.listened[listenOn(d.dev, l)].Add(1)
+		reason := listenOn(d.dev, l)
+		r.listened[reason].Add(1)
+		if reason == Offloaded && r.draining.Load() {
+			_ = d.dev.ListenOption(l.ID, OptionPause, 1) // it goes on listening where that is not known
+		}
 	}
 	return nil
 }
@@ -169,6 +175,9 @@ func (r *Registry) listenStart(l *Listener) Reason {
 	active := *r.active.Load()
 	if len(active) == 0 {
 		return ReasonNoDevice
+	}
+	if r.draining.Load() {
+		return ReasonDraining
 	}
 	r.lastID++
 	kept := *l
@@ -228,7 +237,51 @@ func (r *Registry) ListenOption(id ListenID, o Option, value int64) error {
 		return fmt.Errorf("toe: option of listener %d: %w", id, refusal)
 	}
 	r.listeners[i].Opt.set(o, value)
+	r.listeners[i].Asked.set(o, value)
 	return nil
+}
+
+// Drain stops (on) or resumes offloading. While it is on, Route and ListenStart answer ReasonDraining, and
+// listeners leave new SYNs alone; handshakes under way and connections go on. Not for workers.
+func (r *Registry) Drain(on bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.draining.Swap(on) == on {
+		return
+	}
+	value := int64(0)
+	if on {
+		value = 1
+	}
+	for _, dev := range *r.active.Load() {
+		for _, l := range r.listeners {
+			_ = dev.ListenOption(l.ID, OptionPause, value) // a device that does not have l has nothing to pause
+		}
+	}
+}
+
+// Draining reports whether [Registry.Drain] is on.
+func (r *Registry) Draining() bool { return r.draining.Load() }
+
+// Reconsider gives every listener the settings that the policy has for it now, for connections to come; it
+// returns how many listeners changed. Not for workers.
+func (r *Registry) Reconsider(p *Policy) (changed int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, l := range r.listeners {
+		opt, different := p.Reconsider(l), false
+		opt.changed(&l.Opt, func(o Option, value int64) {
+			different = true
+			for _, dev := range *r.active.Load() {
+				_ = dev.ListenOption(l.ID, o, value) // a device that does not have l has nothing to change
+			}
+		})
+		l.Opt = opt
+		if different {
+			changed++
+		}
+	}
+	return changed
 }
 
 // Route returns the first active device that would carry req. When none would, the reason is that
@@ -238,6 +291,8 @@ func (r *Registry) Route(req *ConnectRequest) (Device, Reason) {
 	refusal := ReasonNoDevice
 	for _, dev := range *r.active.Load() {
 		switch reason := dev.CanOffload(req); {
+		case reason == Offloaded && r.draining.Load():
+			refusal = ReasonDraining
 		case reason == Offloaded:
 			r.routed[Offloaded].Add(1)
 			return dev, Offloaded

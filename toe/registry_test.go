@@ -241,3 +241,57 @@ func TestBaseDeviceRefuses(t *testing.T) {
 	require.Equal(t, ReasonUnsupported, reason)
 	require.ErrorIs(t, d.PMTUUpdate(wire.Addr{}, 1500), ErrNotSupported)
 }
+
+// Draining: nothing new, listeners pause; listeners that a new policy concerns get its settings.
+func TestDrainAndReconsider(t *testing.T) {
+	dev := &listenerDev{options: map[Option]int64{}}
+	r := NewRegistry()
+	require.NoError(t, r.RegisterSocketLayer(layerStub{}))
+	require.NoError(t, r.Register(dev))
+	require.NoError(t, r.Activate(dev.Name()))
+	l := &Listener{Port: 80, Asked: SocketOptions{NoDelay: true}, Opt: SocketOptions{NoDelay: true, CC: CCBBR, MSS: 900}}
+	require.Equal(t, Offloaded, r.ListenStart(l))
+	r.Drain(true)
+	require.True(t, r.Draining())
+	require.EqualValues(t, 1, dev.options[OptionPause])
+	_, reason := r.Route(&ConnectRequest{})
+	require.Equal(t, ReasonDraining, reason)
+	require.Equal(t, ReasonDraining, r.ListenStart(&Listener{Port: 81}))
+	r.Drain(false)
+	require.EqualValues(t, 0, dev.options[OptionPause])
+	_, reason = r.Route(&ConnectRequest{})
+	require.Equal(t, Offloaded, reason)
+
+	p, err := NewPolicy([]Rule{{LocalPorts: Ports{80, 80}, SACK: No, ECN: ECNOn, FastOpen: Yes, Mirror: No}})
+	require.NoError(t, err)
+	clear(dev.options)
+	require.Equal(t, 1, r.Reconsider(p))
+	require.Equal(t, map[Option]int64{OptionCC: 0, OptionMaxSeg: 0, OptionNoSACK: 1, OptionECN: int64(ECNOn),
+		OptionFastOpen: fastOpenQueue, OptionNoMirror: 1}, dev.options)
+	require.Zero(t, r.Reconsider(p), "nothing more to change")
+	require.Zero(t, p.Rules()[0].Hits)
+	require.NoError(t, r.ListenOption(l.ID, OptionMaxSeg, 700))
+	require.Equal(t, 1, r.Reconsider(nil))
+	require.EqualValues(t, 700, r.Listeners()[0].Opt.MSS, "what the program said later is kept")
+	require.False(t, r.Listeners()[0].Opt.NoSACK)
+}
+
+// listenerDev takes everything and remembers the settings of listeners.
+type listenerDev struct {
+	BaseDevice
+	options map[Option]int64
+}
+
+func (*listenerDev) Name() string                      { return "listener0" }
+func (*listenerDev) Attach(UpperLayer) error           { return nil }
+func (*listenerDev) ListenStart(*Listener) Reason      { return Offloaded }
+func (*listenerDev) CanOffload(*ConnectRequest) Reason { return Offloaded }
+func (d *listenerDev) ListenOption(_ ListenID, o Option, value int64) error {
+	d.options[o] = value
+	return nil
+}
+
+type layerStub struct{}
+
+func (layerStub) Attach(Device) (UpperLayer, error) { return nil, nil }
+func (layerStub) Detach(Device)                     {}

@@ -19,6 +19,7 @@ import (
 	"opentoe/sockshim/shm"
 	"opentoe/tcpoffload/vtime"
 	"opentoe/tcpoffload/wire"
+	"opentoe/toe"
 )
 
 // client is one control connection: a process. Fields without a comment belong to the goroutine
@@ -28,7 +29,8 @@ type client struct {
 	conn    *net.UnixConn
 	cred    unix.Ucred
 	lowPort bool // it may take ports below Server.lowPorts
-	program string
+	who     toe.Client
+	program string // what people know it by
 	l       *layer
 	own     *region
 	wakefds []int // one per worker; the client writes them
@@ -164,7 +166,7 @@ func (c *client) hello(m *shm.Msg) ([]int, unix.Errno) {
 	if c.own != nil || m.Magic != shm.Magic || m.Abi != shm.ABI {
 		return nil, unix.EPROTO
 	}
-	c.program = m.Program()
+	c.identify(m.Program())
 	s := c.srv
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -62,6 +62,8 @@ const (
 	populateChunks = 64        // chunks likewise
 	quietMax       = 1024      // quiet sockets that keep their chunks while the worker is busy
 	sweepBatch     = 64        // quiet sockets looked at in one go
+	declinesKept   = 32        // opens left to the kernel that are remembered of each client and worker; then the oldest is forgotten
+	pastDeclines   = 256       // and of all clients that are gone
 )
 
 // Patience with clients and with the kernel.

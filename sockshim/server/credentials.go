@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"opentoe/toe"
 )
 
 // Who a client is, the kernel says: at its connect, for the process that connected.
@@ -27,6 +29,38 @@ func (c *client) readCred() error {
 	c.cred = *cred
 	c.lowPort = cred.Uid == 0 || mayBindLow(cred)
 	return nil
+}
+
+// identify fills in what rules of the policy may ask about c, at its HELLO: a process that goes on to
+// another program says HELLO again. What the client says of itself is for people, where the kernel has
+// nothing to tell: a process of another user or PID namespace.
+func (c *client) identify(said string) {
+	c.who, c.program = toe.Client{UID: c.cred.Uid, GID: c.cred.Gid}, said
+	dir := "/proc/" + strconv.Itoa(int(c.cred.Pid))
+	var st unix.Stat_t
+	if c.cred.Pid <= 0 || unix.Stat(dir, &st) != nil || st.Uid != c.cred.Uid {
+		return
+	}
+	if exe, err := os.Readlink(dir + "/exe"); err == nil {
+		c.who.Program = strings.TrimSuffix(exe, " (deleted)")
+	}
+	if text, err := os.ReadFile(dir + "/cgroup"); err == nil {
+		c.who.Cgroup = unifiedGroup(string(text))
+	}
+	if said == "" {
+		comm, _ := os.ReadFile(dir + "/comm")
+		c.program = strings.TrimSpace(string(comm))
+	}
+}
+
+// unifiedGroup returns the path of the version-2 control group in /proc/PID/cgroup, "" if there is none.
+func unifiedGroup(text string) string {
+	for line := range strings.Lines(text) {
+		if group, ok := strings.CutPrefix(strings.TrimSuffix(line, "\n"), "0::"); ok {
+			return group
+		}
+	}
+	return ""
 }
 
 // mayBindLow reports whether a process has CAP_NET_BIND_SERVICE. Should its number have passed on to

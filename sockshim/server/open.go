@@ -22,6 +22,10 @@ type listener struct {
 
 	sndBuf, lowat atomic.Uint32 // for the connections; 0 default
 	setting       atomic.Bool   // the registry is being asked for a setting
+
+	client *toe.Client // who listens, for the policy
+	v6     bool        // the socket is AF_INET6
+	v6only bool        // valid only if v6
 }
 
 // cookie returns the SO_COOKIE that the client claims for the slot's placeholder.
@@ -41,17 +45,21 @@ func (sh *share) engage(n uint32, state sockState, from *region) bool {
 	return true
 }
 
-// decline answers an open that is not offloaded; the slot stays with the client.
-func (sh *share) decline(n uint32, r toe.Reason) {
-	sh.answerDeclined(n, uint8(r))
+// decline answers an open, of the client that has region from, that is not offloaded; the slot stays with
+// the client.
+func (sh *share) decline(n uint32, from *region, r toe.Reason) {
 	sh.w.stats.Declined[r]++
+	if asker := sh.w.share(from); asker != nil {
+		asker.declines.add(sh.w.now, sh.slot(n), r)
+	}
+	sh.answerDeclined(n, uint8(r))
 }
 
 // declineConnect is decline for an active open. One whose ports the device has in use is not for the
 // kernel either: the client tries another port, or fails.
-func (sh *share) declineConnect(n uint32, r toe.Reason) {
+func (sh *share) declineConnect(n uint32, from *region, r toe.Reason) {
 	if r != toe.ReasonInUse {
-		sh.decline(n, r)
+		sh.decline(n, from, r)
 		return
 	}
 	sh.answerDeclined(n, shm.ReasonInUse)
@@ -113,20 +121,20 @@ func (sh *share) connect(n uint32, from *region) {
 		Flow: wire.Flow{
 			Local: local, Remote: remote, LocalPort: p.ReqLocalPort, RemotePort: p.ReqRemotePort,
 		},
-		Opt: reqOptions(p),
+		Opt: reqOptions(p), Client: &from.owner.who,
 	}
 	f := &req.Flow
 	if !ok1 || !ok2 || f.LocalPort == 0 || f.RemotePort == 0 || remote.IsUnspecified() ||
 		!local.IsUnspecified() && local.Is4() != remote.Is4() {
-		sh.decline(n, toe.ReasonInvalid)
+		sh.decline(n, from, toe.ReasonInvalid)
 		return
 	}
 	if !from.mayUse(f.LocalPort) {
-		sh.decline(n, toe.ReasonPolicy)
+		sh.decline(n, from, toe.ReasonPolicy)
 		return
 	}
 	if reason := w.mayConnect(from); reason != toe.Offloaded {
-		sh.declineConnect(n, reason)
+		sh.declineConnect(n, from, reason)
 		return
 	}
 	if steer := w.dev.SteerConnect(f); steer != w.id {
@@ -139,7 +147,7 @@ func (sh *share) connect(n uint32, from *region) {
 	tid, reason := w.dev.Connect(w.id, req)
 	if reason != toe.Offloaded {
 		sh.disengage(n)
-		sh.declineConnect(n, reason)
+		sh.declineConnect(n, from, reason)
 		return
 	}
 	s := sh.sock(n)
@@ -209,39 +217,43 @@ func (sh *share) listen(n uint32, from *region, backlog uint32) {
 	addr, ok := reqAddr(p.ReqLocalAddr, family)
 	l := &toe.Listener{
 		Addr: addr, Port: p.ReqLocalPort, V6: family == 6, V6Only: family == 6 && p.ReqV6only != 0,
-		Backlog: int(min(max(backlog, 1), backlogMax)), Opt: reqOptions(p),
+		Backlog: int(min(max(backlog, 1), backlogMax)), Opt: reqOptions(p), Client: &from.owner.who,
 	}
+	l.Asked = l.Opt
 	if !ok || l.Port == 0 {
-		sh.decline(n, toe.ReasonInvalid)
+		sh.decline(n, from, toe.ReasonInvalid)
 		return
 	}
 	if !from.mayUse(l.Port) {
-		sh.decline(n, toe.ReasonPolicy)
+		sh.decline(n, from, toe.ReasonPolicy)
 		return
 	}
 	if policy := w.l.srv.cfg.Policy; policy != nil {
 		w.query = from.query()
 		w.query.Listen, w.query.Address = true, l
 		if reason := policy(&w.query); reason != toe.Offloaded {
-			sh.decline(n, reason)
+			sh.decline(n, from, reason)
 			return
 		}
 	}
 	if reason := w.l.srv.cfg.Rules.Listen(l); reason != toe.Offloaded {
-		sh.decline(n, reason)
+		sh.decline(n, from, reason)
 		return
 	}
 	sh.engage(n, sockListening, from)
 	gen := sh.sock(n).gen
 	w.l.errands.add(func() {
 		reason := w.l.srv.cfg.Registry.ListenStart(l)
-		ls := &listener{id: l.ID, reg: sh.reg, slot: n, worker: w.id, backlog: int32(l.Backlog)}
+		ls := &listener{id: l.ID, reg: sh.reg, slot: n, worker: w.id, backlog: int32(l.Backlog), client: l.Client, v6: l.V6, v6only: l.V6Only}
 		ls.sndBuf.Store(l.Opt.SndBuf)
 		ls.lowat.Store(l.Opt.NotSentLowat)
 		if reason == toe.Offloaded {
 			w.l.register(ls)
 		}
-		err := w.dev.Post(w.id, func(vtime.Time) { sh.listening(n, gen, l, ls, reason) })
+		err := w.dev.Post(w.id, func(now vtime.Time) {
+			w.now = now
+			sh.listening(n, gen, l, ls, reason)
+		})
 		if err != nil && reason == toe.Offloaded {
 			w.l.srv.cfg.Registry.ListenStop(l.ID)
 		}
@@ -261,8 +273,9 @@ func (sh *share) listening(n, gen uint32, l *toe.Listener, ls *listener, reason 
 	case reason != toe.Offloaded && s.stopping:
 		sh.freeSlot(n)
 	case reason != toe.Offloaded:
+		from := s.owner
 		sh.disengage(n)
-		sh.decline(n, reason)
+		sh.decline(n, from, reason)
 	default:
 		s.state, s.listener = sockListen, ls
 		local := l.Addr
@@ -344,7 +357,7 @@ func (l *layer) PassEstablish(wi int, id toe.ListenID, tid toe.TID, flow *wire.F
 		}
 	}
 	w.stats.PassiveOpens++
-	l.srv.cfg.Rules.Accept(flow, func(o toe.Option, value int64) {
+	l.srv.cfg.Rules.Accept(ls.client, flow, func(o toe.Option, value int64) {
 		if w.dev.SetOption(tid, o, value) != nil {
 			w.stats.OptionsRefused++
 		}

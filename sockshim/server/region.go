@@ -86,6 +86,7 @@ func (r *region) query() Query {
 // remove takes the region from the workers and unmaps it. Precondition: no socket of it lives, or
 // the workers have ended; Server.mu is held. [control]
 func (r *region) remove() {
+	r.srv.keepDeclines(r)
 	for _, w := range r.l.workers {
 		if r.l.dev.Do(w.id, func(vtime.Time) { w.remove(r) }) != nil {
 			w.remove(r) // the worker has ended

@@ -42,6 +42,7 @@ type Server struct {
 	destroys   bool           // the kernel tells when sockets are gone
 	recountDue atomic.Bool    // and may have left out some
 	stats      Counters       // of control goroutines and past workers
+	past       []Decline      // of clients that are gone, the earliest first, at most pastDeclines
 	wg         sync.WaitGroup // client connections
 }
 

@@ -185,7 +185,9 @@ func TestRules(t *testing.T) {
 	require.NotZero(t, c.sock)
 	require.Contains(t, r.dev.options, fakeOption{tid: tid, o: toe.OptionCC, value: int64(toe.CCDCTCP)})
 	r.dev.mu.Unlock()
-	require.Equal(t, []uint64{1, 1, 2}, rules.Hits())
+	for i, want := range []uint64{1, 1, 2} {
+		require.Equal(t, want, rules.Rules()[i].Hits, "rule %d", i)
+	}
 
 	// A listener takes settings for the connections to come.
 	atomic.StoreUint64(&r.mem.Slots[slot].ReqValue, 99)

@@ -41,6 +41,7 @@ type worker struct {
 
 	signaller signaller
 
+	now   vtime.Time         // of the poll under way, or of the last one
 	creq  toe.ConnectRequest // scratch, so that passing its address allocates nothing
 	query Query
 	info  toe.ConnInfo
@@ -74,6 +75,7 @@ type share struct {
 	refill      bool     // a slot came back: the loan may want it
 	names       []*share // of other regions whose slots commands of this queue may name
 	dead        bool     // a violation was found; ended after the poll
+	declines    declines // of the region's client
 }
 
 // start starts the goroutines that look after the workers until stop is closed.
@@ -163,8 +165,9 @@ func (w *worker) remove(reg *region) {
 }
 
 // Poll drains the command queues of worker w.
-func (l *layer) Poll(wi int, _ vtime.Time) int {
+func (l *layer) Poll(wi int, now vtime.Time) int {
 	w := l.workers[wi]
+	w.now = now
 	if len(w.wakes) > 0 {
 		w.flushWakes()
 	}

@@ -53,6 +53,10 @@ var options = [...]tcpoffload.Option{
 	toe.OptionFastOpen:      tcpoffload.OptionFastOpen,
 	toe.OptionTOS:           tcpoffload.OptionTOS,
 	toe.OptionTTL:           tcpoffload.OptionTTL,
+	toe.OptionNoSACK:        tcpoffload.OptionNoSACK,
+	toe.OptionNoTimestamps:  tcpoffload.OptionNoTimestamp,
+	toe.OptionECN:           tcpoffload.OptionECN,
+	toe.OptionPause:         tcpoffload.OptionPause,
 }
 
 // engineOption translates an option and its value.
@@ -63,6 +67,9 @@ func engineOption(o toe.Option, value int64) (opt tcpoffload.Option, v int64, ok
 	if o == toe.OptionCC {
 		if value < 0 || value > 255 {
 			return 0, 0, false
+		}
+		if toe.CC(value) == toe.CCDefault {
+			return tcpoffload.OptionCC, tcpoffload.DefaultCC, true
 		}
 		a, ok := algorithm(toe.CC(value))
 		return tcpoffload.OptionCC, int64(a), ok

@@ -37,7 +37,7 @@ func (c checker) line(key string) int {
 		if l, ok := c.lines[key]; ok {
 			return l
 		}
-		key = key[:max(strings.LastIndexAny(key, ".["), 0)]
+		key = above(key)
 	}
 	return 0
 }

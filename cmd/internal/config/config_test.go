@@ -116,7 +116,7 @@ func TestBadInput(t *testing.T) {
 		{"address twice", second("toe1", "af_xdp:toe1", "10.99.0.1/16"), `x.yaml:6: ports[1].addresses[0]: "10.99.0.1/16": ports[0] has it`},
 		{"loopback beside", second("lo0", "loopback", "10.98.0.1/24"), `x.yaml:6: ports[1].device: "loopback": a loopback is no wire`},
 		{"too many ports", good + strings.Repeat("  - {}\n", 4), `x.yaml:2: ports: 5 ports: at most 4 fit`},
-		{"not YAML", "ports: [", `x.yaml: yaml: line 1:`},
+		{"not YAML", "ports: [", `x.yaml:1: not YAML: `},
 		{"relative runtime_dir", good + "runtime_dir: run", `x.yaml:6: runtime_dir: "run": not an absolute path`},
 	}
 	for _, c := range cases {

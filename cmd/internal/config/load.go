@@ -31,9 +31,9 @@ func Load(file string) (*Config, error) {
 func Parse(file string, text []byte) (*Config, error) {
 	var root yaml.Node
 	if err := yaml.Unmarshal(text, &root); err != nil {
-		return nil, Problems{{File: file, Cause: err.Error()}}
+		return nil, Problems{syntax(file, err)}
 	}
-	w := walker{file: file, lines: map[string]int{}, values: map[string]string{}}
+	w := newWalker(file)
 	w.document(&root)
 	if len(w.problems) > 0 {
 		return nil, w.problems
@@ -42,7 +42,7 @@ func Parse(file string, text []byte) (*Config, error) {
 	if err != nil {
 		return nil, Problems{{File: file, Cause: err.Error()}}
 	}
-	c := checker{walker: &w}
+	c := checker{walker: w}
 	c.config(cfg)
 	if len(w.problems) > 0 {
 		return nil, w.problems
@@ -62,13 +62,18 @@ func decode(text []byte, nports int) (*Config, error) {
 		cfg.Ports = append(cfg.Ports, DefaultPort())
 	}
 	err := v.UnmarshalExact(&cfg, viper.DecodeHook(mapstructure.ComposeDecodeHookFunc(
-		singlePort, mapstructure.TextUnmarshallerHookFunc())))
+		singleNumber, mapstructure.TextUnmarshallerHookFunc())))
 	return &cfg, err
 }
 
-// singlePort gives a range of one port, which YAML takes for a number, back its text.
-func singlePort(_, to reflect.Type, data any) (any, error) {
-	if n, ok := data.(int); ok && to == reflect.TypeFor[PortRange]() {
+// singleNumber gives a range of one number, which YAML takes for a number, back its text.
+func singleNumber(_, to reflect.Type, data any) (any, error) {
+	n, ok := data.(int)
+	if !ok {
+		return data, nil
+	}
+	switch to {
+	case reflect.TypeFor[PortRange](), reflect.TypeFor[Users](), reflect.TypeFor[Groups]():
 		return strconv.Itoa(n), nil
 	}
 	return data, nil

@@ -4,8 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"os/user"
+	"reflect"
+	"regexp"
 	"strconv"
 	"strings"
+
+	"go.yaml.in/yaml/v3"
 
 	"opentoe/toe"
 )
@@ -13,11 +18,16 @@ import (
 // PolicyRule is one entry of the policy: what it matches, and what becomes of it. Empty means any, or
 // unchanged.
 type PolicyRule struct {
+	Name        string       `mapstructure:"name"` // for people
 	Role        string       `mapstructure:"role"` // active or passive
 	Local       netip.Prefix `mapstructure:"local"`
 	Remote      netip.Prefix `mapstructure:"remote"`
 	LocalPorts  PortRange    `mapstructure:"local_ports"`
 	RemotePorts PortRange    `mapstructure:"remote_ports"`
+	Program     string       `mapstructure:"program"` // a path or a name, may have * ? [a-z]
+	UID         Users        `mapstructure:"uid"`
+	GID         Groups       `mapstructure:"gid"`
+	Cgroup      string       `mapstructure:"cgroup"` // with the groups below it
 
 	Offload           YesNo  `mapstructure:"offload"`
 	CongestionControl string `mapstructure:"congestion_control"`
@@ -29,6 +39,8 @@ type PolicyRule struct {
 	Keepalive         YesNo  `mapstructure:"keepalive"`
 	MaxPacingRate     Size   `mapstructure:"max_pacing_rate"` // octets per second
 	FastOpen          YesNo  `mapstructure:"fast_open"`
+	Mirror            YesNo  `mapstructure:"mirror"`
+	Worker            int    `mapstructure:"worker"` // refused: RSS chooses
 }
 
 // YesNo is yes, no, or not said.
@@ -69,6 +81,100 @@ func (r *PortRange) UnmarshalText(text []byte) error {
 	return nil
 }
 
+// Users are a user, by name or number, or a range of numbers.
+type Users toe.IDs
+
+// UnmarshalText reads "www-data", "33" or "1000-1999".
+func (u *Users) UnmarshalText(text []byte) error {
+	ids, err := parseIDs(string(text), func(name string) (string, error) {
+		who, err := user.Lookup(name)
+		if err != nil {
+			return "", errors.New("no such user: write a name, a number or a range: www-data, 33, 1000-1999")
+		}
+		return who.Uid, nil
+	})
+	*u = Users(ids)
+	return err
+}
+
+// Groups are a group, by name or number, or a range of numbers.
+type Groups toe.IDs
+
+// UnmarshalText reads "staff", "50" or "1000-1999".
+func (g *Groups) UnmarshalText(text []byte) error {
+	ids, err := parseIDs(string(text), func(name string) (string, error) {
+		group, err := user.LookupGroup(name)
+		if err != nil {
+			return "", errors.New("no such group: write a name, a number or a range: staff, 50, 1000-1999")
+		}
+		return group.Gid, nil
+	})
+	*g = Groups(ids)
+	return err
+}
+
+// accountName is what a user or group may be called.
+var accountName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_.-]{0,31}$`)
+
+func parseIDs(text string, lookup func(name string) (string, error)) (toe.IDs, error) {
+	if accountName.MatchString(text) {
+		number, err := lookup(text)
+		if err != nil {
+			return toe.IDs{}, err
+		}
+		text = number
+	}
+	ids := toe.IDs{Said: true}
+	first, last, both := strings.Cut(text, "-")
+	if !both {
+		last = first
+	}
+	for _, end := range []struct {
+		text string
+		id   *uint32
+	}{{first, &ids.First}, {last, &ids.Last}} {
+		n, err := strconv.ParseUint(strings.TrimSpace(end.text), 10, 32)
+		if err != nil {
+			return toe.IDs{}, errors.New("write a name, a number or a range: 1000-1999")
+		}
+		*end.id = uint32(n)
+	}
+	return ids, nil
+}
+
+// ParsePolicy reads the rules of a policy file: a list of rules, or a mapping with the key "policy", which a
+// whole configuration is, too. The error is [Problems]; file is the text's name in it.
+func ParsePolicy(file string, text []byte) ([]toe.Rule, error) {
+	var root yaml.Node
+	if err := yaml.Unmarshal(text, &root); err != nil {
+		return nil, Problems{syntax(file, err)}
+	}
+	w := newWalker(file)
+	if len(root.Content) > 0 && root.Content[0].Kind == yaml.SequenceNode {
+		rules := root.Content[0]
+		w.node("policy", rules, reflect.TypeFor[[]PolicyRule]())
+		root.Content[0] = &yaml.Node{Kind: yaml.MappingNode, Content: []*yaml.Node{{Kind: yaml.ScalarNode, Value: "policy"}, rules}}
+		var err error
+		if text, err = yaml.Marshal(&root); err != nil {
+			return nil, Problems{{File: file, Cause: err.Error()}}
+		}
+	} else {
+		w.document(&root)
+	}
+	if len(w.problems) > 0 {
+		return nil, w.problems
+	}
+	cfg, err := decode(text, len(w.ports))
+	if err != nil {
+		return nil, Problems{{File: file, Cause: err.Error()}}
+	}
+	checker{walker: w}.policy(cfg)
+	if len(w.problems) > 0 {
+		return nil, w.problems
+	}
+	return cfg.Rules(), nil
+}
+
 // roles are the choices of role.
 var roles = map[string]toe.Role{"": toe.RoleAny, "active": toe.RoleActive, "passive": toe.RolePassive}
 
@@ -78,7 +184,9 @@ func (c *Config) Rules() []toe.Rule {
 	for i := range c.Policy {
 		p := &c.Policy[i]
 		r := toe.Rule{
-			Role: roles[p.Role], Local: p.Local, Remote: p.Remote,
+			Name: p.Name, Program: p.Program, UID: toe.IDs(p.UID), GID: toe.IDs(p.GID), Cgroup: p.Cgroup,
+			Mirror: toe.Switch(p.Mirror),
+			Role:   roles[p.Role], Local: p.Local, Remote: p.Remote,
 			LocalPorts: toe.Ports(p.LocalPorts), RemotePorts: toe.Ports(p.RemotePorts),
 			Offload: toe.Switch(p.Offload), NoDelay: toe.Switch(p.NoDelay), SACK: toe.Switch(p.SACK),
 			Timestamps: toe.Switch(p.Timestamps), Keepalive: toe.Switch(p.Keepalive),
@@ -104,6 +212,10 @@ func (c checker) policy(cfg *Config) {
 		if p.ECN != "" {
 			c.oneOf(key+".ecn", p.ECN, "off", "passive", "on")
 		}
+		if _, said := c.lines[key+".worker"]; said {
+			c.bad(key+".worker", "the port's hash of addresses and ports (RSS) chooses the worker of a connection",
+				"leave it out: no rule can pin one")
+		}
 		if p.MSS != 0 {
 			within(c, key+".mss", p.MSS, 88, MaxMTU)
 		}
@@ -117,6 +229,19 @@ func (c checker) policy(cfg *Config) {
 	wrong := (*toe.RuleError)(nil)
 	if _, err := toe.NewPolicy(cfg.Rules()); errors.As(err, &wrong) {
 		c.bad(fmt.Sprintf("policy[%d].%s", wrong.Index, wrong.Setting), "%s",
-			"correct it, or make the rule one for role: active", wrong.Cause)
+			mendOf(wrong), wrong.Cause)
 	}
+}
+
+// mendOf says what to do about a rule that cannot be.
+func mendOf(wrong *toe.RuleError) string {
+	switch wrong.Setting {
+	case "program":
+		return "write a name as nginx or python3*, or a path as /usr/sbin/nginx or /opt/*/bin/*"
+	case "cgroup":
+		return "write a path of the unified hierarchy without a slash at its end: /system.slice/nginx.service"
+	case "uid", "gid", "local_ports", "remote_ports":
+		return "write the smaller number first"
+	}
+	return "correct it, or make the rule one for role: active"
 }

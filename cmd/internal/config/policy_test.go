@@ -46,3 +46,49 @@ func TestPolicyProblems(t *testing.T) {
 		require.ErrorContains(t, err, want, text)
 	}
 }
+
+func TestPolicyClients(t *testing.T) {
+	rules, err := ParsePolicy("rules.yaml", []byte(`
+- {name: web, program: /usr/sbin/nginx*, uid: root, gid: 0-9, cgroup: /system.slice/web.service, mirror: no}
+- {uid: 1000}
+`))
+	require.NoError(t, err)
+	require.Equal(t, []toe.Rule{
+		{Name: "web", Program: "/usr/sbin/nginx*", UID: toe.IDs{Said: true}, GID: toe.IDs{Last: 9, Said: true},
+			Cgroup: "/system.slice/web.service", Mirror: toe.No},
+		{UID: toe.IDs{First: 1000, Last: 1000, Said: true}},
+	}, rules)
+}
+
+// A policy file is a list, a mapping, or a whole configuration; what is wrong in it is said with its place.
+func TestParsePolicy(t *testing.T) {
+	for _, text := range []string{"[{offload: no}]", "policy:\n  - offload: no\n", policyBase + "policy: [{offload: no}]"} {
+		rules, err := ParsePolicy("rules.yaml", []byte(text))
+		require.NoError(t, err, text)
+		require.Equal(t, []toe.Rule{{Offload: toe.No}}, rules, text)
+	}
+	for _, text := range []string{"", "[]", "policy: []", "policy:"} {
+		rules, err := ParsePolicy("rules.yaml", []byte(text))
+		require.NoError(t, err, text)
+		require.Empty(t, rules, text)
+	}
+	for text, want := range map[string]string{
+		"- {role: active, offload: perhaps}":               `rules.yaml:1:27: policy[0].offload: "perhaps": bad value: write yes or no`,
+		"- {}\n- {rol: active}":                            `rules.yaml:2:4: policy[1].rol: unknown key: did you mean "role"?`,
+		"- {program: \"[\"}":                               `rules.yaml:1:13: policy[0].program: "[": is no pattern`,
+		"- {program: bin/x}":                               "is neither a name nor a path from the root",
+		"- {cgroup: system.slice}":                         "is not the path of a control group",
+		"- {uid: 9-1}":                                     `policy[0].uid: "9-1": ends before it begins: write the smaller number first`,
+		"- {uid: nobody-has-this-name}":                    "no such user",
+		"- {gid: nobody-has-this-name}":                    "no such group",
+		"- {uid: -1}":                                      "policy[0].uid",
+		"- {worker: 0}":                                    "rules.yaml:1:12: policy[0].worker: \"0\": the port's hash",
+		"policy:\n  - [}":                                  "rules.yaml:1: not YAML: ",
+		"- {role: passive, remote: 10.0.0.0/8, mss: 1000}": "of a passive socket cannot depend on the peer",
+		"rules: [{offload: no}]":                           "rules.yaml:1: rules: unknown key",
+	} {
+		_, err := ParsePolicy("rules.yaml", []byte(text))
+		require.ErrorContains(t, err, want, text)
+		require.ErrorAs(t, err, new(Problems))
+	}
+}

@@ -16,13 +16,39 @@ import (
 type walker struct {
 	file     string
 	lines    map[string]int    // by dotted path
+	cols     map[string]int    // of the rules of the policy, of which a line may hold many
 	values   map[string]string // scalars by dotted path
 	ports    []*yaml.Node
 	problems Problems
 }
 
+func newWalker(file string) *walker {
+	return &walker{file: file, lines: map[string]int{}, cols: map[string]int{}, values: map[string]string{}}
+}
+
 func (w *walker) report(line int, key, value, cause, mend string) {
-	w.problems = append(w.problems, &Problem{w.file, line, key, value, cause, mend})
+	w.problems = append(w.problems, &Problem{w.file, line, w.col(key), key, value, cause, mend})
+}
+
+// col returns the column of key, or of the nearest key above it that has one.
+func (w *walker) col(key string) int {
+	for key != "" {
+		if col, ok := w.cols[key]; ok {
+			return col
+		}
+		key = above(key)
+	}
+	return 0
+}
+
+// above is the key that key stands in.
+func above(key string) string { return key[:max(strings.LastIndexAny(key, ".["), 0)] }
+
+// place notes where key stands, if it is in a rule of the policy.
+func (w *walker) place(key string, n *yaml.Node) {
+	if strings.HasPrefix(key, "policy[") {
+		w.cols[key] = n.Column
+	}
 }
 
 func (w *walker) document(root *yaml.Node) {
@@ -37,6 +63,7 @@ func (w *walker) node(path string, n *yaml.Node, t reflect.Type) {
 		n = n.Alias
 	}
 	w.lines[path] = n.Line
+	w.place(path, n)
 	switch {
 	case n.Tag == "!!null": // "key:" with nothing after it: the default
 	case reflect.PointerTo(t).Implements(reflect.TypeFor[encoding.TextUnmarshaler]()):
@@ -100,6 +127,7 @@ func (w *walker) mapping(path string, n *yaml.Node, t reflect.Type) {
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		k := n.Content[i]
 		sub := join(path, k.Value)
+		w.place(sub, k)
 		field, ok := fields[k.Value]
 		if !ok {
 			w.report(k.Line, sub, "", "unknown key", suggest(k.Value, fields))

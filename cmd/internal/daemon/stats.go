@@ -108,8 +108,8 @@ func (d *Daemon) socketCounters() counters {
 			c["declined "+r.String()] = sc.Declined[r]
 		}
 	}
-	for i, n := range d.policy.Hits() {
-		c[fmt.Sprintf("policy[%d]", i)] = n
+	for i, r := range d.policy.Rules() {
+		c[fmt.Sprintf("policy[%d]", i)] = r.Hits
 	}
 	for i, n := range sc.Violations {
 		c["violation "+server.ViolationName(i)] = n
