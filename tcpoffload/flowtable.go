@@ -51,11 +51,11 @@ func (e *Engine) lookupAny(f *wire.Flow) uint32 {
 			i = t.hashNext
 			continue
 		}
-		flow, next := e.record(i)
-		if flow.Is(f) {
+		r := e.record(i)
+		if r.flow.Is(f) {
 			return i
 		}
-		i = *next
+		i = r.hashNext
 	}
 	return 0
 }
@@ -65,18 +65,7 @@ func (e *Engine) hashNext(i uint32) *uint32 {
 	if i < e.synBase {
 		return &e.conns[i].hashNext
 	}
-	_, next := e.record(i)
-	return next
-}
-
-// record returns the flow and the link of entry i, which is no connection.
-func (e *Engine) record(i uint32) (flow *wire.Flow, hashNext *uint32) {
-	if i < e.twBase {
-		h := &e.syns[i-e.synBase]
-		return &h.flow, &h.hashNext
-	}
-	w := &e.tws[i-e.twBase]
-	return &w.flow, &w.hashNext
+	return &e.record(i).hashNext
 }
 
 // hashInsert makes the flow table lead from f to entry i, whose link is next.

@@ -162,7 +162,7 @@ func (e *Engine) checkRecords() {
 	var queued, listed, resets uint32
 	for q := range synQueues {
 		at := vtime.Time(0)
-		for i := sc.head[q]; i != 0; i = e.syns[i-e.synBase].next {
+		for i := sc.queues[q].head; i != 0; i = e.syns[i-e.synBase].next {
 			h := &e.syns[i-e.synBase]
 			must(h.listener != 0 && e.lsts[h.listener].used, "a half-open connection has a listener")
 			must(synQueue(h.retries) == q && h.sentAt >= at, "queues of the SYN cache are in order")

@@ -12,10 +12,7 @@ import (
 // HalfOpen is a passive connection in SYN-RECEIVED: the SYN, and what we answered. A SYN cookie is the
 // same in 32 bits, kept by the peer.
 type HalfOpen struct {
-	flow            wire.Flow
-	hashNext        uint32 // next in the bucket, or in the free list
-	gen             uint32 // part of the handle, as TCB.gen
-	next, prev      uint32 // queue by time, or list of resets to send
+	record
 	older, newer    uint32 // list of the listener
 	listener        uint32 // index; 0: a free entry
 	nextHop         uint32
@@ -47,14 +44,12 @@ const (
 func (h *HalfOpen) sndScale() uint8 { return h.scales & 15 }
 func (h *HalfOpen) rcvScale() uint8 { return h.scales >> 4 }
 
-// synCacheVars are the lists of the SYN cache. Links are indices as in the flow table.
+// synCacheVars are the lists of the SYN cache.
 type synCacheVars struct {
-	free, fresh uint32 // free list; entries from position fresh on were never used
-	live        uint32
-	resets      uint32 // entries of listeners that were closed: their peers are still to be told
-	// head and tail are the queues of entries by retries: all of one queue wait equally long.
-	head, tail [synQueues]uint32
-	at         vtime.Time // at or before the first deadline
+	recordTable
+	resets uint32                 // entries of listeners that were closed: their peers are still to be told
+	queues [synQueues]recordQueue // by retries: all of one queue wait equally long
+	at     vtime.Time             // at or before the first deadline
 }
 
 // arriveListen is RFC 9293 §3.10.7.2, for listener i.
@@ -86,7 +81,7 @@ func (e *Engine) synArrives(i uint32, now vtime.Time, seg *Segment, re reopening
 		}
 		grant = fastOpenGrant(seg)
 	}
-	full := l.halfOpen >= l.backlog || e.synCacheFull()
+	full := l.halfOpen >= l.backlog || e.root.synCache.full(len(e.syns))
 	if cookie := e.tun.SynCookies; !re.old && (cookie == SynCookiesAlways || full && cookie == SynCookiesOverflow) {
 		var h HalfOpen
 		e.readSyn(&h, i, seg)
@@ -97,7 +92,8 @@ func (e *Engine) synArrives(i uint32, now vtime.Time, seg *Segment, re reopening
 		m.ListenDrops++
 		return DropBacklog
 	}
-	h, k := e.halfOpenAlloc()
+	k := e.takeRecord(&e.root.synCache.recordTable, e.synBase)
+	h := &e.syns[k-e.synBase]
 	e.readSyn(h, i, seg)
 	h.flags |= grant
 	h.iss = e.isn(now, &h.flow)
@@ -116,7 +112,7 @@ func (e *Engine) synArrives(i uint32, now vtime.Time, seg *Segment, re reopening
 func (e *Engine) readSyn(h *HalfOpen, i uint32, seg *Segment) {
 	opt, offer := &e.lsts[i].opt, &seg.Opt
 	*h = HalfOpen{
-		flow: seg.Flow, gen: h.gen, listener: i, nextHop: seg.NextHop, irs: seg.Seq,
+		record: record{flow: seg.Flow, gen: h.gen}, listener: i, nextHop: seg.NextHop, irs: seg.Seq,
 		peerMSS: peerMSS(&seg.Flow, offer), ownMSS: e.announcedMSS(&seg.Flow, opt.MSS, seg.MTU),
 	}
 	if offer.Set&wire.OptTimestamps != 0 && !opt.NoTimestamp && e.tun.Timestamps {
@@ -313,12 +309,6 @@ func (e *Engine) complete(h *HalfOpen, i uint32, now vtime.Time, seg *Segment, o
 	return d
 }
 
-// synCacheFull reports whether every entry is taken.
-func (e *Engine) synCacheFull() bool {
-	v := &e.root.synCache
-	return v.free == 0 && v.fresh == uint32(len(e.syns))
-}
-
 // evict makes room for one more half-open connection of l and reports whether it could. What gives way
 // has not answered our first SYN-ACK in time: the oldest of l if its share is full, else the one with the most retries.
 func (e *Engine) evict(l *Listener) bool {
@@ -327,7 +317,7 @@ func (e *Engine) evict(l *Listener) bool {
 	if l.halfOpen < l.backlog {
 		i = 0
 		for q := synQueues - 1; q > 0 && i == 0; q-- {
-			i = v.head[q]
+			i = v.queues[q].head
 		}
 	}
 	if i == 0 || e.syns[i-e.synBase].retries == 0 {
@@ -336,21 +326,6 @@ func (e *Engine) evict(l *Listener) bool {
 	e.root.mib.SynCacheEvicted++
 	e.halfOpenDrop(i)
 	return true
-}
-
-// halfOpenAlloc takes an entry. Precondition: there is one.
-func (e *Engine) halfOpenAlloc() (*HalfOpen, uint32) {
-	v := &e.root.synCache
-	v.live++
-	if i := v.free; i != 0 {
-		h := &e.syns[i-e.synBase]
-		v.free = h.hashNext
-		return h, i
-	}
-	v.fresh++
-	h := &e.syns[v.fresh-1]
-	h.gen = 1
-	return h, e.synBase + v.fresh - 1
 }
 
 // halfOpenDrop ends entry i because its handshake failed.
@@ -363,24 +338,15 @@ func (e *Engine) halfOpenDrop(i uint32) {
 func (e *Engine) halfOpenFree(i uint32) {
 	h := &e.syns[i-e.synBase]
 	e.halfOpenClose(h, i)
-	e.halfOpenRelease(h, i)
+	e.root.synCache.release(&h.record, i)
 }
 
 // halfOpenClose takes h, entry i, out of the flow table and off every list.
 func (e *Engine) halfOpenClose(h *HalfOpen, i uint32) {
-	e.hashRemove(&h.flow, i, &h.hashNext)
-	e.halfOpenUnqueue(h)
+	e.closeRecord(&h.record, i)
+	e.dequeue(&e.root.synCache.queues[synQueue(h.retries)], &h.record)
 	e.halfOpenLeave(h)
 	h.listener = 0
-	h.gen = nextGen(h.gen)
-}
-
-// halfOpenRelease puts h, entry i, which is closed, on the free list.
-func (e *Engine) halfOpenRelease(h *HalfOpen, i uint32) {
-	v := &e.root.synCache
-	h.hashNext = v.free
-	v.free = i
-	v.live--
 }
 
 // halfOpenJoin puts h, entry i, on the list of its listener.
@@ -424,29 +390,8 @@ func (e *Engine) synWait(q int) vtime.Duration {
 func (e *Engine) halfOpenQueue(h *HalfOpen, i uint32, now vtime.Time) {
 	v, q := &e.root.synCache, synQueue(h.retries)
 	h.sentAt = now
-	h.next, h.prev = 0, v.tail[q]
-	if v.tail[q] != 0 {
-		e.syns[v.tail[q]-e.synBase].next = i
-	} else {
-		v.head[q] = i
-	}
-	v.tail[q] = i
+	e.enqueue(&v.queues[q], &h.record, i)
 	v.at = min(v.at, now.Add(e.synWait(q)))
-}
-
-// halfOpenUnqueue stops the timer of h.
-func (e *Engine) halfOpenUnqueue(h *HalfOpen) {
-	v, q := &e.root.synCache, synQueue(h.retries)
-	if h.prev != 0 {
-		e.syns[h.prev-e.synBase].next = h.next
-	} else {
-		v.head[q] = h.next
-	}
-	if h.next != 0 {
-		e.syns[h.next-e.synBase].prev = h.prev
-	} else {
-		v.tail[q] = h.prev
-	}
 }
 
 // expireHalfOpens sends the SYN-ACKs that are due again, or gives up, for up to most entries and while
@@ -459,8 +404,8 @@ func (e *Engine) expireHalfOpens(now vtime.Time, most int, out *Output) {
 	v.at = vtime.Never
 	for q := range synQueues {
 		wait := e.synWait(q)
-		for v.head[q] != 0 {
-			i := v.head[q]
+		for v.queues[q].head != 0 {
+			i := v.queues[q].head
 			h := &e.syns[i-e.synBase]
 			if due := h.sentAt.Add(wait); due > now || most == 0 || !out.room(1, 0) {
 				v.at = min(v.at, due)
@@ -471,7 +416,7 @@ func (e *Engine) expireHalfOpens(now vtime.Time, most int, out *Output) {
 				e.halfOpenDrop(i)
 				continue
 			}
-			e.halfOpenUnqueue(h)
+			e.dequeue(&v.queues[q], &h.record)
 			h.retries++
 			h.challenges = 0
 			h.flags |= synTwice
@@ -491,7 +436,7 @@ func (e *Engine) sendSynResets(out *Output, limit int) {
 		h := &e.syns[i-e.synBase]
 		v.resets = h.next
 		e.appendHalfOpenReset(h, out)
-		e.halfOpenRelease(h, i)
+		v.release(&h.record, i)
 	}
 }
 

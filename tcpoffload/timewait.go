@@ -11,10 +11,7 @@ import (
 // TimeWait is what is left of a connection in TIME-WAIT: enough to answer the peer, and to tell a new
 // incarnation from an old duplicate. Whatever answers a segment goes where that segment came from.
 type TimeWait struct {
-	flow       wire.Flow
-	hashNext   uint32 // next in the bucket, or in the free list
-	gen        uint32 // part of the handle, as TCB.gen
-	next, prev uint32 // queue by expiry
+	record
 	sndNxt     seq.Num
 	rcvNxt     seq.Num    // after the peer's FIN
 	tsRecent   uint32     // valid with withTS
@@ -25,11 +22,10 @@ type TimeWait struct {
 	expires    vtime.Time // 0: a free entry
 }
 
-// timeWaitVars are the table's lists. Links are indices as in the flow table.
+// timeWaitVars are the table's lists.
 type timeWaitVars struct {
-	free, fresh uint32 // free list; entries from position fresh on were never used
-	live        uint32
-	head, tail  uint32 // queue: all entries wait equally long
+	recordTable
+	recordQueue // all entries wait equally long
 }
 
 // enterTimeWait ends t for its owner and leaves a record to answer the peer for 2 MSL. The ACK that t
@@ -43,7 +39,7 @@ func (e *Engine) enterTimeWait(t *TCB, now vtime.Time, ack bool, out *Output) {
 	e.root.mib.TimeWaits++
 	w, i := e.timeWaitAlloc()
 	*w = TimeWait{
-		flow: t.flow, gen: w.gen, sndNxt: t.snd.nxt, rcvNxt: t.rcv.nxt,
+		record: record{flow: t.flow, gen: w.gen}, sndNxt: t.snd.nxt, rcvNxt: t.rcv.nxt,
 		tsRecent: t.ts.recent, withTS: t.flags&flagTS != 0, wnd: t.window(),
 	}
 	e.free(t)
@@ -54,32 +50,21 @@ func (e *Engine) enterTimeWait(t *TCB, now vtime.Time, ack bool, out *Output) {
 // timeWaitAlloc takes an entry; when there is none the oldest gives way.
 func (e *Engine) timeWaitAlloc() (*TimeWait, uint32) {
 	v := &e.root.timeWait
-	if v.free == 0 && v.fresh == uint32(len(e.tws)) {
+	if v.full(len(e.tws)) {
 		e.root.mib.TimeWaitRecycled++
 		e.timeWaitFree(v.head)
 	}
-	v.live++
-	if i := v.free; i != 0 {
-		w := &e.tws[i-e.twBase]
-		v.free = w.hashNext
-		return w, i
-	}
-	v.fresh++
-	w := &e.tws[v.fresh-1]
-	w.gen = 1
-	return w, e.twBase + v.fresh - 1
+	i := e.takeRecord(&v.recordTable, e.twBase)
+	return &e.tws[i-e.twBase], i
 }
 
 // timeWaitFree ends entry i.
 func (e *Engine) timeWaitFree(i uint32) {
 	v, w := &e.root.timeWait, &e.tws[i-e.twBase]
-	e.hashRemove(&w.flow, i, &w.hashNext)
-	e.timeWaitUnqueue(w)
+	e.closeRecord(&w.record, i)
+	e.dequeue(&v.recordQueue, &w.record)
 	w.expires = 0
-	w.gen = nextGen(w.gen)
-	w.hashNext = v.free
-	v.free = i
-	v.live--
+	v.release(&w.record, i)
 }
 
 // timeWaitQueue lets entry i, which is in no queue, expire after 2 MSL; not before the entry that
@@ -87,30 +72,10 @@ func (e *Engine) timeWaitFree(i uint32) {
 func (e *Engine) timeWaitQueue(w *TimeWait, i uint32, now vtime.Time) {
 	v := &e.root.timeWait
 	w.expires = now.Add(2 * e.tun.MSL)
-	w.next, w.prev = 0, v.tail
 	if v.tail != 0 {
-		last := &e.tws[v.tail-e.twBase]
-		last.next = i
-		w.expires = max(w.expires, last.expires)
-	} else {
-		v.head = i
+		w.expires = max(w.expires, e.tws[v.tail-e.twBase].expires)
 	}
-	v.tail = i
-}
-
-// timeWaitUnqueue takes w off the queue.
-func (e *Engine) timeWaitUnqueue(w *TimeWait) {
-	v := &e.root.timeWait
-	if w.prev != 0 {
-		e.tws[w.prev-e.twBase].next = w.next
-	} else {
-		v.head = w.next
-	}
-	if w.next != 0 {
-		e.tws[w.next-e.twBase].prev = w.prev
-	} else {
-		v.tail = w.prev
-	}
+	e.enqueue(&v.recordQueue, &w.record, i)
 }
 
 // timeWaitDeadline is when the first entry expires.
@@ -152,7 +117,7 @@ func (e *Engine) arriveTimeWait(i uint32, now vtime.Time, seg *Segment, out *Out
 		e.root.mib.PAWSDrops++
 	case seg.Flags.Has(wire.FIN) && end.Add(1) == w.rcvNxt:
 		// Our last ACK was lost (RFC 9293 §3.10.7.4, eighth step).
-		e.timeWaitUnqueue(w)
+		e.dequeue(&e.root.timeWait.recordQueue, &w.record)
 		e.timeWaitQueue(w, i, now)
 	case seg.Flags&control == wire.ACK && seg.Len == 0 && seg.Seq == w.rcvNxt:
 		return DropTimeWait // in order, and asks for nothing: two ends must not answer each other
