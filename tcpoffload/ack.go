@@ -132,7 +132,7 @@ func (e *Engine) wakeSend(t *TCB) {
 
 // unsent returns the octets of the send stream that were never sent.
 func (e *Engine) unsent(t *TCB) uint64 {
-	if t.flags&flagFinSent != 0 || isOpening.has(t.state) && !t.mayTransmit() {
+	if t.flags&flagFinSent != 0 || isOpening.has(t.state) && t.fastOpen&fastPending == 0 {
 		return 0
 	}
 	return t.snd.end - t.sndPos(uint32(t.snd.nxt))

@@ -40,9 +40,9 @@ func (t *TCB) spent(kind chronoKind, now vtime.Time) vtime.Duration {
 	return d
 }
 
-// limit returns what limits t now that it has sent what it could.
-func (e *Engine) limit(t *TCB) chronoKind {
-	flight, unsent := t.flight(), e.unsent(t)
+// limit returns what limits t now that it has sent what it could and unsent octets are left.
+func (e *Engine) limit(t *TCB, unsent uint64) chronoKind {
+	flight := t.flight()
 	switch {
 	case unsent > 0 && t.sendRoom() < t.effMSS() && t.flags&flagCwndFull == 0:
 		return chronoRwnd
@@ -60,7 +60,7 @@ func (e *Engine) bookAck(t *TCB, now vtime.Time) {
 	case t.snd.una == t.snd.nxt && e.unsent(t) == 0:
 		t.book(chronoIdle, now)
 	case t.waits == chronoSndBuf:
-		if k := e.limit(t); k != chronoSndBuf {
+		if k := e.limit(t, e.unsent(t)); k != chronoSndBuf {
 			t.book(k, now)
 		}
 	}

@@ -286,7 +286,7 @@ func (e *Engine) sendProbe(t *TCB, now vtime.Time, out *Output) (wait bool) {
 		t.flags |= flagCwndFull
 		return true
 	}
-	if !e.sendNew(t, now, n, false, out) {
+	if !e.sendNew(t, now, n, false, e.unsent(t), out) {
 		return false
 	}
 	s := &out.Segs[len(out.Segs)-1]

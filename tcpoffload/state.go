@@ -48,9 +48,10 @@ func (s State) String() string {
 }
 
 // stateSet is a set of states, one bit each.
-type stateSet uint16
+type stateSet uint32
 
-func (s stateSet) has(x State) bool { return s>>x&1 != 0 }
+// has masks the shift: with a constant set it is one bit test.
+func (s stateSet) has(x State) bool { return 1<<(x&31)&s != 0 }
 
 // Facts that depend on the state alone, as constant sets: bit n stands for State n.
 const (

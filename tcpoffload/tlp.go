@@ -73,7 +73,7 @@ func (e *Engine) sendTail(t *TCB, now vtime.Time, out *Output) {
 			e.retransmit(t, now, i, out)
 		}
 	} else if n, _ := e.toBorder(t, min(e.unsent(t), uint64(t.sendRoom()), uint64(mss))); n == 0 ||
-		!e.sendNew(t, now, uint32(n), false, out) {
+		!e.sendNew(t, now, uint32(n), false, e.unsent(t), out) {
 		i := t.fl.tail
 		if f := &e.flights[i]; f.flags&flightSACKed == 0 {
 			if f.outstanding() && uint32(f.right-f.left) > mss {

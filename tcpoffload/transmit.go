@@ -13,7 +13,9 @@ import (
 func (e *Engine) Transmit(now vtime.Time, budget int, out *Output) int {
 	start := len(out.Segs)
 	limit := min(start+budget, cap(out.Segs))
-	e.sendSynResets(out, limit)
+	if e.root.synCache.resets != 0 {
+		e.sendSynResets(out, limit)
+	}
 	for e.root.txHead != 0 && len(out.Segs) < limit && out.room(0, MaxTransmitActions) {
 		t := &e.conns[e.root.txHead]
 		more := e.send(t, now, out, min(len(out.Segs)+txQuantum, limit))
@@ -94,7 +96,7 @@ func (e *Engine) sendData(t *TCB, now vtime.Time, out *Output, limit int) (more 
 			e.retransmit(t, now, i, out)
 		}
 	}
-	if t.rec.frto != frtoSecond {
+	if t.fl.lostHead != 0 && t.rec.frto != frtoSecond {
 		if more, stop := e.sendLost(t, now, out, limit); more || stop {
 			return more
 		}
@@ -103,20 +105,22 @@ func (e *Engine) sendData(t *TCB, now vtime.Time, out *Output, limit int) (more 
 		e.sendProbe(t, now, out) {
 		return false
 	}
+	unsent := e.unsent(t)
 	for t.flags&flagFinSent == 0 {
 		if len(out.Segs) >= limit {
-			return e.hasUnsent(t)
+			return unsent > 0 || t.flags&flagFinWanted != 0
 		}
-		if e.paceHolds(t, now) && e.unsent(t) > 0 {
+		if t.cc.PacingRate() != 0 && e.paceHolds(t, now) && unsent > 0 {
 			return false
 		}
-		n, fin := e.sendable(t)
+		n, fin := e.sendable(t, unsent)
 		if t.snd.una == t.snd.nxt && (n > 0 || fin) && e.afterIdle(t, now) {
-			n, fin = e.sendable(t)
+			n, fin = e.sendable(t, unsent)
 		}
-		if n == 0 && !fin || !e.sendNew(t, now, n, fin, out) {
+		if n == 0 && !fin || !e.sendNew(t, now, n, fin, unsent, out) {
 			break
 		}
+		unsent = e.unsent(t)
 	}
 	if t.rec.frto == frtoSecond && t.rec.frtoNxt == t.snd.nxt {
 		// Nothing new may go, so nothing would tell: the recovery goes on.
@@ -125,13 +129,13 @@ func (e *Engine) sendData(t *TCB, now vtime.Time, out *Output, limit int) (more 
 			return more
 		}
 	}
-	if e.unsent(t) == 0 {
+	if unsent == 0 {
 		t.markAppLimited()
 	}
 	if t.snd.una == t.snd.nxt && e.hasUnsent(t) {
 		e.armPersist(t, now)
 	}
-	if k := e.limit(t); k != t.waits {
+	if k := e.limit(t, unsent); k != t.waits {
 		t.book(k, now)
 	}
 	return false
@@ -167,10 +171,9 @@ func (t *TCB) sendRoom() uint32 {
 	return uint32(max(t.snd.una.Add(t.snd.wnd).Sub(t.snd.nxt), 0))
 }
 
-// sendable returns how many new octets may leave now in one TxSegment, and whether our FIN goes
+// sendable returns how many of avail new octets may leave now in one TxSegment, and whether our FIN goes
 // with them. Both zero: nothing may.
-func (e *Engine) sendable(t *TCB) (n uint32, fin bool) {
-	avail := e.unsent(t)
+func (e *Engine) sendable(t *TCB, avail uint64) (n uint32, fin bool) {
 	wantFin := t.flags&flagFinWanted != 0 && t.state != StateSynReceived
 	if avail == 0 && !wantFin {
 		return 0, false
@@ -230,9 +233,9 @@ func (e *Engine) partialMayGo(t *TCB, n uint32, last, fin bool) bool {
 	return t.snd.small.LEQ(t.snd.una)
 }
 
-// sendNew sends n octets at SND.NXT, and the FIN after them, and reports whether it did: the flight list
-// may have no room.
-func (e *Engine) sendNew(t *TCB, now vtime.Time, n uint32, fin bool, out *Output) bool {
+// sendNew sends n of unsent octets at SND.NXT, and the FIN after them, and reports whether it did: the
+// flight list may have no room.
+func (e *Engine) sendNew(t *TCB, now vtime.Time, n uint32, fin bool, unsent uint64, out *Output) bool {
 	s := &t.snd
 	entries := t.fl.n
 	if !e.flightRoom(t, now) {
@@ -250,7 +253,7 @@ func (e *Engine) sendNew(t *TCB, now vtime.Time, n uint32, fin bool, out *Output
 	switch {
 	case n > mss: // at the end of a burst it lets a receiver that merges segments go on
 		flags |= wire.PSH
-	case n > 0 && (border || uint64(n) == e.unsent(t) && s.mode&sendNoPush == 0):
+	case n > 0 && (border || uint64(n) == unsent && s.mode&sendNoPush == 0):
 		flags |= wire.PSH // all that the program has to send (RFC 9293 §3.9.1.2)
 	}
 	if fin {
