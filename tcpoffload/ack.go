@@ -114,11 +114,14 @@ func (e *Engine) advanceUna(t *TCB, ev *ackEvent, out *Output) {
 		e.tuneSend(t, out)
 	}
 	t.retries = 0
-	t.deadline[TimerRexmt] = vtime.Never
 	if s.una != s.nxt {
 		e.armRexmt(t, ev.now)
+	} else {
+		t.deadline[TimerRexmt] = vtime.Never
 	}
-	e.bookAck(t, ev.now)
+	if s.una == s.nxt || t.waits == chronoSndBuf {
+		e.bookAck(t, ev.now)
+	}
 	out.act(t, ActAcked).Pos = min(s.una64-1, s.end)
 }
 

@@ -456,7 +456,9 @@ func (e *Engine) textInOrder(t *TCB, now vtime.Time, seg *Segment, off, n uint32
 	} else {
 		e.ackInOrder(t, now, segs)
 	}
-	t.rcvRTTArrive(now, seg)
+	if r := &t.rcvRTT; r.at == 0 || !v.nxt.LT(r.edge) || seg.Opt.TSEcr != r.ecr {
+		t.rcvRTTArrive(now, seg)
+	}
 	out.act(t, ActReadable).Pos = t.rcvPos()
 }
 

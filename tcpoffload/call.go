@@ -15,6 +15,8 @@ func (e *Engine) Call(now vtime.Time, c *Call, out *Output) CallResult {
 		panic("tcpoffload: Call: no room for actions")
 	}
 	switch c.Kind {
+	case CallSend, CallReceived:
+		// Most calls are these: straight to the connection.
 	case CallOpen:
 		return e.open(now, c)
 	case CallListen:
@@ -34,18 +36,22 @@ func (e *Engine) Call(now vtime.Time, c *Call, out *Output) CallResult {
 	if t == nil {
 		return e.callHalfOpen(c, out)
 	}
-	r := e.callConn(t, now, c, out)
+	var r CallResult
+	switch c.Kind {
+	case CallSend:
+		r = e.queue(t, c)
+	case CallReceived:
+		r = e.received(t, now, c)
+	default:
+		r = e.callConn(t, now, c, out)
+	}
 	e.check(t)
 	return r
 }
 
-// callConn carries out a call on an existing connection.
+// callConn carries out one of the rarer calls on an existing connection.
 func (e *Engine) callConn(t *TCB, now vtime.Time, c *Call, out *Output) CallResult {
 	switch c.Kind {
-	case CallSend:
-		return e.queue(t, c)
-	case CallReceived:
-		return e.received(t, now, c)
 	case CallClose:
 		return e.closeSend(t, out)
 	case CallAbort:
@@ -147,7 +153,9 @@ func (e *Engine) queue(t *TCB, c *Call) CallResult {
 	if c.Urgent && c.Pos > 0 {
 		e.queueUrgent(t)
 	}
-	e.watchSent(t)
+	if t.lowat != 0 {
+		e.watchSent(t)
+	}
 	t.flags &^= flagMore
 	t.snd.mode &^= sendNoPush
 	if c.More {

@@ -91,23 +91,14 @@ func (t *TCB) pipe() uint32 {
 // the last one, or a new one, or when the pool is short the last one across instants.
 func (e *Engine) flightRoom(t *TCB, now vtime.Time) bool {
 	fl := &t.fl
-	if i := fl.tail; i != 0 && i == fl.newest && e.flights[i].sentAt == now && e.flights[i].flags&(flightRxt|flightBorder) == 0 {
-		return true
+	if i := fl.tail; i != 0 && i == fl.newest {
+		if f := &e.flights[i]; f.sentAt == now && f.flags&(flightRxt|flightBorder) == 0 {
+			return true
+		}
 	}
 	i := e.allocFlight(t)
 	if i == 0 {
-		i = fl.tail
-		if i == 0 || e.flights[i].flags&flightRxt != 0 || !e.flights[i].outstanding() {
-			return false
-		}
-		f := &e.flights[i]
-		e.unlinkState(t, i)
-		from := f.firstSent()
-		f.sentAt = now
-		f.flags &^= flightBorder
-		f.widen(from)
-		e.linkNewest(t, i)
-		return true
+		return e.lengthenLast(t, now)
 	}
 	f := &e.flights[i]
 	*f = Flight{left: t.snd.nxt, right: t.snd.nxt, prev: fl.tail, sentAt: now}
@@ -118,6 +109,22 @@ func (e *Engine) flightRoom(t *TCB, now vtime.Time) bool {
 		fl.head = i
 	}
 	fl.tail = i
+	e.linkNewest(t, i)
+	return true
+}
+
+// lengthenLast makes the last entry take octets sent now as well, for want of another, and reports whether it can.
+func (e *Engine) lengthenLast(t *TCB, now vtime.Time) bool {
+	i := t.fl.tail
+	if i == 0 || e.flights[i].flags&flightRxt != 0 || !e.flights[i].outstanding() {
+		return false
+	}
+	f := &e.flights[i]
+	e.unlinkState(t, i)
+	from := f.firstSent()
+	f.sentAt = now
+	f.flags &^= flightBorder
+	f.widen(from)
 	e.linkNewest(t, i)
 	return true
 }
@@ -491,6 +498,11 @@ func (e *Engine) joinLost(t *TCB, i, mss uint32) {
 // dropFlight takes entry i out of all lists and frees it. Its octets are no longer in the sums.
 func (e *Engine) dropFlight(t *TCB, i uint32) {
 	fl, f := &t.fl, &e.flights[i]
+	if fl.n == 1 {
+		*fl = flightVars{} // its octets are out of the sums already
+		e.putFlight(i)
+		return
+	}
 	if f.flags&flightSACKed == 0 {
 		e.unlinkState(t, i)
 	}
@@ -508,9 +520,15 @@ func (e *Engine) dropFlight(t *TCB, i uint32) {
 		fl.hint = f.next
 	}
 	fl.n--
-	f.next = e.root.freeFlight
-	e.root.freeFlight = i
-	e.root.freedFlights++
+	e.putFlight(i)
+}
+
+// putFlight gives entry i back to the pool.
+func (e *Engine) putFlight(i uint32) {
+	r := e.root
+	e.flights[i].next = r.freeFlight
+	r.freeFlight = i
+	r.freedFlights++
 }
 
 // clearFlight forgets everything in flight.

@@ -174,11 +174,17 @@ func (e *Engine) loseFirst(t *TCB, now vtime.Time) (lost uint32) {
 func (e *Engine) armRexmt(t *TCB, now vtime.Time) {
 	t.deadline[TimerPersist] = vtime.Never
 	t.flags &^= flagTLP
-	t.rec.rtoAt = now.Add(backedOff(t.rtt.rto, t.backoff, e.tun.RTOMax))
-	if e.armProbe(t, now) {
-		return
+	rto := min(t.rtt.rto, e.tun.RTOMax)
+	if t.backoff != 0 {
+		rto = backedOff(rto, t.backoff, e.tun.RTOMax)
 	}
-	e.setTimer(t, TimerRexmt, t.rec.rtoAt)
+	when := now.Add(rto)
+	t.rec.rtoAt = when
+	if d, ok := t.probeTimeout(); ok {
+		t.flags |= flagTLP
+		when = min(now.Add(d), when)
+	}
+	e.setTimer(t, TimerRexmt, when)
 }
 
 // rexmtExpired is RFC 6298 (5.4) to (5.7), and gives up after R2 (RFC 9293 §3.8.3).

@@ -31,9 +31,14 @@ const (
 func (e *Engine) setTimer(t *TCB, k TimerKind, when vtime.Time) {
 	t.deadline[k] = when
 	if when < t.wheelAt {
-		e.wheelRemove(t)
-		e.wheelInsert(t, when)
+		e.wheelMove(t, when)
 	}
+}
+
+// wheelMove puts t where it comes up at the first tick not before when.
+func (e *Engine) wheelMove(t *TCB, when vtime.Time) {
+	e.wheelRemove(t)
+	e.wheelInsert(t, when)
 }
 
 // stopTimers stops every timer of t.
@@ -143,9 +148,7 @@ func (e *Engine) Expire(now vtime.Time, out *Output) {
 		for e.wheel[slot] != 0 {
 			t := &e.conns[e.wheel[slot]]
 			if level > 0 {
-				when := t.wheelAt
-				e.wheelRemove(t)
-				e.wheelInsert(t, when)
+				e.wheelMove(t, t.wheelAt)
 				continue
 			}
 			if !out.room(maxExpireSegs, maxExpireActions) {
@@ -189,8 +192,7 @@ func (e *Engine) fire(t *TCB, now vtime.Time, out *Output) {
 		}
 	}
 	if when, _ := t.earliest(); when < t.wheelAt {
-		e.wheelRemove(t)
-		e.wheelInsert(t, when)
+		e.wheelMove(t, when)
 	}
 	e.check(t)
 }

@@ -282,7 +282,9 @@ func (e *Engine) sendNew(t *TCB, now vtime.Time, n uint32, fin bool, unsent uint
 	s.nxt = end
 	s.lastSent = now
 	t.flags &^= flagOverride
-	e.noteDialogue(t, now)
+	if t.dataTick&1 != 0 {
+		e.noteDialogue(t, now)
+	}
 	if t.deadline[TimerRexmt] == vtime.Never {
 		e.armRexmt(t, now)
 	} else if t.flags&flagTLP != 0 && (t.fl.n != entries || prior <= mss) {

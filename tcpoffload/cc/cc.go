@@ -153,7 +153,9 @@ func (s Control) OnAck(a *Sample) {
 		s.bbrAck(a)
 		return
 	}
-	s.validate(a)
+	if s.flags&flagRound != 0 && !a.Recovery {
+		s.validate(a)
+	}
 	if s.algo == DCTCP {
 		s.dctcpObserve(a)
 	}
@@ -163,7 +165,9 @@ func (s Control) OnAck(a *Sample) {
 	if !a.Recovery || a.Loss {
 		s.grow(a)
 	}
-	s.paceWindow(a.SRTT)
+	if s.flags&flagPaced != 0 || s.rate != s.maxRate {
+		s.paceWindow(a.SRTT)
+	}
 }
 
 // countRound finds the ACKs that begin a round trip: those for something sent after the last one began

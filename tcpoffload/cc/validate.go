@@ -24,11 +24,9 @@ type validation struct {
 func (v *validation) pipeACK() uint32 { return max(v.pipe[0], v.pipe[1]) }
 
 // validate updates pipeACK at the end of a round trip and decides whether the window is validated:
-// pipeACK undefined, or at least half of the window (§4.3), or the window used up.
+// pipeACK undefined, or at least half of the window (§4.3), or the window used up. Precondition: the ACK
+// begins a round trip, and there is no recovery.
 func (s *State) validate(a *Sample) {
-	if s.flags&flagRound == 0 || a.Recovery {
-		return
-	}
 	v := &s.valid
 	if half := max(3*a.SRTT, minPipePeriod) / 2; a.Now.Sub(v.since) > half {
 		v.pipe[1] = v.pipe[0]
