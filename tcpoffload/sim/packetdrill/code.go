@@ -37,7 +37,7 @@ func parseCode(outer *lexer, t token) ([]statement, error) {
 	inner := lexer{file: outer.file, src: t.text, pos: Pos{t.pos.Line, t.pos.Col + 2}, code: true}
 	p := &codeParser{lex: &inner}
 	p.advance()
-	var list []statement
+	list := []statement{} // code may hold comments only, and is code all the same
 	for p.err == nil && p.tok.kind != tokEnd {
 		s := statement{pos: p.tok.pos}
 		from := inner.at - len(p.tok.text)
