@@ -27,17 +27,13 @@ type KernelEnd interface {
 	WaitFD() int
 }
 
-// Steering is told which of the port's addresses and local ports the TOE has, where something ahead of
-// the workers (an XDP program) leaves the rest to the kernel. Its methods may be called from any
-// goroutine, also a worker: they do not block, allocate or make a system call.
+// Steering is told which of the port's addresses and local ports the TOE listens on, where something
+// ahead of the workers (an XDP program) leaves the rest to the kernel. Its method is for the control path.
+// Which local ports have connections it reads for itself: the workers' engines count them in its memory.
 type Steering interface {
 	// Listen says that SYNs for addr (unspecified: every address of the families that v4 and v6 name)
-	// and port are the TOE's, or not any more.
+	// and port are the TOE's, or not any more. Calls for the same are counted.
 	Listen(addr wire.Addr, v4, v6 bool, port uint16, on bool)
-	// Claim says that a connection with this local port begins to exist; Release that one has ended for
-	// good, TIME-WAIT included. Calls for one port are counted.
-	Claim(port uint16)
-	Release(port uint16)
 }
 
 // ControlPlane is the kernel as the owner of routes and neighbours. Its methods may be called from any

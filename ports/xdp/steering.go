@@ -1,0 +1,246 @@
+package xdp
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"sync"
+	"syscall"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
+	"github.com/cilium/ebpf/rlimit"
+	"golang.org/x/sys/unix"
+
+	"opentoe/ports"
+	"opentoe/tcpoffload/wire"
+)
+
+// Names and sizes of steer.c.
+const (
+	tableClaims = "claims"
+	tableXSKs   = "xsks_map"
+	rowAny4     = 0
+	rowAny6     = 1
+	firstRow    = 2
+	maxRows     = 66
+	rowWords    = numPorts / 32
+)
+
+// MaxAddresses is how many of an interface's addresses can be the TOE's. A listener on a further one, and
+// connections from it, are left to the kernel.
+const MaxAddresses = maxRows - firstRow
+
+// Steering is the program on one interface. Its methods may be called from any goroutine; they are for
+// the control path.
+type Steering struct {
+	objects steerObjects
+	link    link.Link
+	native  bool
+
+	mu        sync.Mutex
+	memory    []byte   // of the table of listeners; nil once closed
+	listening []uint32 // the same, as words
+	rows      [maxRows]row
+	listeners map[listener]int // how many sockets listen
+}
+
+// row is the listening ports of one address. A row without an address and without listeners is free.
+type row struct {
+	addr      wire.Addr
+	own       bool // the interface has the address: the program knows the row
+	listeners int  // kinds of listener whose bits it has
+}
+
+// listener is a row and a port.
+type listener struct {
+	row  int
+	port uint16
+}
+
+var _ ports.Steering = (*Steering)(nil)
+
+// Attach puts the program on the interface, with nothing yet that it would redirect. It comes before the
+// sockets: they find their map on the interface.
+func Attach(iface string, c *Claims) (*Steering, error) {
+	ifc, err := net.InterfaceByName(iface)
+	if err != nil {
+		return nil, explain(iface, err)
+	}
+	s, err := load(c)
+	if err == nil {
+		err = s.hook(ifc)
+	}
+	if err != nil {
+		return nil, errors.Join(explain(iface, err), s.Close())
+	}
+	return s, nil
+}
+
+// load returns the program with its tables, attached nowhere.
+func load(c *Claims) (*Steering, error) {
+	s := &Steering{listeners: map[listener]int{}}
+	if err := rlimit.RemoveMemlock(); err != nil {
+		return s, err
+	}
+	spec, err := loadSteer()
+	if err != nil {
+		return s, err
+	}
+	spec.Maps[tableClaims].MaxEntries = uint32(c.workers)
+	spec.Maps[tableXSKs].MaxEntries = uint32(c.workers)
+	err = spec.LoadAndAssign(&s.objects, &ebpf.CollectionOptions{
+		MapReplacements: map[string]*ebpf.Map{tableClaims: c.table},
+	})
+	if err != nil {
+		return s, err
+	}
+	if s.memory, err = mapMemory(s.objects.Listening); err != nil {
+		return s, err
+	}
+	s.listening = words(s.memory)
+	return s, nil
+}
+
+// hook attaches the program to the driver, or to the generic hook of a driver that has none.
+func (s *Steering) hook(ifc *net.Interface) (err error) {
+	opts := link.XDPOptions{Program: s.objects.Steer, Interface: ifc.Index, Flags: link.XDPDriverMode}
+	if s.link, err = link.AttachXDP(opts); err == nil {
+		s.native = true
+		return nil
+	}
+	if errors.Is(err, syscall.EBUSY) {
+		return err // another program is there; the generic hook would see what it leaves
+	}
+	opts.Flags = link.XDPGenericMode
+	s.link, err = link.AttachXDP(opts)
+	return err
+}
+
+// Close takes the program off the interface. It may be called more than once.
+func (s *Steering) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var errs []error
+	if s.link != nil {
+		errs = append(errs, s.link.Close())
+		s.link = nil
+	}
+	if s.memory != nil {
+		errs = append(errs, unix.Munmap(s.memory))
+		s.memory, s.listening = nil, nil
+	}
+	return errors.Join(append(errs, s.objects.Close())...)
+}
+
+// Native reports whether the program runs in the driver, and not behind it on the generic hook.
+func (s *Steering) Native() bool { return s.native }
+
+// SetStation says which frames are for the interface: those to mac, with packets to one of its addresses.
+// It keeps the listeners. Addresses beyond MaxAddresses stay with the kernel: ErrTableFull.
+func (s *Steering) SetStation(mac wire.MAC, own []wire.Addr) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.memory == nil {
+		return ports.ErrClosed
+	}
+	var errs []error
+	station := [8]byte{}
+	copy(station[:], mac[:])
+	if err := s.objects.Station.Set(station); err != nil {
+		errs = append(errs, err)
+	}
+	for i := firstRow; i < maxRows; i++ {
+		if r := &s.rows[i]; r.own && !slices.Contains(own, r.addr) {
+			errs = append(errs, s.objects.RowsOf.Delete(r.addr))
+			r.own = false
+		}
+	}
+	for _, a := range own {
+		i, ok := s.row(a)
+		if !ok {
+			errs = append(errs, fmt.Errorf("xdp: address %v is left to the kernel: %w", a, ports.ErrTableFull))
+			continue
+		}
+		if r := &s.rows[i]; !r.own {
+			r.addr, r.own = a, true
+			errs = append(errs, s.objects.RowsOf.Put(a, uint32(i)))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// row returns the row of address a, else one that is free.
+func (s *Steering) row(a wire.Addr) (index int, ok bool) {
+	for i := firstRow; i < maxRows; i++ {
+		r := &s.rows[i]
+		switch used := r.own || r.listeners > 0; {
+		case used && r.addr == a:
+			return i, true
+		case !used && !ok:
+			index, ok = i, true
+		}
+	}
+	return index, ok
+}
+
+// Listen says that SYNs for addr and port are the TOE's, or not any more. Sockets that listen on the same
+// are counted.
+func (s *Steering) Listen(addr wire.Addr, v4, v6 bool, port uint16, on bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.memory == nil {
+		return
+	}
+	if !addr.IsUnspecified() {
+		i, ok := s.row(addr)
+		if !ok {
+			return
+		}
+		s.rows[i].addr = addr
+		s.listen(listener{i, port}, on)
+		return
+	}
+	if v4 {
+		s.listen(listener{rowAny4, port}, on)
+	}
+	if v6 {
+		s.listen(listener{rowAny6, port}, on)
+	}
+}
+
+// listen counts a listener; the first sets its bit, the last clears it.
+func (s *Steering) listen(l listener, on bool) {
+	word := &s.listening[l.row*rowWords+int(l.port/32)]
+	bit := uint32(1) << (l.port % 32)
+	switch n := s.listeners[l]; {
+	case on && n == 0:
+		*word |= bit
+		s.rows[l.row].listeners++
+		s.listeners[l] = 1
+	case on:
+		s.listeners[l] = n + 1
+	case n == 1:
+		*word &^= bit
+		s.rows[l.row].listeners--
+		delete(s.listeners, l)
+	case n > 1:
+		s.listeners[l] = n - 1
+	}
+}
+
+// explain adds the mend to what can go wrong.
+func explain(iface string, err error) error {
+	mend := ""
+	switch {
+	case errors.Is(err, syscall.EBUSY):
+		mend = fmt.Sprintf(": another XDP program is attached: ip link set dev %s xdp off", iface)
+	case errors.Is(err, syscall.EPERM):
+		mend = ": toed needs CAP_BPF, CAP_NET_ADMIN and CAP_NET_RAW: run it as root"
+	}
+	if iface != "" {
+		iface += ": "
+	}
+	return fmt.Errorf("xdp: %s%w%s", iface, err, mend)
+}
