@@ -24,6 +24,10 @@ type Config struct {
 	// with SegSize set.
 	DeviceSegments bool
 	MaxSegSize     uint32 // octets, valid only with DeviceSegments; 0 means 64 KiB less headers
+	// PortUse, if not empty, has NumPorts counters, one for each local port: of the connections that have
+	// it, half-open ones and those in TIME-WAIT included. The engine sets and keeps them for others to
+	// read; one that goes from one table to another is never seen as gone.
+	PortUse []uint32
 }
 
 // Engine is a TCP engine for one thread. It is not safe for concurrent use, holds no clock and
@@ -38,6 +42,7 @@ type Engine struct {
 	bucket  []uint32
 	mask    uint32 // len(bucket)-1
 	ports   []uint32
+	portUse []uint32 // by local port, or nil
 	ranges  []Range
 	flights []Flight
 	models  []Model
@@ -69,6 +74,9 @@ func New(cfg Config) (*Engine, error) {
 		return nil, fmt.Errorf("%d flow buckets, %d port buckets, %d paths: not powers of two: %w",
 			len(m.Buckets), len(m.Ports), len(m.Paths), ErrConfig)
 	}
+	if n := len(cfg.PortUse); n != 0 && n != NumPorts {
+		return nil, fmt.Errorf("%d counters of ports, not %d: %w", n, NumPorts, ErrConfig)
+	}
 	if cfg.MTU == 0 {
 		cfg.MTU = 1500
 	}
@@ -81,7 +89,7 @@ func New(cfg Config) (*Engine, error) {
 	e := &Engine{
 		root: &m.Root[0], conns: m.Conns, syns: m.HalfOpens, tws: m.TimeWaits, fops: m.FastOpens, lsts: m.Listeners, bucket: m.Buckets,
 		synBase: uint32(len(m.Conns)), twBase: uint32(len(m.Conns) + len(m.HalfOpens)),
-		mask: uint32(len(m.Buckets) - 1), ports: m.Ports, ranges: m.Ranges, flights: m.Flights, models: m.Models, paths: m.Paths, wheel: m.Wheel,
+		mask: uint32(len(m.Buckets) - 1), ports: m.Ports, portUse: cfg.PortUse, ranges: m.Ranges, flights: m.Flights, models: m.Models, paths: m.Paths, wheel: m.Wheel,
 		tun: cfg.Tunables, mtu: cfg.MTU,
 	}
 	if cfg.DeviceSegments {
@@ -101,6 +109,7 @@ func New(cfg Config) (*Engine, error) {
 	default:
 		return nil, fmt.Errorf("memory has format %#x, not %#x: %w", e.root.format, memoryFormat, ErrConfig)
 	}
+	e.countPorts()
 	return e, nil
 }
 

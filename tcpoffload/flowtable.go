@@ -73,6 +73,9 @@ func (e *Engine) hashInsert(f *wire.Flow, i uint32, next *uint32) {
 	b := &e.bucket[e.hash(f)]
 	*next = *b
 	*b = i
+	if len(e.portUse) != 0 {
+		e.portUse[f.LocalPort]++
+	}
 }
 
 // hashRemove takes entry i of flow f, whose link is next, out of the flow table.
@@ -85,6 +88,9 @@ func (e *Engine) hashRemove(f *wire.Flow, i uint32, next *uint32) {
 		p = e.hashNext(*p)
 	}
 	*p, *next = *next, 0
+	if len(e.portUse) != 0 {
+		e.portUse[f.LocalPort]--
+	}
 }
 
 // allocConn takes an entry for flow f, in StateClosed and in the flow table, timers stopped. It

@@ -22,6 +22,7 @@ func (e *Engine) check(t *TCB) {
 		}
 	}
 	s, v := &t.snd, &t.rcv
+	must(len(e.portUse) == 0 || e.portUse[t.flow.LocalPort] > 0, "the local port is in use")
 	must(s.una.LEQ(s.nxt), "SND.UNA <= SND.NXT")
 	must(s.una64 == uint64(uint32(s.una-s.iss))|s.una64&^0xffffffff, "una64 agrees with SND.UNA")
 	must(v.nxt64&0xffffffff == uint64(uint32(v.nxt-v.irs)) || isOpening.has(t.state), "nxt64 agrees with RCV.NXT")

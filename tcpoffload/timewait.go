@@ -42,8 +42,8 @@ func (e *Engine) enterTimeWait(t *TCB, now vtime.Time, ack bool, out *Output) {
 		record: record{flow: t.flow, gen: w.gen}, sndNxt: t.snd.nxt, rcvNxt: t.rcv.nxt,
 		tsRecent: t.ts.recent, withTS: t.flags&flagTS != 0, wnd: t.window(),
 	}
+	e.hashInsert(&w.flow, i, &w.hashNext) // first: see Config.PortUse
 	e.free(t)
-	e.hashInsert(&w.flow, i, &w.hashNext)
 	e.timeWaitQueue(w, i, now)
 }
 

@@ -44,6 +44,8 @@ type PortQueues struct {
 	WaitFDs [][]int
 	// RSS must be set when there is more than one queue: it decides which worker owns a flow.
 	RSS *RSS
+	// Steering, if not nil, leaves to the kernel what it is not told of. It reads Config.PortUse as well.
+	Steering ports.Steering
 	// TxChecksum: the port finishes IPv4 header and TCP checksums of frames that ask for it.
 	TxChecksum bool
 }
@@ -59,6 +61,10 @@ type Config struct {
 	// UnregisterThread, if set, when it will not use one any more.
 	RegisterThread   func() error
 	UnregisterThread func()
+
+	// PortUse, if not empty, has for each worker the memory in which its engine counts the use of local
+	// ports (tcpoffload.Config).
+	PortUse [][]uint32
 
 	MaxConns     int // connections, all workers together, at least 1
 	MaxListeners int // listening sockets, at least 1
@@ -91,6 +97,8 @@ func (c *Config) check() error {
 		return fail("%d queues, at most %d", workers, maxWorkers)
 	case len(c.CPUs) != 0 && len(c.CPUs) != workers:
 		return fail("processors for %d workers, there are %d", len(c.CPUs), workers)
+	case len(c.PortUse) != 0 && len(c.PortUse) != workers:
+		return fail("counters of ports for %d workers, there are %d", len(c.PortUse), workers)
 	case c.MaxConns < 1 || c.connsPerWorker() > maxConnsPerWorker:
 		return fail("%d connections, 1 to %d a worker", c.MaxConns, maxConnsPerWorker)
 	case c.MaxListeners < 1:

@@ -26,6 +26,7 @@ type Device struct {
 	closed   bool
 	running  sync.WaitGroup // worker threads
 	tuning   sync.Mutex     // serialises Tune
+	steered  steered
 
 	fastOpenKey [16]byte // of Fast Open cookies: a client's next SYN may be another worker's
 }
@@ -58,9 +59,13 @@ func New(cfg Config) (*Device, error) {
 }
 
 // newEngine builds one worker's engine with secrets of its own, but for the key that all share.
-func (d *Device) newEngine() (*tcpoffload.Engine, error) {
+func (d *Device) newEngine(worker int) (*tcpoffload.Engine, error) {
 	cfg := &d.cfg
 	var secret [24]byte
+	var use []uint32
+	if len(cfg.PortUse) != 0 {
+		use = cfg.PortUse[worker]
+	}
 	if _, err := rand.Read(secret[:]); err != nil {
 		return nil, err
 	}
@@ -74,6 +79,7 @@ func (d *Device) newEngine() (*tcpoffload.Engine, error) {
 			HalfOpens: cfg.HalfOpens, TimeWaits: cfg.TimeWaits,
 		}),
 		Tunables:    cfg.Tunables,
+		PortUse:     use,
 		ISNKey:      [16]byte(secret[:16]),
 		FastOpenKey: d.fastOpenKey,
 		Seed:        binary.NativeEndian.Uint64(secret[16:]),
@@ -132,6 +138,7 @@ func (d *Device) Detach() error {
 
 // stop ends the workers that run and waits for them. Precondition: mu is held, attached.
 func (d *Device) stop() {
+	d.steerNothing()
 	for _, w := range d.workers {
 		// There is always room for this one, and it fails only for a worker that never ran.
 		_ = w.mail.put(w.shutDown, maxMailbox+1)

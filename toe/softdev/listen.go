@@ -29,11 +29,13 @@ func (d *Device) ListenStart(l *toe.Listener) toe.Reason {
 			return reason
 		}
 	}
+	d.steer(l)
 	return toe.Offloaded
 }
 
 // ListenStop ends a listener on every worker; an unknown id is ignored.
 func (d *Device) ListenStop(id toe.ListenID) {
+	d.unsteer(id)
 	for i, w := range d.workers {
 		_ = d.Do(i, func(vtime.Time) { w.unlisten(id) }) // a worker that does not run does not listen
 	}

@@ -56,7 +56,7 @@ type worker struct {
 }
 
 func newWorker(d *Device, id int, now clock) (*worker, error) {
-	eng, err := d.newEngine()
+	eng, err := d.newEngine(id)
 	if err != nil {
 		return nil, err
 	}

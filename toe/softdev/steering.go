@@ -1,0 +1,69 @@
+package softdev
+
+import (
+	"sync"
+
+	"opentoe/toe"
+)
+
+// What the steering ahead of the workers is told: listeners. It learns of connections from the engines'
+// counters of ports.
+
+// steered are the listeners that the ports' steerings know.
+type steered struct {
+	mu        sync.Mutex
+	listeners map[toe.ListenID]toe.Listener
+}
+
+// steer tells the ports that SYNs for l are the device's. The workers listen already.
+func (d *Device) steer(l *toe.Listener) {
+	if !d.steers() {
+		return
+	}
+	d.steered.mu.Lock()
+	defer d.steered.mu.Unlock()
+	if d.steered.listeners == nil {
+		d.steered.listeners = map[toe.ListenID]toe.Listener{}
+	}
+	d.steered.listeners[l.ID] = *l
+	d.tellSteering(l, true)
+}
+
+// unsteer takes it back. The workers go on to listen until nothing comes any more.
+func (d *Device) unsteer(id toe.ListenID) {
+	d.steered.mu.Lock()
+	defer d.steered.mu.Unlock()
+	if l, ok := d.steered.listeners[id]; ok {
+		delete(d.steered.listeners, id)
+		d.tellSteering(&l, false)
+	}
+}
+
+// steerNothing leaves all listeners' SYNs to the kernel.
+func (d *Device) steerNothing() {
+	d.steered.mu.Lock()
+	defer d.steered.mu.Unlock()
+	for _, l := range d.steered.listeners {
+		d.tellSteering(&l, false)
+	}
+	clear(d.steered.listeners)
+}
+
+// steers reports whether a port has a steering.
+func (d *Device) steers() bool {
+	for i := range d.cfg.Ports {
+		if d.cfg.Ports[i].Steering != nil {
+			return true
+		}
+	}
+	return false
+}
+
+// tellSteering tells every port: an address may move from one to another.
+func (d *Device) tellSteering(l *toe.Listener, on bool) {
+	for i := range d.cfg.Ports {
+		if s := d.cfg.Ports[i].Steering; s != nil {
+			s.Listen(l.Addr, !l.V6 || !l.V6Only, l.V6, l.Port, on)
+		}
+	}
+}
