@@ -15,8 +15,7 @@ func (e *Engine) countPorts() {
 		if i := h.Index(); i < e.synBase {
 			e.portUse[e.conns[i].flow.LocalPort]++
 		} else {
-			f, _ := e.record(i)
-			e.portUse[f.LocalPort]++
+			e.portUse[e.record(i).flow.LocalPort]++
 		}
 	}
 }

@@ -42,6 +42,7 @@ var imports = map[string][]string{
 	"toe/softdev": {"toe", "ports", "hwregs", "pmd/frame", "tcpoffload", "tcpoffload/seq", "tcpoffload/vtime",
 		"tcpoffload/wire", "tcpoffload/cc"},
 	"ports":           {"toe", "pmd/frame", "tcpoffload/wire", "tcpoffload/vtime"},
+	"ports/xdp":       {"ports", "tcpoffload/wire"},
 	"sockshim/shm":    {},
 	"sockshim/server": {"sockshim/shm", "toe", "tcpoffload/vtime", "tcpoffload/wire"},
 	"sockshim/client": {"sockshim/shm"},
@@ -62,8 +63,8 @@ var (
 var cgoPackages = []string{"pmd", "test/packetdrill"}
 
 // unsafePackages may import unsafe, in files named *_unsafe.go: those two to view C memory, and the
-// shared-memory ABI.
-var unsafePackages = []string{"pmd", "sockshim/shm", "test/packetdrill"}
+// shared-memory ABI and the tables of an XDP program.
+var unsafePackages = []string{"pmd", "sockshim/shm", "ports/xdp", "test/packetdrill"}
 
 // vagueNames say nothing of what a file or package is for.
 var vagueNames = []string{"util", "utils", "common", "helper", "helpers", "manager", "base", "misc"}

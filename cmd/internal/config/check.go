@@ -192,8 +192,10 @@ func (c checker) port(key string, p *Port) {
 	within(c, key+".mtu", p.MTU, MinMTU, MaxMTU)
 	c.powerOfTwo(key+".rx_desc", p.RxDesc, 64, maxDesc)
 	c.powerOfTwo(key+".tx_desc", p.TxDesc, 64, maxDesc)
-	c.oneOf(key+".kernel", p.Kernel, "none")
-	if len(p.Addresses) == 0 {
+	c.oneOf(key+".kernel", p.Kernel, "none", KernelNetdev)
+	if p.Kernel == KernelNetdev {
+		c.netdev(key, p)
+	} else if len(p.Addresses) == 0 {
 		c.bad(key+".addresses", "no address", "give at least one with its prefix: 10.99.0.1/24")
 	}
 	for i, a := range p.Addresses {
@@ -204,6 +206,13 @@ func (c checker) port(key string, p *Port) {
 	}
 	for i, n := range p.Neighbours {
 		c.onLink(fmt.Sprintf("%s.neighbours[%d].address", key, i), p, n.Address)
+	}
+}
+
+// netdev checks a port whose interface the kernel keeps.
+func (c checker) netdev(key string, p *Port) {
+	if !strings.HasPrefix(p.Device, "af_xdp:") {
+		c.bad(key+".kernel", "%s cannot leave to the kernel what is not the TOE's", "use the device af_xdp:IFACE, or kernel: none", cmp.Or(p.Device, "this device"))
 	}
 }
 

@@ -43,6 +43,9 @@ type Port struct {
 	Offloads   Offloads       `mapstructure:"offloads"`
 }
 
+// KernelNetdev is the kernel mode of a port whose interface stays the kernel's.
+const KernelNetdev = "netdev"
+
 // Loopback is the device without a wire.
 const Loopback = "loopback"
 

@@ -80,16 +80,24 @@ func (h *hardware) openSoftware(cfg *config.Config, log *slog.Logger) error {
 	if cfg.Workers.Poll == "busy" {
 		soft.Poll = softdev.Busy
 	}
+	claims, err := h.openClaims(cfg)
+	if err != nil {
+		return err
+	}
+	if claims != nil {
+		for i := range cfg.Workers.Count {
+			soft.PortUse = append(soft.PortUse, claims.Worker(i))
+		}
+	}
 	for i := range cfg.Ports {
-		n, err := openNIC(h.eal, i, &cfg.Ports[i], cfg.Workers.Count, log)
+		n, err := openNIC(h.eal, i, &cfg.Ports[i], cfg.Workers.Count, claims, log)
 		if err != nil {
 			return err
 		}
-		h.onClose(n.dev.Close)
+		h.onClose(n.close)
 		h.nics = append(h.nics, n)
 		soft.Ports = append(soft.Ports, n.queues())
 	}
-	var err error
 	if h.soft, err = softdev.New(soft); err != nil {
 		return err
 	}

@@ -12,39 +12,65 @@ import (
 	"opentoe/cmd/internal/config"
 	"opentoe/pmd"
 	"opentoe/ports"
+	"opentoe/ports/xdp"
 	"opentoe/tcpoffload/wire"
 	"opentoe/toe/softdev"
 )
 
 // nic is one port: the device that DPDK has opened, and what it is on the network.
 type nic struct {
-	dev  *pmd.Port
-	port *ports.Port
+	dev   *pmd.Port
+	port  *ports.Port
+	steer *xdp.Steering // of a port whose interface the kernel keeps, else nil
 }
 
-// openNIC opens port number i of the configuration.
-func openNIC(eal *pmd.EAL, i int, p *config.Port, workers int, log *slog.Logger) (*nic, error) {
-	dev, err := openDevice(eal, i, p, workers, log)
-	if err != nil {
-		return nil, err
+// close gives back what is the port's.
+func (n *nic) close() error {
+	var errs []error
+	if n.dev != nil {
+		errs = append(errs, n.dev.Close())
 	}
-	n := &nic{dev: dev}
-	if _, ok := dev.RSS(); workers > 1 && !ok {
-		err = fmt.Errorf("workers.count: %d: %s cannot tell which of its queues a connection uses: choose 1",
-			workers, n.description())
-	} else {
-		n.port, err = ports.New(portConfig(p, stationOf(dev), workers))
+	if n.steer != nil {
+		errs = append(errs, n.steer.Close())
 	}
-	if err != nil {
-		return nil, errors.Join(err, dev.Close())
+	return errors.Join(errs...)
+}
+
+// openNIC opens port number i of the configuration. claims are for ports whose interface the kernel keeps.
+func openNIC(eal *pmd.EAL, i int, p *config.Port, workers int, claims *xdp.Claims, log *slog.Logger) (*nic, error) {
+	n := &nic{}
+	if err := n.open(eal, i, p, workers, claims, log); err != nil {
+		return nil, errors.Join(err, n.close())
 	}
 	return n, nil
+}
+
+func (n *nic) open(eal *pmd.EAL, i int, p *config.Port, workers int, claims *xdp.Claims, log *slog.Logger) (err error) {
+	if err := n.attachSteering(i, p, claims); err != nil {
+		return err
+	}
+	if n.dev, err = openDevice(eal, i, p, workers, log); err != nil {
+		return err
+	}
+	if _, ok := n.dev.RSS(); workers > 1 && !ok {
+		return fmt.Errorf("workers.count: %d: %s cannot tell which of its queues a connection uses: choose 1",
+			workers, n.description())
+	}
+	if n.port, err = ports.New(portConfig(p, stationOf(n.dev), workers)); err != nil {
+		return err
+	}
+	n.followSteering(log)
+	return nil
 }
 
 // openDevice tries what can drive the port, in order.
 func openDevice(eal *pmd.EAL, i int, p *config.Port, workers int, log *slog.Logger) (*pmd.Port, error) {
 	var failed error
-	for rest := vdevs(i, p.Device, workers, p.MTU); len(rest) > 0; rest = rest[1:] {
+	rest := vdevs(i, p.Device, workers, p.MTU)
+	if p.Kernel == config.KernelNetdev {
+		rest = rest[:1] // an AF_PACKET socket sees copies of what the kernel answers itself
+	}
+	for ; len(rest) > 0; rest = rest[1:] {
 		dev, err := eal.OpenPort(pmd.PortConfig{
 			Name: p.Name, Device: rest[0], MTU: p.MTU,
 			RxQueues: workers, TxQueues: workers, RxDesc: p.RxDesc, TxDesc: p.TxDesc,
@@ -71,6 +97,9 @@ func (n *nic) queues() softdev.PortQueues {
 		queue := n.dev.Queue(i)
 		q.Queues = append(q.Queues, queue)
 		q.WaitFDs = append(q.WaitFDs, queue.WaitFDs())
+	}
+	if n.steer != nil {
+		q.Steering = n.steer
 	}
 	if rss, ok := n.dev.RSS(); ok {
 		q.RSS = &softdev.RSS{Key: rss.Key[:], Table: rss.Table}
