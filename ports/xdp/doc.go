@@ -12,8 +12,8 @@
 // toed has died is the kernel's alone; only segments for the interface's own hardware address and
 // addresses are redirected; the program has no loop that a frame controls.
 //
-// Not here: the AF_XDP sockets (the poll-mode driver opens them, and libxdp enters them into the map that
-// the attached program has for them), addresses (the port follows the kernel's).
+// Not here: the AF_XDP sockets (the poll-mode driver opens them), the addresses (the port follows the
+// kernel's).
 package xdp
 
 //go:generate ./generate.sh

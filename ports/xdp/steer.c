@@ -38,11 +38,10 @@ enum verdict {
 	VERDICTS,
 };
 
-// xsks_map has the socket of each queue. libxdp puts them in: it knows the map by its name. Its size
-// is set when it is loaded.
+// xsks_map has the socket of each queue. The driver, too, knows the map by its name.
 struct {
 	__uint(type, BPF_MAP_TYPE_XSKMAP);
-	__uint(max_entries, 1);
+	__uint(max_entries, 64);
 	__type(key, __u32);
 	__type(value, __u32);
 } xsks_map SEC(".maps");

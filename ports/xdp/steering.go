@@ -3,7 +3,6 @@ package xdp
 import (
 	"errors"
 	"fmt"
-	"net"
 	"slices"
 	"sync"
 	"syscall"
@@ -19,8 +18,8 @@ import (
 
 // Names and sizes of steer.c.
 const (
+	progSteer   = "steer"
 	tableClaims = "claims"
-	tableXSKs   = "xsks_map"
 	rowAny4     = 0
 	rowAny6     = 1
 	firstRow    = 2
@@ -37,7 +36,6 @@ const MaxAddresses = maxRows - firstRow
 type Steering struct {
 	objects steerObjects
 	link    link.Link
-	native  bool
 
 	mu        sync.Mutex
 	memory    []byte   // of the table of listeners; nil once closed
@@ -61,21 +59,31 @@ type listener struct {
 
 var _ ports.Steering = (*Steering)(nil)
 
-// Attach puts the program on the interface, with nothing yet that it would redirect. It comes before the
-// sockets: they find their map on the interface.
-func Attach(iface string, c *Claims) (*Steering, error) {
-	ifc, err := net.InterfaceByName(iface)
-	if err != nil {
-		return nil, explain(iface, err)
-	}
+// Attach puts the program on the interface in place of the one that the driver put there to open its
+// sockets, those of queue 0 and on. Between the two, and until SetStation, everything passes.
+func Attach(iface string, sockets []int, c *Claims) (*Steering, error) {
 	s, err := load(c)
 	if err == nil {
-		err = s.hook(ifc)
+		err = s.attach(iface, sockets)
 	}
 	if err != nil {
 		return nil, errors.Join(explain(iface, err), s.Close())
 	}
 	return s, nil
+}
+
+func (s *Steering) attach(iface string, sockets []int) error {
+	for i, fd := range sockets {
+		if err := s.objects.XsksMap.Put(uint32(i), uint32(fd)); err != nil {
+			return fmt.Errorf("socket of queue %d: %w", i, err)
+		}
+	}
+	index, err := Clear(iface)
+	if err != nil {
+		return err
+	}
+	s.link, err = link.AttachXDP(link.XDPOptions{Program: s.objects.Steer, Interface: index})
+	return err
 }
 
 // load returns the program with its tables, attached nowhere.
@@ -89,7 +97,6 @@ func load(c *Claims) (*Steering, error) {
 		return s, err
 	}
 	spec.Maps[tableClaims].MaxEntries = uint32(c.workers)
-	spec.Maps[tableXSKs].MaxEntries = uint32(c.workers)
 	err = spec.LoadAndAssign(&s.objects, &ebpf.CollectionOptions{
 		MapReplacements: map[string]*ebpf.Map{tableClaims: c.table},
 	})
@@ -101,21 +108,6 @@ func load(c *Claims) (*Steering, error) {
 	}
 	s.listening = words(s.memory)
 	return s, nil
-}
-
-// hook attaches the program to the driver, or to the generic hook of a driver that has none.
-func (s *Steering) hook(ifc *net.Interface) (err error) {
-	opts := link.XDPOptions{Program: s.objects.Steer, Interface: ifc.Index, Flags: link.XDPDriverMode}
-	if s.link, err = link.AttachXDP(opts); err == nil {
-		s.native = true
-		return nil
-	}
-	if errors.Is(err, syscall.EBUSY) {
-		return err // another program is there; the generic hook would see what it leaves
-	}
-	opts.Flags = link.XDPGenericMode
-	s.link, err = link.AttachXDP(opts)
-	return err
 }
 
 // Close takes the program off the interface. It may be called more than once.
@@ -133,9 +125,6 @@ func (s *Steering) Close() error {
 	}
 	return errors.Join(append(errs, s.objects.Close())...)
 }
-
-// Native reports whether the program runs in the driver, and not behind it on the generic hook.
-func (s *Steering) Native() bool { return s.native }
 
 // SetStation says which frames are for the interface: those to mac, with packets to one of its addresses.
 // It keeps the listeners. Addresses beyond MaxAddresses stay with the kernel: ErrTableFull.

@@ -32,6 +32,7 @@ func TestConfigCheck(t *testing.T) {
 		{"two queues, no RSS", func(c *Config) { c.Ports[0].Queues = []ports.Queue{q, q} }, "RSS"},
 		{"short key", func(c *Config) { c.Ports[0].RSS = &RSS{Key: make([]byte, 20)} }, "RSS key of 20 octets"},
 		{"descriptors", func(c *Config) { c.Ports[0].WaitFDs = [][]int{{1}, {2}} }, "wait descriptors for 2 workers"},
+		{"counters of ports", func(c *Config) { c.PortUse = make([][]uint32, 2) }, "counters of ports for 2 workers"},
 		{"processors", func(c *Config) { c.CPUs = []int{0, 1} }, "processors for 2 workers"},
 		{"no connections", func(c *Config) { c.MaxConns = 0 }, "0 connections"},
 		{"too many connections", func(c *Config) { c.MaxConns = 1 << 24 }, "16777216 connections"},

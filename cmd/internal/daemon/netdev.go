@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"opentoe/cmd/internal/config"
+	"opentoe/pmd"
 	"opentoe/ports"
 	"opentoe/ports/xdp"
 	"opentoe/tcpoffload/wire"
@@ -30,14 +31,33 @@ func (h *hardware) openClaims(cfg *config.Config) (*xdp.Claims, error) {
 	return nil, nil
 }
 
-// attachSteering puts the program on the interface of such a port, before the driver opens its sockets.
-func (n *nic) attachSteering(i int, p *config.Port, claims *xdp.Claims) (err error) {
-	if p.Kernel != config.KernelNetdev {
-		return nil
-	}
+// openNetdev opens such a port and puts the program on its interface. There is no falling back to AF_PACKET:
+// those sockets get copies of what the kernel itself answers.
+func (n *nic) openNetdev(eal *pmd.EAL, i int, p *config.Port, workers int, claims *xdp.Claims) error {
+	fail := func(err error) error { return fmt.Errorf("ports[%d].kernel: netdev: %w", i, err) }
 	_, iface, _ := strings.Cut(p.Device, ":")
-	if n.steer, err = xdp.Attach(iface, claims); err != nil {
-		return fmt.Errorf("ports[%d].kernel: netdev: %w", i, err)
+	if _, err := xdp.Clear(iface); err != nil {
+		return fail(err)
+	}
+	object, name, err := xdp.Object()
+	if err != nil {
+		return fail(err)
+	}
+	defer object.Close()
+	device := vdevs(i, p.Device, workers, p.MTU)[0] + ",xdp_prog=" + name
+	if n.dev, err = eal.OpenPort(pmdConfig(p, device, workers)); err != nil {
+		return fail(err)
+	}
+	var sockets []int
+	for q := range n.dev.Queues() {
+		fds := n.dev.Queue(q).WaitFDs()
+		if len(fds) != 1 {
+			return fail(fmt.Errorf("queue %d of %s has %d sockets", q, iface, len(fds)))
+		}
+		sockets = append(sockets, fds[0])
+	}
+	if n.steer, err = xdp.Attach(iface, sockets, claims); err != nil {
+		return fail(err)
 	}
 	return nil
 }

@@ -27,11 +27,11 @@ type nic struct {
 // close gives back what is the port's.
 func (n *nic) close() error {
 	var errs []error
-	if n.dev != nil {
-		errs = append(errs, n.dev.Close())
-	}
 	if n.steer != nil {
 		errs = append(errs, n.steer.Close())
+	}
+	if n.dev != nil {
+		errs = append(errs, n.dev.Close())
 	}
 	return errors.Join(errs...)
 }
@@ -46,10 +46,12 @@ func openNIC(eal *pmd.EAL, i int, p *config.Port, workers int, claims *xdp.Claim
 }
 
 func (n *nic) open(eal *pmd.EAL, i int, p *config.Port, workers int, claims *xdp.Claims, log *slog.Logger) (err error) {
-	if err := n.attachSteering(i, p, claims); err != nil {
-		return err
+	if p.Kernel == config.KernelNetdev {
+		err = n.openNetdev(eal, i, p, workers, claims)
+	} else {
+		n.dev, err = openDevice(eal, i, p, workers, log)
 	}
-	if n.dev, err = openDevice(eal, i, p, workers, log); err != nil {
+	if err != nil {
 		return err
 	}
 	if _, ok := n.dev.RSS(); workers > 1 && !ok {
@@ -66,16 +68,8 @@ func (n *nic) open(eal *pmd.EAL, i int, p *config.Port, workers int, claims *xdp
 // openDevice tries what can drive the port, in order.
 func openDevice(eal *pmd.EAL, i int, p *config.Port, workers int, log *slog.Logger) (*pmd.Port, error) {
 	var failed error
-	rest := vdevs(i, p.Device, workers, p.MTU)
-	if p.Kernel == config.KernelNetdev {
-		rest = rest[:1] // an AF_PACKET socket sees copies of what the kernel answers itself
-	}
-	for ; len(rest) > 0; rest = rest[1:] {
-		dev, err := eal.OpenPort(pmd.PortConfig{
-			Name: p.Name, Device: rest[0], MTU: p.MTU,
-			RxQueues: workers, TxQueues: workers, RxDesc: p.RxDesc, TxDesc: p.TxDesc,
-			Offloads: pmd.Offloads(p.Offloads),
-		})
+	for rest := vdevs(i, p.Device, workers, p.MTU); len(rest) > 0; rest = rest[1:] {
+		dev, err := eal.OpenPort(pmdConfig(p, rest[0], workers))
 		if err == nil {
 			return dev, nil
 		}
@@ -85,6 +79,14 @@ func openDevice(eal *pmd.EAL, i int, p *config.Port, workers int, log *slog.Logg
 		}
 	}
 	return nil, fmt.Errorf("ports[%d].device: %s: %w", i, p.Device, failed)
+}
+
+func pmdConfig(p *config.Port, device string, workers int) pmd.PortConfig {
+	return pmd.PortConfig{
+		Name: p.Name, Device: device, MTU: p.MTU,
+		RxQueues: workers, TxQueues: workers, RxDesc: p.RxDesc, TxDesc: p.TxDesc,
+		Offloads: pmd.Offloads(p.Offloads),
+	}
 }
 
 // description is as DPDK knows the port: "net_af_xdp0,iface=toe0 (net_af_xdp)".
