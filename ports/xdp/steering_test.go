@@ -12,7 +12,7 @@ import (
 )
 
 // The tests run the program on frames by BPF_PROG_TEST_RUN, attached nowhere, with the sockets of this
-// machine's loopback interface for the kernel's. They need root, as all that opens ports.
+// machine's loopback interface for the kernel's.
 
 var (
 	station = wire.MAC{2, 0, 0, 0, 0, 1}
@@ -27,9 +27,11 @@ type bench struct {
 	*testing.T
 	claims *Claims
 	*Steering
+	ingress int // interface by which frames come; 0: loopback, which has one queue
 }
 
 func newBench(t *testing.T) *bench {
+	needRoot(t)
 	c, err := NewClaims(2)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, c.Close()) })
@@ -37,7 +39,7 @@ func newBench(t *testing.T) *bench {
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, s.Close()) })
 	require.NoError(t, s.SetStation(station, []wire.Addr{wire.AddrFrom(local4), wire.AddrFrom(local6)}))
-	return &bench{t, c, s}
+	return &bench{t, c, s, 0}
 }
 
 // segment builds the frame of a segment to this station.
@@ -66,7 +68,7 @@ func (b *bench) judge(frame []byte, queue uint32) Verdict {
 	require.NoError(b, err)
 	// Without the socket that a queue has in life, redirection ends in passing: the count tells.
 	ret, err := b.objects.Steer.Run(&ebpf.RunOptions{
-		Data: frame, Context: context{DataEnd: uint32(len(frame)), Queue: queue},
+		Data: frame, Context: context{DataEnd: uint32(len(frame)), Queue: queue, Ingress: uint32(b.ingress)},
 	})
 	require.NoError(b, err)
 	const xdpPass = 2
@@ -139,6 +141,7 @@ func TestWildcardListener(t *testing.T) {
 func TestClaim(t *testing.T) {
 	b := newBench(t)
 	src, dst := at(local4, 999), at(local4, aPort)
+	b.ingress = newWire(t).Index
 	b.claims.Worker(0)[aPort] = 1
 	b.tell(ToTOE, src, dst, wire.ACK)
 	b.tell(ToTOE, src, dst, wire.SYN|wire.ACK)
