@@ -24,6 +24,7 @@ const (
 	DropICMPLimited                 // received: an ICMP error beyond what is believed in a second
 	DropICMPUnknown                 // received: an ICMP error that quotes nothing that is under way
 	DropOversize                    // to send: the segment does not fit in the driver's buffer
+	DropSynFlood                    // received: a SYN beyond what is taken in a crowd; not parsed
 	NumDrops
 )
 
@@ -54,6 +55,8 @@ func (r Drop) String() string {
 		return "icmp-unknown"
 	case DropOversize:
 		return "oversize"
+	case DropSynFlood:
+		return "syn-flood"
 	}
 	return "unknown"
 }

@@ -17,6 +17,7 @@ type lane struct {
 	queue    ports.Queue
 	checksum bool // the port finishes checksums
 
+	gate  synGate
 	count PortCounters
 	tx    frame.Burst // complete, about to be sent
 	blank frame.Burst // empty frames for sending, taken from the end
@@ -72,7 +73,10 @@ func (w *worker) flush(l *lane) {
 		l.count.TxOctets += uint64(len(l.tx.At(i).Data))
 	}
 	l.count.TxFrames += uint64(n)
-	l.count.TxRefused += uint64(n - l.queue.Transmit(&l.tx))
+	if refused := n - l.queue.Transmit(&l.tx); refused > 0 {
+		l.count.TxRefused += uint64(refused)
+		l.gate.refused(w.now)
+	}
 }
 
 // flushAll sends what waits on every lane.

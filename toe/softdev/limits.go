@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"opentoe/tcpoffload"
+	"opentoe/tcpoffload/vtime"
 )
 
 // Limits of the package: what is bounded, by how much, and what happens at the bound.
@@ -46,6 +47,28 @@ const (
 
 	// maxTrain is how many octets a train has at most, as Linux' GRO.
 	maxTrain = 1<<16 - 1
+
+	// largeBurst is how many frames a burst has at least that, after another one of the kind, tells of a receive ring in
+	// which more come than are taken. It then counts as crowded for crowdTime. Some drivers give no more at a time.
+	largeBurst = 32
+	crowdTime  = vtime.Millisecond
+
+	// roomPerSyn is for how many frames that a burst of a crowded ring might have had and has not one more SYN of it is
+	// taken: one of a full burst, all of a small one. More are dropped unread, but for those saved.
+	roomPerSyn = 4
+
+	// jamTime is how long a transmit ring that was full once counts as full: a connection that lost a segment to it
+	// recovers in the meantime. Then SYN-ACKs may have a synAckShare-th of what is sent, each reckoned as synAckOctets with
+	// what the wire takes besides; at most synAckOctetsMost are put by. More SYNs are dropped unread, but for those saved.
+	jamTime          = vtime.Second
+	synAckShare      = 16
+	synAckOctets     = 100
+	synAckOctetsMost = 64 * synAckOctets
+
+	// savedSyns are the SYNs that are taken all the same, so that many clients who come at one time are not taken for a
+	// flood. One comes back each savedSynEvery.
+	savedSyns     = 1 << 10
+	savedSynEvery = 100 * vtime.Microsecond
 
 	// icmpPerSecond is how many ICMP errors about our segments a worker believes in a second: more
 	// come only from an attacker, and a real one is repeated.

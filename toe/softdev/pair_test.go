@@ -196,11 +196,15 @@ type pair struct {
 }
 
 func newPair(t testing.TB, static bool) *pair {
+	return newPairOf(t, [2]*ports.Port{testPort(t, 0, static), testPort(t, 1, static)})
+}
+
+func newPairOf(t testing.TB, ends [2]*ports.Port) *pair {
 	p := &pair{t: t, now: vtime.Time(vtime.Second)}
 	p.q[0], p.q[1] = newMemWire(t, 1024, false)
 	for i := range 2 {
 		d, err := New(Config{
-			Name: "toe0", Ports: []PortQueues{{Port: testPort(t, i, static), Queues: []ports.Queue{p.q[i]}}},
+			Name: "toe0", Ports: []PortQueues{{Port: ends[i], Queues: []ports.Queue{p.q[i]}}},
 			MaxConns: 64, MaxListeners: 4, Tunables: tcpoffload.DefaultTunables(),
 		})
 		require.NoError(t, err)

@@ -11,10 +11,13 @@ import (
 func (w *worker) receive() (n int) {
 	for i := range w.lanes {
 		l := &w.lanes[i]
-		if got := l.queue.Receive(&w.rx); got > 0 {
-			w.inputBurst(l)
-			n += got
+		got := l.queue.Receive(&w.rx)
+		if got == 0 {
+			l.gate.dry()
+			continue
 		}
+		w.inputBurst(l)
+		n += got
 	}
 	return n
 }
@@ -24,8 +27,15 @@ func (w *worker) inputBurst(l *lane) {
 	w.in = l
 	w.tap(l, toe.Receive, &w.rx)
 	l.count.RxFrames += uint64(w.rx.Len())
+	guarded := l.gate.begin(w.now, w.rx.Len(), l.count.TxOctets)
 	for i := range w.rx.Len() {
-		w.input(l, w.rx.At(i))
+		f := w.rx.At(i)
+		l.count.RxOctets += uint64(len(f.Data))
+		if guarded && wire.IsSyn(f.Data) && !l.gate.admits() {
+			w.drop(DropSynFlood)
+			continue
+		}
+		w.input(l, f)
 	}
 	w.depart()
 	w.announce()
@@ -46,7 +56,6 @@ func (w *worker) tap(l *lane, dir toe.Direction, b *frame.Burst) {
 
 // input gives one frame of lane l to the engine, to the responder, or to a drop counter.
 func (w *worker) input(l *lane, f *frame.Frame) {
-	l.count.RxOctets += uint64(len(f.Data))
 	if f.Flags&(frame.RxIPCsumBad|frame.RxL4CsumBad) != 0 {
 		w.drop(DropDeviceChecksum)
 		return

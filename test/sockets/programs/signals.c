@@ -17,28 +17,51 @@ static void install(int flags)
 	MUST(sigaction(SIGALRM, &a, NULL));
 }
 
+/*
+ * ring lets the alarm come every ms milliseconds, or stops it. One alone might come before the call
+ * that it is to interrupt has begun to wait.
+ */
 static void ring(int ms)
 {
-	struct itimerval t = {.it_value = {.tv_usec = ms * 1000}};
+	struct timeval every = {.tv_usec = ms * 1000};
+	struct itimerval t = {.it_interval = every, .it_value = every};
 
 	MUST(setitimer(ITIMER_REAL, &t, NULL));
 }
 
+/* RINGING makes a call while the alarm comes, and says whether it came. */
+#define RINGING(call)                                                                          \
+	({                                                                                     \
+		sig_atomic_t before_ = signals;                                                \
+		ring(10);                                                                      \
+		long rc_ = (call);                                                             \
+		int error_ = errno;                                                            \
+		ring(0);                                                                       \
+		say("%s", signals != before_ ? "signalled" : "no signal");                     \
+		errno = error_;                                                                \
+		rc_;                                                                           \
+	})
+
+/* await_signals returns when a few more have come: the call that they interrupt goes on waiting. */
+static void await_signals(void)
+{
+	struct timespec t = {.tv_nsec = 5000000};
+
+	for (sig_atomic_t n = signals; signals < n + 3;)
+		nanosleep(&t, NULL);
+}
+
 static void *write_later(void *arg)
 {
-	struct timespec t = {.tv_nsec = 60000000};
-
 	(void)arg;
-	nanosleep(&t, NULL);
+	await_signals();
 	write_all(p[0], "x", 1);
 	return NULL;
 }
 
 static void *connect_later(void *arg)
 {
-	struct timespec t = {.tv_nsec = 60000000};
-
-	nanosleep(&t, NULL);
+	await_signals();
 	close(connect_to(*(int *)arg));
 	return NULL;
 }
@@ -57,33 +80,24 @@ static void test(void)
 	sigaddset(&mask, SIGALRM);
 
 	install(0);
-	ring(10);
-	tell("read, no restart", read(p[1], &c, 1));
-	ring(10);
-	tell("accept, no restart", accept(l, NULL, NULL));
-	ring(10);
+	tell("read, no restart", RINGING(read(p[1], &c, 1)));
+	tell("accept, no restart", RINGING(accept(l, NULL, NULL)));
 	v = (struct pollfd){.fd = p[1], .events = POLLIN};
-	tell("poll", poll(&v, 1, -1));
-	say("signals %d", (int)signals);
+	tell("poll", RINGING(poll(&v, 1, -1)));
 
 	install(SA_RESTART);
 	pthread_sigmask(SIG_BLOCK, &mask, NULL); /* the helpers must not take the signal */
 	pthread_create(&thread, NULL, write_later, NULL);
 	pthread_sigmask(SIG_UNBLOCK, &mask, NULL);
-	ring(10);
-	tell("read, restarted", read(p[1], &c, 1));
+	tell("read, restarted", RINGING(read(p[1], &c, 1)));
 	pthread_join(thread, NULL);
 	pthread_sigmask(SIG_BLOCK, &mask, NULL);
 	pthread_create(&thread, NULL, connect_later, &l);
 	pthread_sigmask(SIG_UNBLOCK, &mask, NULL);
-	ring(10);
-	fd = accept(l, NULL, NULL);
+	fd = RINGING(accept(l, NULL, NULL));
 	say("accept, restarted: %s", fd >= 0 ? "a connection" : strerrorname_np(errno));
 	pthread_join(thread, NULL);
-	ring(10);
-	tell("poll", poll(&v, 1, -1));
+	tell("poll", RINGING(poll(&v, 1, -1)));
 	MUST(setsockopt(p[1], SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit));
-	ring(10);
-	tell("timed read is never restarted", read(p[1], &c, 1));
-	say("signals %d", (int)signals);
+	tell("timed read is never restarted", RINGING(read(p[1], &c, 1)));
 }
