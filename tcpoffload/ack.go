@@ -98,41 +98,6 @@ func (t *TCB) undisturbed() bool {
 	return t.ca == caOpen && t.snd.sacked|t.fl.lost == 0 && t.flags&flagUndo == 0
 }
 
-// advanceUna moves SND.UNA to the segment's ACK, measures the round trip, and restarts or stops the
-// retransmission timer (RFC 6298 (5.2), (5.3)). Precondition: SND.UNA < SEG.ACK ≤ SND.NXT.
-func (e *Engine) advanceUna(t *TCB, ev *ackEvent, out *Output) {
-	s := &t.snd
-	ev.acked = uint32(ev.seg.Ack - s.una)
-	s.una = ev.seg.Ack
-	s.una64 += uint64(ev.acked)
-	e.flightAcked(t, ev)
-	e.measure(t, ev)
-	if t.snd.mode&sendSearch != 0 {
-		e.probeAnswered(t)
-	}
-	if 2*t.cc.Cwnd > t.sndBuf {
-		e.tuneSend(t, out)
-	}
-	t.retries = 0
-	if s.una != s.nxt {
-		e.armRexmt(t, ev.now)
-	} else {
-		t.deadline[TimerRexmt] = vtime.Never
-	}
-	if s.una == s.nxt || t.waits == chronoSndBuf {
-		e.bookAck(t, ev.now)
-	}
-	out.act(t, ActAcked).Pos = min(s.una64-1, s.end)
-}
-
-// wakeSend puts t on the transmit list if it may have something to send.
-func (e *Engine) wakeSend(t *TCB) {
-	t.flags &^= flagMore // as Linux: it holds until something happens
-	if t.mayTransmit() && (e.hasUnsent(t) || t.fl.lost > 0) {
-		e.txAdd(t, pendData)
-	}
-}
-
 // unsent returns the octets of the send stream that were never sent.
 func (e *Engine) unsent(t *TCB) uint64 {
 	if t.flags&flagFinSent != 0 || isOpening.has(t.state) && t.fastOpen&fastPending == 0 {

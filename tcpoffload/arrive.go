@@ -22,38 +22,6 @@ type arrival struct {
 	cut bool // octets beyond the window were trimmed
 }
 
-// Arrive processes one received segment and appends what follows from it: at most MaxArriveActions
-// actions and MaxArriveSegs segments. ACKs for in-order data and data that may now be sent are left
-// to Transmit. It returns why the segment, or its payload, was discarded, and DropNone if it was
-// not; only then actions may ask to place octets. Precondition: out has room for the actions.
-func (e *Engine) Arrive(now vtime.Time, seg *Segment, out *Output) DropReason {
-	if !out.room(0, MaxArriveActions) {
-		panic("tcpoffload: Arrive: no room for actions")
-	}
-	segs := uint32(max(seg.Segs, 1)) // on the wire
-	if seg.Again {
-		segs = 0
-	}
-	e.root.mib.InSegs += uint64(segs)
-	var d DropReason
-	if i := e.lookupAny(&seg.Flow); i != 0 && i < uint32(len(e.conns)) {
-		t := &e.conns[i]
-		t.segsIn += segs
-		if e.slow || !e.predict(t, now, seg, out) {
-			d = e.arriveConn(t, now, seg, out)
-		}
-		e.check(t)
-	} else {
-		d = e.arriveNoConn(i, now, seg, out)
-		e.checkRecords()
-	}
-	if d != DropNone {
-		e.root.drops[d]++
-		e.root.mib.InErrs++
-	}
-	return d
-}
-
 // arriveConn hands seg to the procedure of t's state.
 func (e *Engine) arriveConn(t *TCB, now vtime.Time, seg *Segment, out *Output) DropReason {
 	if t.state == StateSynSent {
@@ -435,31 +403,6 @@ func (e *Engine) processText(t *TCB, a *arrival, out *Output) DropReason {
 		e.txAdd(t, pendAck)
 	}
 	return DropNone
-}
-
-// textInOrder takes n octets at RCV.NXT, from offset off of seg's payload, and what they join up with.
-func (e *Engine) textInOrder(t *TCB, now vtime.Time, seg *Segment, off, n uint32, out *Output) {
-	v := &t.rcv
-	place := out.act(t, ActPlace)
-	place.Pos, place.Off, place.Len = t.rcvPos(), off, n
-	e.root.mib.InOctets += uint64(n)
-	v.nxt = v.nxt.Add(n)
-	v.nxt64 += uint64(n)
-	segs := uint32(max(seg.Segs, 1))
-	t.dataSegsIn += segs
-	if segs != 1 || n != v.mss {
-		t.estimateSegment(n, segs)
-	}
-	if v.reasm != 0 {
-		e.joinReassembly(t)
-		e.txAdd(t, pendAck) // RFC 5681 §4.2: a segment that fills a gap
-	} else {
-		e.ackInOrder(t, now, segs)
-	}
-	if r := &t.rcvRTT; r.at == 0 || !v.nxt.LT(r.edge) || seg.Opt.TSEcr != r.ecr {
-		t.rcvRTTArrive(now, seg)
-	}
-	out.act(t, ActReadable).Pos = t.rcvPos()
 }
 
 // checkFin is the eighth step: the peer's FIN, when all before it is in.

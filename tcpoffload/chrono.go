@@ -39,29 +39,3 @@ func (t *TCB) spent(kind chronoKind, now vtime.Time) vtime.Duration {
 	}
 	return d
 }
-
-// limit returns what limits t now that it has sent what it could and unsent octets are left.
-func (e *Engine) limit(t *TCB, unsent uint64) chronoKind {
-	flight := t.flight()
-	switch {
-	case unsent > 0 && t.sendRoom() < t.effMSS() && t.flags&flagCwndFull == 0:
-		return chronoRwnd
-	case unsent == 0 && flight > 0 && flight+t.effMSS() > t.sndBuf && t.pipe()+t.effMSS() <= t.cc.Cwnd:
-		return chronoSndBuf
-	case unsent > 0 || flight > 0:
-		return chronoBusy
-	}
-	return chronoIdle
-}
-
-// bookAck notes that SND.UNA has moved: there may be nothing left to wait for, and the send buffer has room.
-func (e *Engine) bookAck(t *TCB, now vtime.Time) {
-	switch {
-	case t.snd.una == t.snd.nxt && e.unsent(t) == 0:
-		t.book(chronoIdle, now)
-	case t.waits == chronoSndBuf:
-		if k := e.limit(t, e.unsent(t)); k != chronoSndBuf {
-			t.book(k, now)
-		}
-	}
-}

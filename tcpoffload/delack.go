@@ -15,31 +15,6 @@ const (
 // tickOf returns an instant in units of about a millisecond, modulo 2^32 of them; always odd.
 func tickOf(now vtime.Time) uint32 { return uint32(now>>20) | 1 }
 
-// ackInOrder decides about the ACK for in-order octets just taken from segs segments: at once while the
-// connection is young, or its sender begins anew after a pause; with DelAckSegs segments, the last of
-// which may be partial; otherwise within DelAck. At once means at the next Transmit, so that all
-// segments of a receive burst share one ACK.
-func (e *Engine) ackInOrder(t *TCB, now vtime.Time, segs uint32) {
-	tick := tickOf(now)
-	if tick != t.dataTick {
-		if t.dataTick&1 != 0 && tick-t.dataTick > uint32(t.rtt.rto>>20) {
-			t.quick = quickAcks
-		}
-		t.dataTick = tick
-	}
-	switch {
-	case t.pend&pendAck != 0:
-	case t.quick > 0 && t.rcv.ack&ackDialogue == 0:
-		t.quick -= uint8(min(segs, uint32(t.quick)))
-		e.txAdd(t, pendAck)
-	case uint32(t.rcv.nxt-t.ts.lastAckSent) > uint32(e.tun.DelAckSegs-1)*t.rcv.mss:
-		e.txAdd(t, pendAck)
-	case t.flags&flagAckDue == 0:
-		t.flags |= flagAckDue
-		e.setTimer(t, TimerDelack, now.Add(e.tun.DelAck))
-	}
-}
-
 // estimateSegment learns the peer's segment size from n octets in segs segments that are not as large
 // as usual: a larger one is believed at once, a smaller one when it comes twice in a row.
 func (t *TCB) estimateSegment(n, segs uint32) {

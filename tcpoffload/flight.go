@@ -87,32 +87,6 @@ func (t *TCB) pipe() uint32 {
 	return t.flight() - min(gone, t.flight())
 }
 
-// flightRoom finds the entry that takes octets sent now at SND.NXT, and reports whether there is one:
-// the last one, or a new one, or when the pool is short the last one across instants.
-func (e *Engine) flightRoom(t *TCB, now vtime.Time) bool {
-	fl := &t.fl
-	if i := fl.tail; i != 0 && i == fl.newest {
-		if f := &e.flights[i]; f.sentAt == now && f.flags&(flightRxt|flightBorder) == 0 {
-			return true
-		}
-	}
-	i := e.allocFlight(t)
-	if i == 0 {
-		return e.lengthenLast(t, now)
-	}
-	f := &e.flights[i]
-	*f = Flight{left: t.snd.nxt, right: t.snd.nxt, prev: fl.tail, sentAt: now}
-	t.snapshot(f, now)
-	if fl.tail != 0 {
-		e.flights[fl.tail].next = i
-	} else {
-		fl.head = i
-	}
-	fl.tail = i
-	e.linkNewest(t, i)
-	return true
-}
-
 // lengthenLast makes the last entry take octets sent now as well, for want of another, and reports whether it can.
 func (e *Engine) lengthenLast(t *TCB, now vtime.Time) bool {
 	i := t.fl.tail
@@ -135,37 +109,6 @@ func (e *Engine) flightSent(t *TCB, end seq.Num) {
 	f := &e.flights[t.fl.tail]
 	f.right = end
 	f.inFlight = t.pipe() + uint32(end-t.snd.nxt)
-}
-
-// flightAcked forgets what lies before SND.UNA.
-func (e *Engine) flightAcked(t *TCB, ev *ackEvent) {
-	una := t.snd.una
-	for i := t.fl.head; i != 0; i = t.fl.head {
-		f := &e.flights[i]
-		if una.LEQ(f.left) {
-			return
-		}
-		end := seq.Min(una, f.right)
-		n := uint32(end - f.left)
-		switch {
-		case f.flags&flightSACKed == 0:
-			t.arrived(ev, f, end, n)
-			e.discount(t, f, n)
-		case end == f.right:
-			t.snd.sacked -= n
-			t.fl.segs -= uint32(f.segs)
-		default:
-			t.snd.sacked -= n
-			gone := min(f.segs-1, uint16(min(segments(n, t.effMSS()), 1<<16-1)))
-			f.segs -= gone
-			t.fl.segs -= uint32(gone)
-		}
-		if end != f.right {
-			f.left = end
-			return
-		}
-		e.dropFlight(t, i)
-	}
 }
 
 // discount takes n octets of f, which is not SACKed, out of the sums.
@@ -495,34 +438,6 @@ func (e *Engine) joinLost(t *TCB, i, mss uint32) {
 	}
 }
 
-// dropFlight takes entry i out of all lists and frees it. Its octets are no longer in the sums.
-func (e *Engine) dropFlight(t *TCB, i uint32) {
-	fl, f := &t.fl, &e.flights[i]
-	if fl.n == 1 {
-		*fl = flightVars{} // its octets are out of the sums already
-		e.putFlight(i)
-		return
-	}
-	if f.flags&flightSACKed == 0 {
-		e.unlinkState(t, i)
-	}
-	if f.prev != 0 {
-		e.flights[f.prev].next = f.next
-	} else {
-		fl.head = f.next
-	}
-	if f.next != 0 {
-		e.flights[f.next].prev = f.prev
-	} else {
-		fl.tail = f.prev
-	}
-	if fl.hint == i {
-		fl.hint = f.next
-	}
-	fl.n--
-	e.putFlight(i)
-}
-
 // putFlight gives entry i back to the pool.
 func (e *Engine) putFlight(i uint32) {
 	r := e.root
@@ -587,26 +502,4 @@ func (e *Engine) unlinkState(t *TCB, i uint32) {
 	} else {
 		*last = f.older
 	}
-}
-
-// allocFlight takes an entry from the pool for t, or returns 0: each connection has flightsPerConn for
-// itself, and a list may grow to four times what is left of the others.
-func (e *Engine) allocFlight(t *TCB) uint32 {
-	r := e.root
-	free := uint32(len(e.flights)) - r.freshFlight + r.freedFlights
-	shared := free - min(free, flightsPerConn*uint32(len(e.conns)))
-	if free == 0 || t.fl.n >= flightsPerConn && t.fl.n/4 >= shared {
-		r.mib.FlightPoolEmpty++
-		return 0
-	}
-	i := r.freeFlight
-	if i != 0 {
-		r.freeFlight = e.flights[i].next
-		r.freedFlights--
-	} else {
-		i = r.freshFlight
-		r.freshFlight++
-	}
-	t.fl.n++
-	return i
 }

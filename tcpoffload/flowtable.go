@@ -34,32 +34,6 @@ func (e *Engine) lookup(f *wire.Flow) uint32 {
 	return 0
 }
 
-// lookupAny returns the index of what there is of flow f, or 0: below e.synBase a connection, below
-// e.twBase an entry of the SYN cache, else one of TIME-WAIT.
-func (e *Engine) lookupAny(f *wire.Flow) uint32 {
-	// Segments come in trains: the last connection found is the likeliest.
-	if t := &e.conns[e.last]; t.flow.Is(f) && t.state != StateClosed {
-		return e.last
-	}
-	for i := e.bucket[e.hash(f)]; i != 0; {
-		if i < uint32(len(e.conns)) {
-			t := &e.conns[i]
-			if t.flow.Is(f) {
-				e.last = i
-				return i
-			}
-			i = t.hashNext
-			continue
-		}
-		r := e.record(i)
-		if r.flow.Is(f) {
-			return i
-		}
-		i = r.hashNext
-	}
-	return 0
-}
-
 // hashNext returns the link of entry i.
 func (e *Engine) hashNext(i uint32) *uint32 {
 	if i < e.synBase {

@@ -112,20 +112,3 @@ func (e *Engine) setMaxPacingRate(t *TCB, v int64) CallResult {
 	e.wakeSend(t)
 	return CallOK
 }
-
-// afterIdle is called before data leaves when nothing is in flight. If nothing was sent for longer than
-// a timeout the window is restarted (RFC 5681 §4.1), or with IdleRestart off kept and validated
-// (RFC 7661). It reports whether the window became smaller.
-func (e *Engine) afterIdle(t *TCB, now vtime.Time) (smaller bool) {
-	e.control(t).OnRestart(now)
-	if !e.tun.IdleRestart || t.snd.lastSent == 0 || now.Sub(t.snd.lastSent) <= t.rtt.rto {
-		return false
-	}
-	before := t.cc.Cwnd
-	t.cc.OnIdle(uint32(e.tun.InitCwnd) * t.effMSS())
-	if t.cc.Cwnd == before {
-		return false
-	}
-	e.root.mib.IdleRestarts++
-	return true
-}

@@ -7,7 +7,6 @@ package tcpoffload
 import (
 	"opentoe/tcpoffload/seq"
 	"opentoe/tcpoffload/vtime"
-	"opentoe/tcpoffload/wire"
 )
 
 // reoPersist is how many recoveries without a DSACK the widened reordering window lasts (§6.2 step 4).
@@ -33,35 +32,6 @@ func (r *rackVars) sentBefore(f *Flight) bool {
 
 // begin starts RACK at sequence number una.
 func (r *rackVars) begin(una seq.Num) { *r = rackVars{endSeq: una, fack: una} }
-
-// rackArrived is steps 1 to 3 of §6.2 for the n octets of f before end.
-func (t *TCB) rackArrived(ev *ackEvent, f *Flight, end seq.Num, n uint32) {
-	r := &t.rack
-	sent := f.firstSent()
-	rtt := ev.now.Sub(sent)
-	if f.flags&flightRxt != 0 {
-		// It may be the original that arrived. What is SACKed is beyond a hole, and the peer does not
-		// echo its timestamp (RFC 7323 §4.3).
-		o := &ev.seg.Opt
-		echoed := t.flags&flagTS != 0 && o.Set&wire.OptTimestamps != 0 && end.LEQ(ev.seg.Ack)
-		if rtt < t.rtt.min || echoed && int32(o.TSEcr-t.tsVal(f.sentAt)) < 0 {
-			return
-		}
-	}
-	if sent > r.xmitTime || sent == r.xmitTime && end.GT(r.endSeq) {
-		r.xmitTime, r.endSeq, r.rtt = sent, end, rtt
-	}
-	r.fack = seq.Max(r.fack, end)
-	// What one ACK tells is of one moment: only what an earlier one told was delivered before.
-	if end.LT(ev.fack) && f.flags&flightRxt == 0 {
-		d := segments(uint32(ev.fack-end)+n, t.effMSS())
-		r.reordered = max(r.reordered, uint16(min(d, 1<<16-1)))
-		if !ev.late {
-			ev.late = true
-			t.late++
-		}
-	}
-}
 
 // reoWnd returns the reordering window: step 4 of §6.2, second half.
 func (t *TCB) reoWnd() vtime.Duration {

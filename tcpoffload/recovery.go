@@ -169,24 +169,6 @@ func (e *Engine) loseFirst(t *TCB, now vtime.Time) (lost uint32) {
 	return uint32(f.right - f.left)
 }
 
-// armRexmt starts the retransmission timer, as a loss probe if one may be sent before the timeout. It
-// excludes the persist timer.
-func (e *Engine) armRexmt(t *TCB, now vtime.Time) {
-	t.deadline[TimerPersist] = vtime.Never
-	t.flags &^= flagTLP
-	rto := min(t.rtt.rto, e.tun.RTOMax)
-	if t.backoff != 0 {
-		rto = backedOff(rto, t.backoff, e.tun.RTOMax)
-	}
-	when := now.Add(rto)
-	t.rec.rtoAt = when
-	if d, ok := t.probeTimeout(); ok {
-		t.flags |= flagTLP
-		when = min(now.Add(d), when)
-	}
-	e.setTimer(t, TimerRexmt, when)
-}
-
 // rexmtExpired is RFC 6298 (5.4) to (5.7), and gives up after R2 (RFC 9293 §3.8.3).
 func (e *Engine) rexmtExpired(t *TCB, now vtime.Time, out *Output) {
 	if t.state == StateSynSent || t.state == StateSynReceived {

@@ -17,26 +17,6 @@ const rtoAfterSynLoss = 3 * vtime.Second
 // minRTTWindow is how long the smallest round trip counts: the path may have become longer.
 const minRTTWindow = 5 * vtime.Minute
 
-// measure takes the round trip from an ACK that moved SND.UNA, if it gives one. The smallest is of every
-// ACK; SRTT and RTTVAR take one sample in a round trip, the delay of the ACK included (RFC 6298 §3). Without
-// a sample the timeout stays backed off: it may be shorter than the round trip (Karn's rule, (5.5)).
-func (e *Engine) measure(t *TCB, ev *ackEvent) {
-	r, o := &t.rtt, &ev.seg.Opt
-	switch {
-	case ev.timed:
-		t.backoff = 0
-		if ev.rtt > 0 {
-			r.atLeast(ev.now, ev.rtt)
-		}
-		if ev.oldestEnd.GT(r.next) {
-			r.next = t.snd.nxt
-			r.sample(ev.oldestRTT, e.tun.RTOMin, e.tun.RTOMax)
-		}
-	case ev.delivered > 0:
-		e.measureEcho(t, ev.now, o)
-	}
-}
-
 // measureEcho takes the round trip from an echoed timestamp, which is unambiguous (RFC 7323 §4.1).
 func (e *Engine) measureEcho(t *TCB, now vtime.Time, o *wire.Options) {
 	if t.flags&flagTS == 0 || o.Set&wire.OptTimestamps == 0 || o.TSEcr == 0 {
@@ -69,23 +49,6 @@ func (r *rttVars) atLeast(now vtime.Time, m vtime.Duration) {
 	if r.min == 0 || m <= r.min || now.Sub(r.minAt) > minRTTWindow {
 		r.min, r.minAt = m, now
 	}
-}
-
-// sample takes a measurement: (2.2) for the first, (2.3) for the others.
-func (r *rttVars) sample(m, rtoMin, rtoMax vtime.Duration) {
-	m = max(m, 1)
-	if r.srtt == 0 {
-		r.srtt, r.rttvar = m, m/2
-	} else {
-		d := r.srtt - m
-		if d < 0 {
-			d = -d
-		}
-		r.rttvar += (d - r.rttvar) / 4
-		r.srtt += (m - r.srtt) / 8
-	}
-	r.srtt = max(r.srtt, 1)
-	r.rto = rtoFor(r.srtt, r.rttvar, rtoMin, rtoMax)
 }
 
 // rtoFor returns RTO = SRTT + max(G, 4·RTTVAR), at most rtoMax. RFC 6298 (2.3), (2.5). The least RTO (2.4) is

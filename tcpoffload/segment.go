@@ -18,45 +18,6 @@ func (o *Output) next() *TxSegment {
 	return s
 }
 
-// appendSegment appends a segment of a synchronized connection with n octets from sequence number
-// sq. It carries the present ACK and window, timestamps, and SACK blocks if there is something to
-// report and room beside the payload.
-func (e *Engine) appendSegment(t *TCB, now vtime.Time, flags wire.Flags, sq seq.Num, n uint32, out *Output) *TxSegment {
-	s := out.next()
-	s.Handle, s.Cookie = Handle(t.gen)<<32|Handle(t.self), t.cookie
-	s.Flow = t.flow
-	s.NextHop = t.nextHop
-	s.Flags = flags
-	s.Seq, s.Ack = sq, t.rcv.nxt
-	s.Wnd = t.window()
-	s.Len = n
-	if n > 0 {
-		s.Pos = t.sndPos(uint32(sq))
-		t.dataSegsOut++
-	}
-	if t.flags&flagTS != 0 {
-		s.Opt.Set = wire.OptTimestamps
-		s.Opt.TSVal, s.Opt.TSEcr = t.tsVal(now), t.ts.recent
-	}
-	if t.flags&flagSACK != 0 && (t.rcv.reasm != 0 || t.flags&flagDSACK != 0) {
-		// Beside text as many as a full segment would have room for.
-		space := uint32(wire.MaxOptionsLen)
-		if n > 0 {
-			space = t.effMSS() - min(n, t.effMSS())
-		}
-		e.sackOptions(t, &s.Opt, space)
-	}
-	if t.rcv.ecn&ecnOK != 0 {
-		t.ecnMark(s)
-	}
-	if t.snd.mode != 0 {
-		t.unusual(s)
-	}
-	t.segsOut++
-	t.ackSent()
-	return s
-}
-
 // unusual adds to segment s what t.snd.mode asks for.
 func (t *TCB) unusual(s *TxSegment) {
 	s.DF = t.snd.mode&sendFrag == 0

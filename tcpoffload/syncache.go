@@ -189,12 +189,6 @@ func (e *Engine) appendSynAck(h *HalfOpen, now vtime.Time, out *Output) {
 	e.root.mib.OutSegs++
 }
 
-// window returns the window that the SYN-ACK announces, octets: it is not scaled.
-func (h *HalfOpen) window(e *Engine) uint16 {
-	limit, _ := e.receiveLimit(&e.lsts[h.listener].opt)
-	return uint16(min(limit, 65535))
-}
-
 // arriveHalfOpen is RFC 9293 §3.10.7.4 for entry i, in SYN-RECEIVED, with RFC 5961 against blind
 // resets and SYNs.
 func (e *Engine) arriveHalfOpen(i uint32, now vtime.Time, seg *Segment, out *Output) DropReason {

@@ -98,37 +98,6 @@ func (e *Engine) wheelRemove(t *TCB) {
 	}
 }
 
-// nextSlot returns the first slot that is not empty, its level and the tick at which it begins.
-// All entries of a level come before those of the next, and none lies before the present tick.
-func (e *Engine) nextSlot() (slot uint32, level int, tick uint64, ok bool) {
-	r := e.root
-	for level, busy := range &r.wheelBusy {
-		if busy == 0 {
-			continue
-		}
-		if level == topLevel {
-			now := r.wheelTick >> topShift
-			now += uint64(bits.TrailingZeros64(bits.RotateLeft64(busy, -int(now&(wheelSlots-1)))))
-			return uint32(level<<wheelBits) | uint32(now&(wheelSlots-1)), level, now << topShift, true
-		}
-		s := uint64(bits.TrailingZeros64(busy))
-		above := uint((level + 1) * wheelBits)
-		tick = r.wheelTick>>above<<above | s<<(level*wheelBits)
-		return uint32(level<<wheelBits) | uint32(s), level, tick, true
-	}
-	return 0, 0, 0, false
-}
-
-// NextDeadline returns when Expire has to be called next, vtime.Never if no timer runs. It may be
-// earlier than any deadline: then that call only rearranges the wheel.
-func (e *Engine) NextDeadline() vtime.Time {
-	next := min(e.root.synCache.at, e.timeWaitDeadline())
-	if _, _, tick, ok := e.nextSlot(); ok {
-		next = min(next, vtime.Time(tick<<tickShift))
-	}
-	return next
-}
-
 // Expire fires the timers whose deadline is not after now, at most one tick (66 µs) late. It stops
 // early when out has no room for one more timer; NextDeadline is then not after now. What has to be
 // sent is left to Transmit, except resets and SYN-ACKs of the SYN cache. Precondition: now is not

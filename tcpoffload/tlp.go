@@ -21,23 +21,6 @@ const (
 	probeAckDelay = 200 * vtime.Millisecond
 )
 
-// probeTimeout returns PTO of §7.2, and ok false when no probe may be sent: without SACK its answer would tell
-// nothing, what is SACKed starts a recovery by itself, and there is one probe for a tail.
-func (t *TCB) probeTimeout() (d vtime.Duration, ok bool) {
-	if t.flags&(flagSACK|flagTLPSent) != flagSACK || t.ca == caLoss || t.ca == caDisorder ||
-		t.retries != 0 || isOpening.has(t.state) {
-		return 0, false
-	}
-	if t.rtt.srtt == 0 {
-		return probeTimeoutUnmeasured, true
-	}
-	d = max(2*t.rtt.srtt, minProbeTimeout)
-	if t.flight() <= t.effMSS() {
-		d += probeAckDelay
-	}
-	return d, true
-}
-
 // armProbe makes the retransmission timer a loss probe, PTO from now but not after the timeout, if one may
 // be sent.
 func (e *Engine) armProbe(t *TCB, now vtime.Time) bool {

@@ -6,7 +6,6 @@ package tcpoffload
 import (
 	"opentoe/tcpoffload/seq"
 	"opentoe/tcpoffload/vtime"
-	"opentoe/tcpoffload/wire"
 )
 
 // rcvPos returns the stream position that RCV.NXT stands at.
@@ -47,62 +46,6 @@ func (t *TCB) window() uint16 {
 		v.adv = edge
 	}
 	return uint16(min(uint32(v.adv-v.nxt)>>v.wscale, 65535))
-}
-
-// windowGrew reports whether the program has read so much that the peer should hear of it without
-// waiting for data to acknowledge: two segments and a quarter of the limit, or half of it, or two
-// segments after the window was nearly shut.
-func (t *TCB) windowGrew() bool {
-	v := &t.rcv
-	gain := edgeFor(v.nxt, freeSpace(v.limit, t.unread()), v.wscale).Sub(v.adv)
-	if gain <= 0 {
-		return false
-	}
-	g := uint32(gain)
-	if g >= v.limit/2 {
-		return true
-	}
-	return g >= 2*uint32(v.maxSeg) && (g >= v.limit/4 || uint32(v.adv-v.nxt) <= v.limit/8)
-}
-
-// updateSendWindow takes SND.WND from an acceptable segment (RFC 9293 §3.10.7.4, fifth step). The
-// test on WL1 and WL2 keeps old segments from shutting the window.
-func (t *TCB) updateSendWindow(seg *Segment) {
-	s := &t.snd
-	if seg.Ack.LT(s.una) || seg.Flags.Has(wire.SYN) {
-		return // the window of a SYN is not scaled, and taken by established
-	}
-	if s.wl1.LT(seg.Seq) || s.wl1 == seg.Seq && s.wl2.LEQ(seg.Ack) {
-		s.wnd = uint32(seg.Wnd) << s.wscale
-		s.wl1, s.wl2 = seg.Seq, seg.Ack
-		s.wndMax = max(s.wndMax, s.wnd)
-	}
-}
-
-// rcvRTTArrive measures the receiver's idea of the round trip: the time that a window takes to arrive, too
-// large if the sender is not limited by the window, never too small; and what the echo of our
-// timestamps says, which may correct it downwards.
-func (t *TCB) rcvRTTArrive(now vtime.Time, seg *Segment) {
-	v := &t.rcvRTT
-	if t.flags&flagTS != 0 && seg.Opt.TSEcr != v.ecr {
-		v.ecr = seg.Opt.TSEcr
-		d := t.tsVal(now) - v.ecr
-		if sample := vtime.Duration(max(d, 1)) * tsTick; d < 1<<20 && seg.Len >= t.rcv.mss && sample < v.rtt {
-			v.rtt = sample
-		}
-	}
-	if v.at != 0 {
-		if t.rcv.nxt.LT(v.edge) {
-			return
-		}
-		sample := now.Sub(v.at)
-		if v.rtt == 0 || sample < v.rtt {
-			v.rtt = sample
-		} else {
-			v.rtt += (sample - v.rtt) / 8
-		}
-	}
-	v.edge, v.at = t.rcv.adv, now
 }
 
 // tuneReceive raises the receive limit, at most to most octets, when the program read more in the
