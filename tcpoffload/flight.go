@@ -55,7 +55,7 @@ type flightVars struct {
 	head, tail         uint32 // by sequence number
 	oldest, newest     uint32 // outstanding
 	lostHead, lostTail uint32
-	hint               uint32 // where the last SACK block ended, or its search
+	hint               uint32 // where the last SACK block ended, or its search; see sendForget
 	n                  uint32 // entries
 	lost               uint32 // octets
 	rxt                uint32 // octets outstanding that were sent more than once
@@ -142,7 +142,7 @@ func (e *Engine) flightFind(t *TCB, ev *ackEvent, at seq.Num) uint32 {
 	for ; best != 0; ev.walk-- {
 		f := &e.flights[best]
 		if ev.walk == 0 {
-			fl.hint = best
+			fl.moveHint(t.snd.mode, best)
 			e.root.mib.SACKWalkLimited++
 			return 0
 		}
@@ -156,6 +156,13 @@ func (e *Engine) flightFind(t *TCB, ev *ackEvent, at seq.Num) uint32 {
 		}
 	}
 	return 0
+}
+
+// moveHint makes i the place where the last SACK block ended, unless something else goes on at the hint.
+func (fl *flightVars) moveHint(m sendMode, i uint32) {
+	if m&sendForget == 0 {
+		fl.hint = i
+	}
 }
 
 // flightSACK marks [left, right) SACKed and returns how many octets are new. Where that needs more entries
@@ -185,7 +192,7 @@ func (e *Engine) flightSACK(t *TCB, ev *ackEvent, left, right seq.Num) (added ui
 				i = j
 			}
 		}
-		t.fl.hint = i
+		t.fl.moveHint(t.snd.mode, i)
 		i = e.flights[i].next
 	}
 	return added, done
@@ -313,7 +320,25 @@ func (e *Engine) setLost(t *TCB, i uint32) {
 	e.linkLost(t, i)
 }
 
-// loseBefore makes everything outstanding before end lost, because it has to be sent in another form.
+// loseFlight makes everything lost that was outstanding at rec.timeoutAt, because it has to be sent in another form.
+// It goes on by the reordering timer when that is much.
+func (e *Engine) loseFlight(t *TCB, now vtime.Time) {
+	t.snd.mode &^= sendResend
+	walk := maxFlightWalk
+	for i := t.fl.oldest; i != 0 && e.flights[i].sentAt <= t.rec.timeoutAt; walk-- {
+		if walk == 0 {
+			t.snd.mode |= sendResend
+			e.walkOn(t, now)
+			return
+		}
+		next := e.flights[i].newer
+		e.setLost(t, i)
+		i = next
+	}
+}
+
+// loseBefore makes the outstanding octets before end lost, because they have to be sent in another form. Precondition:
+// they are those of one segment, so that the walk is short.
 func (e *Engine) loseBefore(t *TCB, end seq.Num) {
 	for i := t.fl.head; i != 0 && e.flights[i].left.LT(end); i = e.flights[i].next {
 		f := &e.flights[i]

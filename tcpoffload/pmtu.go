@@ -326,7 +326,7 @@ func (e *Engine) probeLost(t *TCB, now vtime.Time) bool {
 	e.root.mib.MTUProbesLost++
 	p.high = p.probe - 1
 	p.probe = 0
-	e.resendBefore(t, now, p.end)
+	e.resendProbe(t, now, p.end)
 	return true
 }
 
@@ -370,10 +370,25 @@ func (e *Engine) rememberPath(addr *wire.Addr, mtu uint16, now vtime.Time) {
 }
 
 // resendFlight marks everything in flight as lost, but not for want of capacity: the window stays.
-func (e *Engine) resendFlight(t *TCB, now vtime.Time) { e.resendBefore(t, now, t.snd.nxt) }
+func (e *Engine) resendFlight(t *TCB, now vtime.Time) {
+	t.beginResend()
+	t.flags &^= flagMarking // all that it marks
+	t.rec.timeoutAt = now
+	e.loseFlight(t, now)
+	e.armRexmt(t, now)
+	e.txAdd(t, pendData)
+}
 
-// resendBefore marks what is in flight before end as lost, but not for want of capacity.
-func (e *Engine) resendBefore(t *TCB, now vtime.Time, end seq.Num) {
+// resendProbe marks the probe, which is first in flight and ends at end, as lost in the same way.
+func (e *Engine) resendProbe(t *TCB, now vtime.Time, end seq.Num) {
+	t.beginResend()
+	e.loseBefore(t, end)
+	e.armRexmt(t, now)
+	e.txAdd(t, pendData)
+}
+
+// beginResend begins a recovery from a loss that says nothing of the capacity of the path.
+func (t *TCB) beginResend() {
 	if t.ca != caRecovery {
 		t.ca = caLoss
 	}
@@ -383,7 +398,4 @@ func (e *Engine) resendBefore(t *TCB, now vtime.Time, end seq.Num) {
 	t.rec.point, t.rec.frto = t.snd.nxt, frtoOff
 	t.denyUndo()
 	t.flags &^= flagTLPSent | flagProbeRxt
-	e.loseBefore(t, end)
-	e.armRexmt(t, now)
-	e.txAdd(t, pendData)
 }

@@ -73,8 +73,8 @@ func (r *rackVars) recoveryLeft() {
 func (e *Engine) detectLoss(t *TCB, now vtime.Time) (lost uint32) {
 	r, before := &t.rack, t.fl.lost
 	t.deadline[TimerReo] = vtime.Never
-	if t.flags&flagUnlosing != 0 {
-		e.setTimer(t, TimerReo, now)
+	if t.walking() {
+		e.walkOn(t, now)
 		return 0
 	}
 	wait := r.rtt + t.reoWnd()
@@ -92,7 +92,7 @@ func (e *Engine) detectLoss(t *TCB, now vtime.Time) (lost uint32) {
 				break
 			}
 			if walk == 0 {
-				e.setTimer(t, TimerReo, now)
+				e.walkOn(t, now)
 				break
 			}
 			e.markLost(t, now, i)
@@ -118,7 +118,7 @@ func (e *Engine) timeoutLosses(t *TCB, now vtime.Time) {
 		}
 		if walk == 0 {
 			t.flags |= flagMarking
-			e.setTimer(t, TimerReo, now)
+			e.walkOn(t, now)
 			return
 		}
 		next := f.newer
@@ -127,6 +127,14 @@ func (e *Engine) timeoutLosses(t *TCB, now vtime.Time) {
 	}
 }
 
+// walking reports whether a walk of the flight list that is too long for one call goes on by the reordering timer.
+func (t *TCB) walking() bool {
+	return t.flags&(flagUnlosing|flagMarking) != 0 || t.snd.mode&(sendForget|sendResend) != 0
+}
+
+// walkOn lets such a walk go on at the next tick, not in the same call of Expire.
+func (e *Engine) walkOn(t *TCB, now vtime.Time) { e.setTimer(t, TimerReo, now.Add(1)) }
+
 // reoExpired is the reordering timer: what has not arrived by now is lost. It also goes on with long walks.
 func (e *Engine) reoExpired(t *TCB, now vtime.Time) {
 	if t.flags&flagUnlosing != 0 {
@@ -134,10 +142,18 @@ func (e *Engine) reoExpired(t *TCB, now vtime.Time) {
 		e.wakeSend(t)
 		return
 	}
-	if t.flags&flagMarking != 0 {
-		e.timeoutLosses(t, now)
-		e.wakeSend(t)
+	if t.walking() {
+		if t.snd.mode&sendForget != 0 {
+			e.forgetSACK(t, now)
+		}
+		if t.snd.mode&sendResend != 0 {
+			e.loseFlight(t, now)
+		}
 		if t.flags&flagMarking != 0 {
+			e.timeoutLosses(t, now)
+		}
+		e.wakeSend(t)
+		if t.walking() {
 			return
 		}
 	}

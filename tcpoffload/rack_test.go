@@ -221,7 +221,7 @@ func TestReneging(t *testing.T) {
 }
 
 // longFat is a connection with n segments of one millisecond each in flight.
-func longFat(t *testing.T, n int, flights int) *script {
+func longFat(t testing.TB, n int, flights int) *script {
 	s := newScript(t, func(c *Config) {
 		c.Tunables.CC = cc.Reno
 		c.Memory = NewMemoryOf(Sizes{Conns: 2, Listeners: 1, Flights: flights})

@@ -24,7 +24,7 @@ type recoveryVars struct {
 	point     seq.Num    // RecoveryPoint ("recover" in RFC 6582 and RFC 5682)
 	frtoNxt   seq.Num    // SND.NXT at step 2b of F-RTO
 	rtoAt     vtime.Time // when the timeout is due; TimerRexmt may be a probe before that
-	timeoutAt vtime.Time // of the last timeout
+	timeoutAt vtime.Time // of the last timeout; with sendResend: what was sent by then goes again
 	tlpEnd    seq.Num    // TLP.end_seq (RFC 8985 §7.1); valid with flagTLPSent
 	frto      frtoStep
 	timeout   bool   // the last recovery was by timeout
@@ -121,6 +121,7 @@ func (e *Engine) closeRecovery(t *TCB, ev *ackEvent) {
 	t.ca = caOpen
 	t.undo.end = t.snd.nxt
 	t.rec.frto = frtoOff
+	t.snd.mode &^= sendForget
 	t.prr = prrVars{}
 	t.rack.recoveryLeft()
 	if t.flags&flagSACK == 0 {
@@ -210,6 +211,7 @@ func (e *Engine) enterLoss(t *TCB, now vtime.Time) {
 	t.prr = prrVars{}
 	t.paceReset()
 	t.flags &^= flagUnlosing | flagProbeRxt
+	t.snd.mode &^= sendForget | sendResend
 	t.denyUndo()
 	t.rec.frto = frtoOff
 	if fresh {
@@ -222,30 +224,48 @@ func (e *Engine) enterLoss(t *TCB, now vtime.Time) {
 	case t.flags&flagSACK == 0:
 		t.snd.sacked, t.snd.dupAcks = 0, 0
 	case again || e.flights[head].flags&flightSACKed != 0:
-		e.forgetSACK(t)
+		e.beginForget(t, now)
 	}
 	e.loseFirst(t, now)
 	t.flags |= flagHeadNow
 	e.timeoutLosses(t, now)
 }
 
-// forgetSACK makes what is SACKed lost: the peer may have reneged (RFC 2018 §8). It does when the first
+// beginForget makes what is SACKed lost: the peer may have reneged (RFC 2018 §8). It does when the first
 // octets in flight are SACKed and not acknowledged, and after two timeouts in a row nothing is certain.
-func (e *Engine) forgetSACK(t *TCB) {
-	if t.snd.sacked > 0 {
-		e.root.mib.SACKReneging++
+func (e *Engine) beginForget(t *TCB, now vtime.Time) {
+	if t.snd.sacked == 0 {
+		return
 	}
-	for i := t.fl.head; i != 0; i = e.flights[i].next {
+	e.root.mib.SACKReneging++
+	t.sackSeen = [len(t.sackSeen)]seqPair{} // what the peer reports from now on is news
+	t.fl.hint = t.fl.head
+	e.forgetSACK(t, now)
+}
+
+// forgetSACK goes on with that from fl.hint, and goes on by the reordering timer when it is much.
+func (e *Engine) forgetSACK(t *TCB, now vtime.Time) {
+	fl := &t.fl
+	t.snd.mode &^= sendForget
+	for walk := maxFlightWalk; fl.hint != 0 && t.snd.sacked > 0; walk-- {
+		if walk == 0 {
+			t.snd.mode |= sendForget
+			e.walkOn(t, now)
+			return
+		}
+		i := fl.hint
 		f := &e.flights[i]
+		fl.hint = f.next
 		if f.flags&flightSACKed == 0 {
 			continue
 		}
-		f.flags, f.segs = flightLost|flightRxt, 0 // its round trip is known: not to be measured again
 		n := uint32(f.right - f.left)
-		t.fl.lost += n
+		t.snd.sacked -= n
+		fl.segs -= uint32(f.segs)
+		fl.lost += n
+		f.flags, f.segs = flightLost|flightRxt, 0 // its round trip is known: not to be measured again
 		e.linkLost(t, i)
 	}
-	t.snd.sacked, t.fl.segs, t.fl.hint = 0, 0, 0
 }
 
 // retryLimit returns how many timeouts in a row end t: fewer when no program waits for it any more.

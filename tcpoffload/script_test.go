@@ -24,7 +24,7 @@ const (
 // to its ISS, acknowledgments to the engine's. Whatever the engine wants to send is taken after every
 // step and waits for expect.
 type script struct {
-	t    *testing.T
+	t    testing.TB
 	e    *Engine
 	out  *Output
 	now  vtime.Time
@@ -38,7 +38,7 @@ type script struct {
 	ts   bool // the peer sends timestamps: its clock is the virtual time in ms
 }
 
-func newScript(t *testing.T, edit func(*Config)) *script {
+func newScript(t testing.TB, edit func(*Config)) *script {
 	cfg := Config{Memory: NewMemory(8, 4), Tunables: DefaultTunables(), Seed: 1, ISNKey: [16]byte{1}}
 	if edit != nil {
 		edit(&cfg)

@@ -163,6 +163,8 @@ const (
 	sendIP                             // ip is not the device's default
 	sendBorders                        // borders are not empty
 	sendNoPush                         // the last CallSend said More: what it queued is not pushed
+	sendForget                         // forgetting what is SACKed goes on at fl.hint, by TimerReo
+	sendResend                         // making lost what has to be sent in another form goes on by TimerReo
 )
 
 // pending are the jobs of Transmit for one connection.

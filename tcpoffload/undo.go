@@ -81,6 +81,7 @@ func (e *Engine) undoRecovery(t *TCB, now vtime.Time) {
 	t.prr = prrVars{}
 	t.ca = caOpen
 	t.flags &^= flagMarking
+	t.snd.mode &^= sendForget
 	if t.flags&flagSACK == 0 {
 		t.snd.sacked, t.snd.dupAcks = 0, 0
 	} else if t.rack.reordered == 0 {
@@ -96,7 +97,7 @@ func (e *Engine) undoRecovery(t *TCB, now vtime.Time) {
 func (e *Engine) unloseSome(t *TCB, now vtime.Time) {
 	for walk := maxFlightWalk; t.fl.lostTail != 0; walk-- {
 		if walk == 0 {
-			e.setTimer(t, TimerReo, now)
+			e.walkOn(t, now)
 			return
 		}
 		e.unlose(t, t.fl.lostTail)
