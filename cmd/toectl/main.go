@@ -1,7 +1,12 @@
 // Command toectl asks a running toed, and changes its registers.
 //
 //	toectl status                     toed in a few lines
-//	toectl ss [-i]                    offloaded connections and listeners
+//	toectl ss [-tanip] [FILTER]       offloaded sockets, as ss shows them
+//	toectl ss --kernel                sockets that were left to the kernel, and why
+//	toectl policy show|stats          the offload policy, and how often each rule matched
+//	toectl policy load FILE           another policy
+//	toectl policy test connect|listen what becomes of a socket
+//	toectl drain [--wait|--off]       offload nothing new, and say what remains
 //	toectl stats                      counters, drop reasons among them
 //	toectl reg NAME[=VALUE]           one register: read or change it
 //	toectl regdump [BLOCK]            all registers
@@ -55,6 +60,7 @@ func root() *cobra.Command {
 	socket := filepath.Join(config.Default().RuntimeDir, config.OperatorSocket)
 	cmd.PersistentFlags().StringVar(&o.socket, "socket", socket, "toed's operator socket")
 	cmd.PersistentFlags().BoolVar(&o.json, "json", false, "answer in JSON")
-	cmd.AddCommand(statusCommand(&o), ssCommand(&o), statsCommand(&o), regCommand(&o), regdumpCommand(&o), captureCommand(&o))
+	cmd.AddCommand(statusCommand(&o), ssCommand(&o), statsCommand(&o), regCommand(&o), regdumpCommand(&o), captureCommand(&o),
+		policyCommand(&o), drainCommand(&o))
 	return cmd
 }

@@ -38,6 +38,11 @@ func printStats(w io.Writer, s ctl.Stats, all bool) {
 	printCounters(w, "drop", s.Drops, all)
 	printCounters(w, "device", s.Device, all)
 	printCounters(w, "sockets", s.Sockets, all)
+	for _, name := range slices.Sorted(maps.Keys(s.Meanings)) {
+		if s.Sockets[name] != 0 || all {
+			fmt.Fprintf(w, "meaning\t%s\t%s\n", name, s.Meanings[name])
+		}
+	}
 	printCounters(w, "mirror", s.Mirror, all)
 	for i, wk := range s.Workers {
 		fmt.Fprintf(w, "worker %d\tbusy %v, idle %v, asleep %v\t%d iterations, %d sleeps\n", i,

@@ -56,7 +56,10 @@ func printStatus(w io.Writer, s ctl.Status) {
 			fmt.Fprintf(w, ", refused for %s %d", reason, n)
 		}
 	}
-	fmt.Fprintln(w)
+	fmt.Fprintf(w, "\npolicy %d rules\n", s.PolicyRules)
+	if s.Draining {
+		fmt.Fprintln(w, "draining: nothing new is offloaded")
+	}
 }
 
 // octets writes n in the largest binary unit that leaves at least 1.

@@ -1,6 +1,7 @@
 // Command toed is OpenTOE's data-plane daemon.
 //
-//	toed --config FILE   serve programs until SIGTERM or SIGINT
+//	toed --config FILE   serve programs until SIGTERM or SIGINT; a second one ends at once what the first
+//	                     would let finish (shutdown_grace); SIGHUP loads the policy of FILE again
 //	toed check FILE      read a configuration and say what is wrong with it
 //
 // Exit status: 0 after an orderly end, 1 when something failed, 2 for a wrong command line or
@@ -16,6 +17,7 @@ import (
 	"os/signal"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -25,22 +27,23 @@ import (
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
-	defer stop()
-	if err := root().ExecuteContext(ctx); err != nil {
+	// From the very start: a signal that comes early ends what it finds.
+	signals := make(chan os.Signal, 8)
+	signal.Notify(signals, syscall.SIGTERM, os.Interrupt, syscall.SIGHUP)
+	if err := root(signals).Execute(); err != nil {
 		report(err)
 		os.Exit(status(err))
 	}
 }
 
-func root() *cobra.Command {
+func root(signals <-chan os.Signal) *cobra.Command {
 	var file string
 	cmd := &cobra.Command{
 		Use:     "toed --config FILE",
 		Short:   "Terminate TCP on DPDK ports for programs on this machine",
 		Version: version.String(),
 		Args:    cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		RunE: func(*cobra.Command, []string) error {
 			if file == "" {
 				return errors.New("no configuration: toed --config FILE, for example configs/quickstart.yaml")
 			}
@@ -48,7 +51,7 @@ func root() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return serve(cmd.Context(), cfg)
+			return serve(file, cfg, signals)
 		},
 		SilenceErrors: true,
 		SilenceUsage:  true,
@@ -74,8 +77,8 @@ type failure struct{ error }
 
 func (f failure) Unwrap() error { return f.error }
 
-// serve runs the daemon until ctx ends.
-func serve(ctx context.Context, cfg *config.Config) error {
+// serve runs the daemon until a signal ends it.
+func serve(file string, cfg *config.Config, signals <-chan os.Signal) error {
 	var level slog.Level
 	if err := level.UnmarshalText([]byte(cfg.Log.Level)); err != nil {
 		return err
@@ -85,12 +88,42 @@ func serve(ctx context.Context, cfg *config.Config) error {
 	if err != nil {
 		return failure{err}
 	}
+	ctx, end := context.WithCancel(context.Background())
+	defer end()
+	go attend(ctx, end, d, file, time.Duration(cfg.Grace), signals, log)
 	err = d.Run(ctx)
 	log.Info("ending")
 	if err = errors.Join(err, d.Close()); err != nil {
 		return failure{err}
 	}
 	return nil
+}
+
+// attend acts on signals until ctx ends, which the last of them does by calling end.
+func attend(ctx context.Context, end func(), d *daemon.Daemon, file string, grace time.Duration,
+	signals <-chan os.Signal, log *slog.Logger) {
+	finishing := false
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case s := <-signals:
+			switch {
+			case s == syscall.SIGHUP:
+				if err := d.ReloadPolicy(file); err != nil {
+					log.Error("the policy stays as it is", "cause", err)
+				}
+			case grace == 0 || finishing:
+				end()
+			default:
+				finishing = true
+				go func() {
+					d.Finish(ctx, grace)
+					end()
+				}()
+			}
+		}
+	}
 }
 
 func status(err error) int {

@@ -71,7 +71,9 @@ type SocketInfo struct {
 	Worker        int
 	Region, Slot  uint32
 	RecvQ, SendQ  uint64 // octets unread; written and not acknowledged. A listener: waiting, backlog
+	V6, V6Only    bool   // the listener's socket is AF_INET6, and takes no IPv4
 	PID           int32  // of the client that opened or accepted it; 0 when it waits for accept
+	UID           uint32 // valid only with a PID
 	Program       string
 	Cookie        uint64
 	Detached      bool          // no descriptor is left; the device delivers the rest
@@ -121,13 +123,15 @@ func (sh *share) socketInfo(n uint32) SocketInfo {
 		Remote:   netip.AddrPortFrom(wire.Addr(p.RemoteAddr).Netip(), p.RemotePort),
 	}
 	if s.owner != nil {
-		info.PID, info.Program = s.owner.owner.cred.Pid, s.owner.owner.program
+		c := s.owner.owner
+		info.PID, info.UID, info.Program = c.cred.Pid, c.cred.Uid, c.program
 	}
 	switch {
 	case s.state == sockListen || s.state == sockListening:
 		info.State = "LISTEN"
 		if s.listener != nil {
 			info.RecvQ, info.SendQ = uint64(s.listener.queued.Load()), uint64(s.listener.backlog)
+			info.V6, info.V6Only = s.listener.v6, s.listener.v6only
 		}
 	case s.tid != 0:
 		var ci toe.ConnInfo

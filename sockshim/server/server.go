@@ -39,11 +39,13 @@ type Server struct {
 	regions    map[uint32]*region
 	lastID     uint32
 	closed     bool
-	destroys   bool           // the kernel tells when sockets are gone
-	recountDue atomic.Bool    // and may have left out some
-	stats      Counters       // of control goroutines and past workers
-	past       []Decline      // of clients that are gone, the earliest first, at most pastDeclines
-	wg         sync.WaitGroup // client connections
+	destroys   bool              // the kernel tells when sockets are gone
+	recountDue atomic.Bool       // and may have left out some
+	stats      Counters          // of control goroutines and past workers
+	holding    sync.Mutex        // of inodes
+	inodes     map[string]uint64 // SO_COOKIE by "socket:[inode]", as Holders last found them
+	past       []Decline         // of clients that are gone, the earliest first, at most pastDeclines
+	wg         sync.WaitGroup    // client connections
 }
 
 var _ toe.SocketLayer = (*Server)(nil)

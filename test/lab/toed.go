@@ -115,7 +115,7 @@ func (t *Toed) Status(ctx context.Context) (s Status, err error) {
 
 // Sockets asks for the offloaded connections and listeners.
 func (t *Toed) Sockets(ctx context.Context) (s []Socket, err error) {
-	err = t.query(ctx, &s, "ss")
+	err = t.query(ctx, &s, "ss", "--all")
 	return s, err
 }
 
@@ -125,13 +125,13 @@ func (t *Toed) Stats(ctx context.Context) (s Stats, err error) {
 	return s, err
 }
 
-func (t *Toed) query(ctx context.Context, into any, command string) error {
-	out, err := t.Toectl(ctx, "--json", command)
+func (t *Toed) query(ctx context.Context, into any, command ...string) error {
+	out, err := t.Toectl(ctx, append([]string{"--json"}, command...)...)
 	if err != nil {
 		return err
 	}
 	if err := json.Unmarshal([]byte(out), into); err != nil {
-		return fmt.Errorf("toectl %s --json: %w", command, err)
+		return fmt.Errorf("toectl --json %s: %w", strings.Join(command, " "), err)
 	}
 	return nil
 }

@@ -66,6 +66,7 @@ func (c checker) config(cfg *Config) {
 	if !filepath.IsAbs(cfg.RuntimeDir) || len(cfg.RuntimeDir) > maxRunPath {
 		c.bad("runtime_dir", "not an absolute path of at most %d octets", "write one such as /run/opentoe", maxRunPath)
 	}
+	within(c, "shutdown_grace", cfg.Grace, 0, Duration(24*time.Hour))
 	c.dpdk(&cfg.DPDK)
 	c.workers(&cfg.Workers)
 	c.tcp(&cfg.TCP)

@@ -11,6 +11,7 @@ import (
 // Config is a whole configuration file. configs/reference.yaml describes every key.
 type Config struct {
 	RuntimeDir string       `mapstructure:"runtime_dir"`
+	Grace      Duration     `mapstructure:"shutdown_grace"` // connections may go on for so long after SIGTERM
 	DPDK       DPDK         `mapstructure:"dpdk"`
 	Ports      []Port       `mapstructure:"ports"`
 	Workers    Workers      `mapstructure:"workers"`

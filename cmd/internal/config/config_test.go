@@ -91,7 +91,7 @@ func TestBadInput(t *testing.T) {
 		{"unknown key", good + "worker: {count: 1}", `x.yaml:6: worker: unknown key: did you mean "workers"?`},
 		{"unknown key in a port", strings.Replace(good, "addresses", "adresses", 1),
 			`x.yaml:5: ports[0].adresses: unknown key: did you mean "addresses"?`},
-		{"nothing like it", good + "zzz: 1", "x.yaml:6: zzz: unknown key: valid keys here: clients, dpdk, log, mirror, policy, ports, runtime_dir, tcp, workers"},
+		{"nothing like it", good + "zzz: 1", "x.yaml:6: zzz: unknown key: valid keys here: clients, dpdk, log, mirror, policy, ports, runtime_dir, shutdown_grace, tcp, workers"},
 		{"key twice", good + "log: {level: info}\nlog: {level: info}", `x.yaml:7: log: given twice, first on line 6: keep one`},
 		{"wrong type", good + "workers: {count: two}", `x.yaml:6: workers.count: "two": bad value: write a whole number`},
 		{"list for a value", good + "workers: {count: [1]}", `x.yaml:6: workers.count: expects a single value`},

@@ -1,6 +1,7 @@
 package ctl
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -41,10 +42,60 @@ func (c *Client) Status(ctx context.Context) (s Status, err error) {
 	return s, err
 }
 
-// Sockets asks for connections and listeners.
-func (c *Client) Sockets(ctx context.Context) (s []Socket, err error) {
-	err = c.get(ctx, "/sockets", nil, &s)
+// Sockets asks for connections and listeners; users: also for who holds them.
+func (c *Client) Sockets(ctx context.Context, users bool) (s []Socket, err error) {
+	err = c.get(ctx, "/sockets", url.Values{"users": {strconv.FormatBool(users)}}, &s)
 	return s, err
+}
+
+// Declines asks for sockets that were left to the kernel.
+func (c *Client) Declines(ctx context.Context) (d []Decline, err error) {
+	err = c.get(ctx, "/declines", nil, &d)
+	return d, err
+}
+
+// Policy asks for the policy in force.
+func (c *Client) Policy(ctx context.Context) (p Policy, err error) {
+	err = c.get(ctx, "/policy", nil, &p)
+	return p, err
+}
+
+// LoadPolicy puts a policy in force, or tries it.
+func (c *Client) LoadPolicy(ctx context.Context, f PolicyFile) (p Policy, err error) {
+	err = c.post(ctx, "/policy", f, &p)
+	return p, err
+}
+
+// TestPolicy asks what becomes of a socket.
+func (c *Client) TestPolicy(ctx context.Context, q PolicyQuestion) (a PolicyAnswer, err error) {
+	err = c.post(ctx, "/policy/test", q, &a)
+	return a, err
+}
+
+// Remaining asks what remains on the TOE.
+func (c *Client) Remaining(ctx context.Context) (d Drain, err error) {
+	err = c.get(ctx, "/drain", nil, &d)
+	return d, err
+}
+
+// Drain stops (on) or resumes offloading.
+func (c *Client) Drain(ctx context.Context, on bool) (d Drain, err error) {
+	err = c.post(ctx, "/drain", on, &d)
+	return d, err
+}
+
+// post sends v and takes the answer.
+func (c *Client) post(ctx context.Context, path string, v, into any) error {
+	text, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	body, err := c.do(ctx, http.MethodPost, path, nil, bytes.NewReader(text))
+	if err != nil {
+		return err
+	}
+	defer body.Close()
+	return json.NewDecoder(body).Decode(into)
 }
 
 // Stats asks for the counters.

@@ -18,9 +18,28 @@ import (
 // fake answers with fixed values.
 type fake struct{ captured context.Context }
 
-func (f *fake) Status() (Status, error)    { return Status{PID: 7, Offloaded: 3}, nil }
-func (f *fake) Sockets() ([]Socket, error) { return []Socket{{State: "LISTEN", Local: "[::]:80"}}, nil }
-func (f *fake) Stats() (Stats, error)      { return Stats{}, errors.New("the device is gone") }
+func (f *fake) Status() (Status, error) { return Status{PID: 7, Offloaded: 3}, nil }
+func (f *fake) Sockets(users bool) ([]Socket, error) {
+	s := Socket{State: "LISTEN", Local: "[::]:80"}
+	if users {
+		s.Users = []User{{"nginx", 1, 3}}
+	}
+	return []Socket{s}, nil
+}
+func (f *fake) Declines() ([]Decline, error) { return []Decline{{Reason: "policy"}}, nil }
+func (f *fake) Policy() (Policy, error)      { return Policy{Source: "x.yaml"}, nil }
+func (f *fake) LoadPolicy(p PolicyFile) (Policy, error) {
+	if p.Text == "" {
+		return Policy{}, fmt.Errorf("%s: empty: %w", p.Name, ErrRequest)
+	}
+	return Policy{Source: p.Name, DryRun: p.DryRun}, nil
+}
+func (f *fake) TestPolicy(q PolicyQuestion) (PolicyAnswer, error) {
+	return PolicyAnswer{Offload: q.Program == "nginx"}, nil
+}
+func (f *fake) Remaining() (Drain, error)    { return Drain{Connections: 7}, nil }
+func (f *fake) Drain(on bool) (Drain, error) { return Drain{Draining: on}, nil }
+func (f *fake) Stats() (Stats, error)        { return Stats{}, errors.New("the device is gone") }
 
 func (f *fake) Registers(name string) ([]hwregs.Value, error) {
 	if name == "TP_NONE" {
@@ -58,7 +77,7 @@ func TestAnswers(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, Status{PID: 7, Offloaded: 3}, status)
 
-	sockets, err := c.Sockets(t.Context())
+	sockets, err := c.Sockets(t.Context(), true)
 	require.NoError(t, err)
 	require.Equal(t, "LISTEN", sockets[0].State)
 
@@ -116,4 +135,38 @@ func TestDeadToed(t *testing.T) {
 	s, err := Listen(socket, &fake{})
 	require.NoError(t, err, "a dead toed's socket is in the way")
 	require.NoError(t, s.Close())
+}
+
+func TestPolicyAndDrain(t *testing.T) {
+	_, c, _ := start(t)
+	sockets, err := c.Sockets(t.Context(), false)
+	require.NoError(t, err)
+	require.Empty(t, sockets[0].Users)
+	sockets, err = c.Sockets(t.Context(), true)
+	require.NoError(t, err)
+	require.Equal(t, []User{{"nginx", 1, 3}}, sockets[0].Users)
+	declines, err := c.Declines(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, "policy", declines[0].Reason)
+
+	p, err := c.Policy(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, "x.yaml", p.Source)
+	p, err = c.LoadPolicy(t.Context(), PolicyFile{Name: "y.yaml", Text: "[]", DryRun: true})
+	require.NoError(t, err)
+	require.Equal(t, Policy{Source: "y.yaml", DryRun: true}, p)
+	_, err = c.LoadPolicy(t.Context(), PolicyFile{Name: "y.yaml"})
+	require.EqualError(t, err, "y.yaml: empty")
+	a, err := c.TestPolicy(t.Context(), PolicyQuestion{Program: "nginx"})
+	require.NoError(t, err)
+	require.True(t, a.Offload)
+
+	d, err := c.Remaining(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, 7, d.Connections)
+	for _, on := range []bool{true, false} {
+		d, err = c.Drain(t.Context(), on)
+		require.NoError(t, err)
+		require.Equal(t, on, d.Draining)
+	}
 }

@@ -18,7 +18,16 @@ import (
 // Daemon is what toed answers from. Its methods may be called from any goroutine.
 type Daemon interface {
 	Status() (Status, error)
-	Sockets() ([]Socket, error)
+	// Sockets lists connections and listeners; users: with who holds them.
+	Sockets(users bool) ([]Socket, error)
+	// Declines lists sockets that were left to the kernel, the earliest first.
+	Declines() ([]Decline, error)
+	Policy() (Policy, error)
+	LoadPolicy(PolicyFile) (Policy, error)
+	TestPolicy(PolicyQuestion) (PolicyAnswer, error)
+	Remaining() (Drain, error)
+	// Drain stops (on) or resumes offloading.
+	Drain(on bool) (Drain, error)
 	Stats() (Stats, error)
 	// Registers returns the named register, or all without a name.
 	Registers(name string) ([]hwregs.Value, error)
@@ -32,8 +41,11 @@ type Daemon interface {
 // ErrRequest is wrapped by errors of a [Daemon] that are the request's fault.
 var ErrRequest = errors.New("bad request")
 
-// maxAssignment bounds the body of an assignment, octets.
-const maxAssignment = 1024
+// maxAssignment bounds the body of an assignment, octets; maxBody that of others.
+const (
+	maxAssignment = 1024
+	maxBody       = 4 << 20
+)
 
 // Server answers on a Unix socket.
 type Server struct {
@@ -72,7 +84,15 @@ func (s *Server) Close() error {
 func handler(d Daemon) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /status", answer(func(*http.Request) (any, error) { return d.Status() }))
-	mux.HandleFunc("GET /sockets", answer(func(*http.Request) (any, error) { return d.Sockets() }))
+	mux.HandleFunc("GET /sockets", answer(func(r *http.Request) (any, error) {
+		return d.Sockets(r.FormValue("users") == "true")
+	}))
+	mux.HandleFunc("GET /declines", answer(func(*http.Request) (any, error) { return d.Declines() }))
+	mux.HandleFunc("GET /policy", answer(func(*http.Request) (any, error) { return d.Policy() }))
+	mux.HandleFunc("POST /policy", answer(posted(d.LoadPolicy)))
+	mux.HandleFunc("POST /policy/test", answer(posted(d.TestPolicy)))
+	mux.HandleFunc("GET /drain", answer(func(*http.Request) (any, error) { return d.Remaining() }))
+	mux.HandleFunc("POST /drain", answer(posted(d.Drain)))
 	mux.HandleFunc("GET /stats", answer(func(*http.Request) (any, error) { return d.Stats() }))
 	mux.HandleFunc("GET /registers", answer(func(r *http.Request) (any, error) {
 		return d.Registers(r.FormValue("name"))
@@ -97,6 +117,17 @@ func answer(f func(*http.Request) (any, error)) http.HandlerFunc {
 		}
 		w.Header().Set("Content-Type", "application/json")
 		json.NewEncoder(w).Encode(v) // fails only if the client has hung up
+	}
+}
+
+// posted reads f's argument from the body.
+func posted[In, Out any](f func(In) (Out, error)) func(*http.Request) (any, error) {
+	return func(r *http.Request) (any, error) {
+		var in In
+		if err := json.NewDecoder(io.LimitReader(r.Body, maxBody)).Decode(&in); err != nil {
+			return nil, fmt.Errorf("%w: %w", err, ErrRequest)
+		}
+		return f(in)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -31,6 +32,8 @@ type Daemon struct {
 	registry *toe.Registry
 	sockets  *server.Server
 	policy   *toe.Policy
+	loading  sync.Mutex // one load at a time; guards origin
+	origin   origin
 	hw       *hardware
 	mirror   *ports.Mirror
 	sniffing atomic.Bool // the mirror has sinks
@@ -97,6 +100,7 @@ func (d *Daemon) openServer() (err error) {
 	if d.policy, err = toe.NewPolicy(d.cfg.Rules()); err != nil {
 		return err
 	}
+	d.origin = origin{"the configuration at the start", d.started}
 	d.sockets, err = server.New(server.Config{
 		Dir:        d.cfg.RuntimeDir,
 		SocketMode: d.cfg.Clients.FileMode(),

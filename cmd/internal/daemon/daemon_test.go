@@ -59,7 +59,7 @@ func TestLifeOnLoopback(t *testing.T) {
 	require.Equal(t, 1, status.Listeners)
 	require.Equal(t, uint64(2), status.Offloaded, "one active, one passive open")
 	require.Equal(t, "loopdev", status.Devices[0].Type)
-	sockets, err := operator.Sockets(ctx)
+	sockets, err := operator.Sockets(ctx, true)
 	require.NoError(t, err)
 	require.Len(t, sockets, 3, "a listener and both ends of a connection")
 	require.Equal(t, os.Getpid(), sockets[0].PID)

@@ -28,6 +28,8 @@ func (d *Daemon) Status() (ctl.Status, error) {
 		Listeners:   len(d.registry.Listeners()),
 		Offloaded:   counters.ActiveOpens + counters.PassiveOpens,
 		Refused:     refusals(&counters),
+		Draining:    d.registry.Draining(),
+		PolicyRules: len(d.policy.Rules()),
 		MemoryBytes: uint64(usage.Chunks) << shm.ChunkShift,
 	}
 	for _, ds := range d.registry.Devices() {
@@ -95,49 +97,4 @@ func (d *Daemon) eachConn(f func(worker int, info *toe.ConnInfo)) (n int) {
 		})
 	}
 	return n
-}
-
-// Sockets lists what programs hold, and behind it connections that nobody holds any more, such as
-// those in TIME-WAIT. It implements [ctl.Daemon].
-func (d *Daemon) Sockets() ([]ctl.Socket, error) {
-	list := []ctl.Socket{} // in JSON an empty list, not null
-	held := map[string]bool{}
-	name := d.hw.device.Name()
-	for _, s := range d.sockets.Sockets() {
-		row := ctl.Socket{
-			State: s.State, RecvQ: s.RecvQ, SendQ: s.SendQ, Local: s.Local.String(), Remote: s.Remote.String(),
-			Program: s.Program, PID: int(s.PID), Device: name, Worker: s.Worker,
-		}
-		if s.State == "LISTEN" {
-			row.Remote = "*"
-		}
-		if s.Conn != nil {
-			row.TCP = tcpInfo(s.Conn)
-		}
-		held[row.Local+row.Remote] = true
-		list = append(list, row)
-	}
-	d.eachConn(func(w int, info *toe.ConnInfo) {
-		row := ctl.Socket{
-			State: info.State, SendQ: info.SndBufUsed, Device: name, Worker: w, TCP: tcpInfo(info),
-			Local: info.Flow.LocalAddrPort().String(), Remote: info.Flow.RemoteAddrPort().String(),
-		}
-		if !held[row.Local+row.Remote] {
-			list = append(list, row)
-		}
-	})
-	return list, nil
-}
-
-func tcpInfo(c *toe.ConnInfo) *ctl.TCPInfo {
-	return &ctl.TCPInfo{
-		RTTNS: int64(c.SRTT), RTTVarNS: int64(c.RTTVar), RTONS: int64(c.RTO),
-		CC: c.CC, PacingRate: c.PacingRate, DeliveryRate: c.DeliveryRate, AppLimited: c.AppLimited,
-		PathMTU: c.PathMTU, ECN: c.ECN, ECNSeen: c.ECNSeen, MinRTTNS: int64(c.MinRTT),
-		MSS: c.SndMSS, Cwnd: c.Cwnd, Ssthresh: c.Ssthresh, SndWnd: c.SndWnd, RcvWnd: c.RcvWnd,
-		SndWscale: c.SndWscale, RcvWscale: c.RcvWscale, SACK: c.SACK, Timestamps: c.Timestamps,
-		Unacked: c.Unacked, Lost: c.Lost, BytesSent: c.BytesSent, BytesAcked: c.BytesAcked,
-		BytesReceived: c.BytesReceived, BytesRetrans: c.BytesRetrans, Retrans: c.TotalRetrans,
-		Timer: c.Timer, TimerLeftNS: int64(c.TimerLeft),
-	}
 }

@@ -30,7 +30,12 @@ func (c counters) addFields(s any) {
 func (d *Daemon) Stats() (ctl.Stats, error) {
 	s := ctl.Stats{
 		TCP: counters{}, Drops: counters{}, Device: counters{}, Ports: map[string]map[string]uint64{},
-		Sockets: d.socketCounters(), Mirror: d.mirrorCounters(),
+		Sockets: d.socketCounters(), Mirror: d.mirrorCounters(), Meanings: map[string]string{},
+	}
+	for r := range toe.NumReasons {
+		if r != toe.Offloaded {
+			s.Meanings["declined "+r.String()] = r.Meaning()
+		}
 	}
 	if d.hw.soft == nil {
 		return s, nil
