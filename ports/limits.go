@@ -1,6 +1,10 @@
 package ports
 
-import "opentoe/tcpoffload/vtime"
+import (
+	"time"
+
+	"opentoe/tcpoffload/vtime"
+)
 
 // Limits of the port and its tables.
 const (
@@ -42,6 +46,18 @@ const (
 	sharedPoll = 1 * vtime.Millisecond
 	// bufferRetry is how long a request waits that found no transmit buffer.
 	bufferRetry = 1 * vtime.Millisecond
+)
+
+// Limits of [ICMPErrors].
+const (
+	// maxICMPErrors is how many ICMP errors are told in a second: more come only from an attacker, and a
+	// real one is repeated. The others are dropped and counted.
+	maxICMPErrors = 1000
+	// maxICMPError is what is read of one, in octets: the headers and the quotation (RFC 1812 §4.3.2.3,
+	// RFC 4443 §2.4). The rest is cut off.
+	maxICMPError = 1500
+	// icmpErrorPause is how long a socket that fails is left alone.
+	icmpErrorPause = 100 * time.Millisecond
 )
 
 // Limits of the mirror.

@@ -38,6 +38,13 @@ func ParseICMPError(b []byte, ipSumGood bool, e *ICMPError) bool {
 	return false
 }
 
+// ParseICMPv4Error examines the IPv4 packet b as [ParseICMPError] does a frame; DstMAC stays as it is.
+func ParseICMPv4Error(b []byte, e *ICMPError) bool { return parseICMP4(b, false, e) }
+
+// ParseICMPv6Error examines the ICMPv6 message msg, whose checksum somebody else has verified, as
+// [ParseICMPError] does a frame; DstMAC and Dst stay as they are.
+func ParseICMPv6Error(msg ICMP, e *ICMPError) bool { return len(msg) >= ICMPLen && e.message6(msg) }
+
 func parseICMP4(b []byte, ipSumGood bool, e *ICMPError) bool {
 	ip, ok := AsIPv4(b)
 	if !ok || ip.Protocol() != ProtoICMP || ip.IsFragment() || !ipSumGood && !ip.ChecksumOK() {
@@ -77,11 +84,19 @@ func parseICMP6(b []byte, e *ICMPError) bool {
 	}
 	src, dst := ip.Src(), ip.Dst()
 	msg, ok := AsICMP(ip[start:])
-	if !ok || msg.Type() < ICMPv6Unreachable || msg.Type() > ICMPv6ParamProblem ||
-		!msg.ChecksumOK(PseudoSum(&src, &dst, ProtoICMPv6, uint32(len(msg)))) {
+	if !ok || !msg.ChecksumOK(PseudoSum(&src, &dst, ProtoICMPv6, uint32(len(msg)))) {
 		return false
 	}
-	e.Dst, e.Type, e.Code, e.MTU = dst, msg.Type(), msg.Code(), 0
+	e.Dst = dst
+	return e.message6(msg)
+}
+
+// message6 takes in an ICMPv6 message with a good checksum.
+func (e *ICMPError) message6(msg ICMP) bool {
+	if msg.Type() < ICMPv6Unreachable || msg.Type() > ICMPv6ParamProblem {
+		return false
+	}
+	e.Type, e.Code, e.MTU = msg.Type(), msg.Code(), 0
 	if e.Type == ICMPv6PacketTooBig {
 		e.MTU = uint16(min(binary.BigEndian.Uint32(msg[4:8]), 1<<16-1))
 	}

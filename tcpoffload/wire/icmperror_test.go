@@ -32,6 +32,11 @@ func TestParseICMPError(t *testing.T) {
 	require.True(t, wire.ParseICMPError(icmpError4(t, wire.ICMPTimeExceeded, 0, 9, sent, 28), false, &e))
 	require.Zero(t, e.MTU, "the field has another meaning")
 
+	e = wire.ICMPError{}
+	require.True(t, wire.ParseICMPv4Error(f[wire.EthernetLen:], &e), "without a frame around it")
+	require.Equal(t, wire.ICMPError{Dst: addr("10.99.0.1"), Type: wire.ICMPUnreachable,
+		Code: wire.ICMPCodeFragNeeded, MTU: 1400, Flow: flow4(), Seq: seq.Num(0xfffffff0)}, e)
+
 	for name, bad := range map[string][]byte{
 		"an octet short": icmpError4(t, wire.ICMPUnreachable, 1, 0, sent, 27),
 		"an echo":        icmpError4(t, wire.ICMPEchoRequest, 0, 0, sent, 28),
@@ -53,6 +58,22 @@ func TestParseICMPError(t *testing.T) {
 	}
 }
 
+// A raw socket delivers ICMPv6 messages without the packet around them.
+func TestParseICMPv6Message(t *testing.T) {
+	sent := emit(&wire.Header{SrcMAC: macA, DstMAC: macB, TTL: 64, Flow: flow6(), Seq: 7, Flags: wire.ACK}, nil,
+		wire.ChecksumSoftware)[wire.EthernetLen:]
+	msg := wire.ICMP(append(make([]byte, wire.ICMPLen), sent...))
+	msg.SetType(wire.ICMPv6PacketTooBig, 0)
+	binary.BigEndian.PutUint32(msg[4:], 1300)
+	var e wire.ICMPError
+	require.True(t, wire.ParseICMPv6Error(msg, &e))
+	require.Equal(t, wire.ICMPError{Type: wire.ICMPv6PacketTooBig, MTU: 1300, Flow: flow6(), Seq: 7}, e)
+	require.False(t, wire.ParseICMPv6Error(msg[:wire.ICMPLen-1], &e))
+	require.False(t, wire.ParseICMPv6Error(msg[:wire.ICMPLen], &e))
+	msg.SetType(wire.ICMPv6EchoRequest, 0)
+	require.False(t, wire.ParseICMPv6Error(msg, &e))
+}
+
 func FuzzParseICMPError(f *testing.F) {
 	sent := emit(&wire.Header{SrcMAC: macA, DstMAC: macB, TTL: 64, Flow: flow4(), Flags: wire.ACK}, nil, wire.ChecksumSoftware)
 	f.Add(icmpError4(f, wire.ICMPUnreachable, 4, 1400, sent[wire.EthernetLen:], 28), true)
@@ -62,5 +83,7 @@ func FuzzParseICMPError(f *testing.F) {
 		if wire.ParseICMPError(b, good, &e) {
 			require.Equal(t, e.Flow.Local.Is4(), e.Flow.Remote.Is4())
 		}
+		wire.ParseICMPv4Error(b, &e)
+		wire.ParseICMPv6Error(b, &e)
 	})
 }

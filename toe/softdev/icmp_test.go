@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"opentoe/tcpoffload"
+	"opentoe/tcpoffload/seq"
 	"opentoe/tcpoffload/vtime"
 	"opentoe/tcpoffload/wire"
 	"opentoe/toe"
@@ -85,6 +86,30 @@ func fixICMP(f []byte) {
 	msg := wire.ICMP(f[wire.EthernetLen+wire.IPv6Len:])
 	src, dst := wire.AddrFrom(addr6[1]), wire.AddrFrom(addr6[0])
 	msg.UpdateChecksum(wire.PseudoSum(&src, &dst, wire.ProtoICMPv6, uint32(len(msg))))
+}
+
+// An error that the kernel received ends an open as well; one about the kernel's own segments is not
+// counted.
+func TestICMPErrorFromTheKernel(t *testing.T) {
+	p := newPair(t, true)
+	s := p.connect(0, netip.Addr{}, addr4[1], 10)
+	p.turn(0)
+	var info toe.ConnInfo
+	require.True(t, p.dev[0].ConnInfo(s.tid, &info))
+	e := wire.ICMPError{Type: wire.ICMPUnreachable, Code: 13, Flow: info.Flow, Seq: seq.Num(info.SndUna)}
+	e.Flow.LocalPort++
+	p.dev[0].ICMPError(&e)
+	e.Flow.LocalPort--
+	e.Type = wire.ICMPEchoReply
+	p.dev[0].ICMPError(&e)
+	p.turn(0)
+	require.False(t, s.finished)
+	require.Zero(t, p.w[0].count.Drops[DropICMPUnknown])
+	e.Type = wire.ICMPUnreachable
+	p.dev[0].ICMPError(&e)
+	p.turn(0)
+	require.True(t, s.finished)
+	require.EqualValues(t, 1, p.w[0].count.ICMPErrors)
 }
 
 // The errors that a worker believes in a second are bounded.

@@ -3,6 +3,8 @@ package softdev
 import (
 	"sync"
 
+	"opentoe/tcpoffload/vtime"
+	"opentoe/tcpoffload/wire"
 	"opentoe/toe"
 )
 
@@ -66,4 +68,20 @@ func (d *Device) tellSteering(l *toe.Listener, on bool) {
 			s.Listen(l.Addr, !l.V6 || !l.V6Only, l.V6, l.Port, on)
 		}
 	}
+}
+
+// ICMPError takes in an ICMP error about a segment that may have been ours, from where the kernel receives
+// those: the steering leaves them to it. It does not wait; what is too much is dropped.
+func (d *Device) ICMPError(e *wire.ICMPError) {
+	c, ok := icmpCall(e)
+	if !ok {
+		return
+	}
+	w := d.workers[d.SteerConnect(&e.Flow)]
+	// A full mailbox or a worker that does not run: a real error is repeated.
+	_ = d.Post(w.id, func(vtime.Time) {
+		if _, known := w.eng.Lookup(&c.Flow); known { // else it is the kernel's
+			w.tellICMP(c)
+		}
+	})
 }

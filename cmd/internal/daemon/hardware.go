@@ -103,7 +103,7 @@ func (h *hardware) openSoftware(cfg *config.Config, log *slog.Logger) error {
 	}
 	h.device = h.soft
 	h.onClose(h.soft.Close)
-	return nil
+	return h.hearICMPErrors(cfg)
 }
 
 // startDPDK starts the environment for all ports, after a look at what they need of the system.

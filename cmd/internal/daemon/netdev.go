@@ -62,6 +62,28 @@ func (n *nic) openNetdev(eal *pmd.EAL, i int, p *config.Port, workers int, claim
 	return nil
 }
 
+// hearICMPErrors tells the device of the ICMP errors that the kernel receives on such ports: the programs
+// leave them to it.
+func (h *hardware) hearICMPErrors(cfg *config.Config) error {
+	for i, n := range h.nics {
+		if n.steer == nil {
+			continue
+		}
+		_, iface, _ := strings.Cut(cfg.Ports[i].Device, ":")
+		var err error
+		n.icmp, err = ports.NewICMPErrors(iface, func(e *wire.ICMPError) {
+			if n.port.Owns(e.Flow.Local) {
+				h.soft.ICMPError(e)
+			}
+		})
+		if err != nil {
+			return fmt.Errorf("ports[%d].kernel: netdev: %w", i, err)
+		}
+		h.onClose(n.icmp.Close)
+	}
+	return nil
+}
+
 // followSteering keeps the program up to date with the port's addresses.
 func (n *nic) followSteering(log *slog.Logger) {
 	if n.steer == nil {
@@ -78,12 +100,13 @@ func (n *nic) followSteering(log *slog.Logger) {
 	})
 }
 
-// addSteering adds what the program of an interface decided.
-func (c counters) addSteering(s *xdp.Steering) {
-	if s == nil {
+// addNetdev adds what the program of an interface decided, and the ICMP errors of the kernel.
+func (c counters) addNetdev(n *nic) {
+	if n.steer == nil {
 		return
 	}
-	verdicts, err := s.Verdicts()
+	c["icmp-errors"], c["icmp-errors-limited"] = n.icmp.Counters()
+	verdicts, err := n.steer.Verdicts()
 	if err != nil {
 		return // the tables are gone: toed ends
 	}

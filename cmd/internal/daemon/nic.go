@@ -19,9 +19,12 @@ import (
 
 // nic is one port: the device that DPDK has opened, and what it is on the network.
 type nic struct {
-	dev   *pmd.Port
-	port  *ports.Port
-	steer *xdp.Steering // of a port whose interface the kernel keeps, else nil
+	dev  *pmd.Port
+	port *ports.Port
+
+	// Of a port whose interface the kernel keeps, else nil:
+	steer *xdp.Steering
+	icmp  *ports.ICMPErrors
 }
 
 // close gives back what is the port's.

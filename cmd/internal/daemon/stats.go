@@ -79,7 +79,7 @@ func (c counters) addPort(n *nic) {
 	c[rxMissed] += stats.RxMissed
 	c[rxErrors] += stats.RxErrors
 	c[rxNoBuffer] += stats.RxNoMbuf
-	c.addSteering(n.steer)
+	c.addNetdev(n)
 	for i, v := range n.port.Counters() {
 		c[ports.Counter(i).String()] += v
 	}
