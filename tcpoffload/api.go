@@ -3,6 +3,7 @@ package tcpoffload
 import (
 	"opentoe/tcpoffload/cc"
 	"opentoe/tcpoffload/seq"
+	"opentoe/tcpoffload/vtime"
 	"opentoe/tcpoffload/wire"
 )
 
@@ -184,6 +185,7 @@ type Call struct {
 // means the engine's default.
 type SocketOptions struct {
 	RcvBuf      uint32 // octets that the receive stream may hold unread; set, it is not auto-tuned
+	RcvClamp    uint32 // upper bound of that, auto-tuned or not; 0: none (TCP_WINDOW_CLAMP)
 	SndBuf      uint32 // octets, used by auto-tuning only
 	MSS         uint16 // upper bound for both directions
 	NoDelay     bool
@@ -193,15 +195,16 @@ type SocketOptions struct {
 
 	CC            cc.Choice // congestion control
 	ECN           ECNMode
-	MaxPacingRate uint64 // octets per second, 0: no bound (SO_MAX_PACING_RATE)
-	NotSentLowat  uint32 // octets, 0: none (TCP_NOTSENT_LOWAT)
-	FastOpen      uint32 // listener: SYNs with data that may wait for their handshake's end; 0: no Fast Open (RFC 7413)
-	FastOpenConn  bool   // active open: use a Fast Open cookie, or ask for one
-	FastOpenHold  bool   // with FastOpenConn: a SYN that can take data waits for CallSend (TCP_FASTOPEN_CONNECT)
-	FastOpenBare  bool   // with FastOpenConn or FastOpen: without cookies (TCP_FASTOPEN_NO_COOKIE)
-	SynRetries    uint8  // active open: SYN retransmissions; 0: the tunable (TCP_SYNCNT)
-	TOS           uint8  // DSCP in the upper six bits; the lower two are ECN's and ignored
-	TTL           uint8  // or hop limit, 0: the device's
+	MaxPacingRate uint64         // octets per second, 0: no bound (SO_MAX_PACING_RATE)
+	NotSentLowat  uint32         // octets, 0: none (TCP_NOTSENT_LOWAT)
+	FastOpen      uint32         // listener: SYNs with data that may wait for their handshake's end; 0: no Fast Open (RFC 7413)
+	FastOpenConn  bool           // active open: use a Fast Open cookie, or ask for one
+	FastOpenHold  bool           // with FastOpenConn: a SYN that can take data waits for CallSend (TCP_FASTOPEN_CONNECT)
+	FastOpenBare  bool           // with FastOpenConn or FastOpen: without cookies (TCP_FASTOPEN_NO_COOKIE)
+	UserTimeout   vtime.Duration // 0: none (TCP_USER_TIMEOUT)
+	SynRetries    uint8          // active open: SYN retransmissions; 0: the tunable (TCP_SYNCNT)
+	TOS           uint8          // DSCP in the upper six bits; the lower two are ECN's and ignored
+	TTL           uint8          // or hop limit, 0: the device's
 }
 
 // ECNMode says what to do about explicit congestion notification (RFC 3168).
@@ -248,6 +251,7 @@ const (
 	OptionNoSACK                          // Listener: 0 or 1, as SocketOptions.NoSACK
 	OptionNoTimestamp                     // Listener: 0 or 1, as SocketOptions.NoTimestamp
 	OptionPause                           // Listener: 0 or 1: what is of no connection or handshake is nobody's
+	OptionRcvClamp                        // as SocketOptions.RcvClamp
 )
 
 // CallResult says whether a call was accepted. Anything but CallOK changed nothing.

@@ -87,6 +87,9 @@ func (e *Engine) arriveSynSent(t *TCB, now vtime.Time, seg *Segment, out *Output
 	e.synArrived(t, now, seg)
 	t.rcv.last = now
 	t.probes0()
+	if seg.Opt.Set&wire.OptUserTimeout != 0 {
+		e.adoptUTO(t, &seg.Opt)
+	}
 	t.fastOpen &^= fastHeld
 	if !ack {
 		// Simultaneous open: SYN-ACK with the same sequence number. Text is left to be sent again.

@@ -180,6 +180,11 @@ func (e *Engine) setListenerOption(c *Call) CallResult {
 			return CallInvalid
 		}
 		o.RcvBuf = uint32(c.Value)
+	case OptionRcvClamp:
+		if c.Value < 0 {
+			return CallInvalid
+		}
+		o.RcvClamp = uint32(min(c.Value, maxRcvBuf))
 	case OptionMaxSeg:
 		if c.Value != 0 && c.Value < minMSS || c.Value > 65535 {
 			return CallInvalid
@@ -265,12 +270,14 @@ func (e *Engine) setOption(t *TCB, now vtime.Time, c *Call) CallResult {
 		if v > maxRcvBuf {
 			return CallInvalid
 		}
-		t.rcv.limit = max(uint32(v), t.smallestLimit())
+		t.rcv.limit = t.clamped(max(uint32(v), t.smallestLimit()))
 		t.flags |= flagFixedRcv
 		if canReceive.has(t.state) && t.windowGrew() {
 			e.root.mib.WindowUpdates++
 			e.txAdd(t, pendAck)
 		}
+	case OptionRcvClamp:
+		t.setClamp(uint32(min(v, maxRcvBuf)))
 	case OptionSndBuf:
 		if v > maxSndAhead {
 			return CallInvalid

@@ -72,6 +72,10 @@ func (e *Engine) receiveLimit(o *SocketOptions) (limit uint32, wscale uint8) {
 		limit = max(o.RcvBuf, minRcvBuf)
 		top = max(top, limit)
 	}
+	if o.RcvClamp != 0 {
+		bound := max(o.RcvClamp, minRcvBuf)
+		limit, top = min(limit, bound), min(top, bound)
+	}
 	if !e.tun.WindowScale {
 		return limit, 0
 	}
@@ -86,7 +90,7 @@ func scaleFor(limit uint32) uint8 {
 
 // validOptions reports whether o can be granted.
 func validOptions(o *SocketOptions) bool {
-	return o.RcvBuf <= maxRcvBuf && o.CC.Valid() && (o.MSS == 0 || o.MSS >= minMSS)
+	return o.RcvBuf <= maxRcvBuf && o.UserTimeout >= 0 && o.CC.Valid() && (o.MSS == 0 || o.MSS >= minMSS)
 }
 
 // initConn sets what an opening connection has before it hears from the peer.
@@ -94,6 +98,7 @@ func (e *Engine) initConn(t *TCB, now vtime.Time, nextHop uint32, mtu uint16, o 
 	t.nextHop = nextHop
 	t.maxSeg = o.MSS
 	t.rcv.limit, t.rcv.wscale = e.receiveLimit(o)
+	t.rcvClamp = o.RcvClamp
 	if o.RcvBuf != 0 {
 		t.flags |= flagFixedRcv
 	}
@@ -130,6 +135,7 @@ func (e *Engine) initConn(t *TCB, now vtime.Time, nextHop uint32, mtu uint16, o 
 	t.setIP(ipVars{o.TOS, o.TTL})
 	t.rcv.ecn = e.ecnPolicy(o)
 	t.pmtu.synRetries = o.SynRetries
+	e.setUserTimeout(t, o.UserTimeout)
 }
 
 // synArrived takes the peer's sequence number, window and options from its SYN.

@@ -90,6 +90,9 @@ func (e *Engine) appendSyn(t *TCB, now vtime.Time, out *Output) {
 		e.root.mib.RetransSegs++
 		t.rtt.timedAt = vtime.Never
 	}
+	if t.snd.mode&sendUTO != 0 && t.state == StateSynSent {
+		t.offerUTO(&s.Opt)
+	}
 	if t.deadline[TimerRexmt] == vtime.Never {
 		e.armRexmt(t, now)
 	}

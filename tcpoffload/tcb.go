@@ -80,22 +80,23 @@ type TCB struct {
 	urg         seq.Num // SND.UP: the octet after the last urgent one; valid with sendUrgent
 	lowat       uint32  // NotSentLowat, octets; 0: none
 	borders     borderVars
-	challenged  uint32 // begin of the present period of challenge ACKs (tickOf); 0: none
-	listener    uint32 // passive open: index of the listener
-	listenGen   uint32 // and its generation: the index may have another owner by now
-	rxtOctets   uint64 // octets sent again
-	rxtSegs     uint32 // segments sent again
-	rcvOOO      uint32 // segments that arrived beyond a hole
-	keepIdle    millis // 0: the tunable
-	keepIntvl   millis // 0: the tunable
-	userTimeout millis // 0: none
-	linger2     millis // 0: the tunable
-	maxSeg      uint16 // upper bound for MSS from SocketOptions, 0 none
-	ip          ipVars // valid with sendIP
-	challenges  uint8  // challenge ACKs sent since challenged
-	fastOpen    fastOpenFlags
+	challenged  uint32     // begin of the present period of challenge ACKs (tickOf); 0: none
+	listener    uint32     // passive open: index of the listener
+	listenGen   uint32     // and its generation: the index may have another owner by now
+	rxtOctets   uint64     // octets sent again
+	rxtSegs     uint32     // segments sent again
+	rcvOOO      uint32     // segments that arrived beyond a hole
+	keepIdle    millis     // 0: the tunable
+	keepIntvl   millis     // 0: the tunable
+	userTimeout millis     // 0: none
+	linger2     millis     // 0: the tunable
+	maxSeg      uint16     // upper bound for MSS from SocketOptions, 0 none
+	ip          ipVars     // valid with sendIP
+	challenges  uint8      // challenge ACKs sent since challenged
 	waits       chronoKind // what sending waits for
-	late        uint32     // ACKs that told of octets that came after later ones
+	fastOpen    fastOpenFlags
+	rcvClamp    uint32 // upper bound of the receive limit, octets; 0: none
+	late        uint32 // ACKs that told of octets that came after later ones
 }
 
 // ipVars are fields of the IP header that the program chose.

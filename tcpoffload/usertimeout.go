@@ -51,6 +51,15 @@ func (t *TCB) advertiseUTO(s *TxSegment) {
 	t.snd.mode &^= sendUTO
 }
 
+// offerUTO puts the option on our SYN, if there is room beside the others. It may be lost on the way, or be
+// unwelcome on a SYN, so the first segment after the handshake has it once more (§3).
+func (t *TCB) offerUTO(o *wire.Options) {
+	if o.Len()+utoOptLen <= wire.MaxOptionsLen {
+		o.Set |= wire.OptUserTimeout
+		o.UserTimeout = utoField(t.userTimeout.duration())
+	}
+}
+
 // adoptUTO takes the peer's option: within our bounds its wish becomes our timeout, unless the program
 // has one (§3.1). Zero is not a timeout.
 func (e *Engine) adoptUTO(t *TCB, o *wire.Options) {

@@ -33,6 +33,24 @@ func edgeFor(nxt seq.Num, free uint32, wscale uint8) seq.Num {
 // would round down to a window that is always shut.
 func (t *TCB) smallestLimit() uint32 { return max(minRcvBuf, uint32(2)<<t.rcv.wscale) }
 
+// clamped returns limit, bounded by what the program allows, but not so that the window is always shut.
+func (t *TCB) clamped(limit uint32) uint32 {
+	if t.rcvClamp == 0 {
+		return limit
+	}
+	return min(limit, max(t.rcvClamp, t.smallestLimit()))
+}
+
+// setClamp bounds the receive limit by v octets, none if it is 0. A limit above it comes down; auto-tuning
+// goes on below it. What the peer was promised it keeps.
+func (t *TCB) setClamp(v uint32) {
+	t.rcvClamp = v
+	if limit := t.clamped(t.rcv.limit); limit != t.rcv.limit {
+		t.rcv.limit = limit
+		t.rcvTune.most = 0 // under a higher clamp it grows again
+	}
+}
+
 // swsStep returns by how much the right edge has to advance to be worth telling.
 func swsStep(limit, mss uint32) uint32 { return min(limit/2, mss) }
 
@@ -65,6 +83,6 @@ func (t *TCB) tuneReceive(now vtime.Time, most uint32) {
 	v.at, v.read = now, read
 	if copied > v.most {
 		v.most = copied
-		t.rcv.limit = max(t.rcv.limit, min(4*copied, most))
+		t.rcv.limit = max(t.rcv.limit, t.clamped(min(4*copied, most)))
 	}
 }

@@ -52,6 +52,7 @@ const (
 	TokenBytes  = C.TOE_TOKEN_BYTES
 	MaxAddrs    = C.TOE_MAX_ADDRS
 	MaxMsgFDs   = C.TOE_MSG_MAX_FDS
+	EORs        = C.TOE_EORS
 
 	LockContended = C.TOE_LOCK_CONTENDED
 )
@@ -98,6 +99,16 @@ const (
 	OptFastOpen      = C.TOE_OPT_FASTOPEN
 	OptTOS           = C.TOE_OPT_TOS
 	OptTTL           = C.TOE_OPT_TTL
+	OptFastOpenBare  = C.TOE_OPT_FASTOPEN_BARE
+	OptSynRetries    = C.TOE_OPT_SYN_RETRIES
+	OptRcvClamp      = C.TOE_OPT_RCV_CLAMP
+
+	FastOpenUse  = C.TOE_FASTOPEN_USE
+	FastOpenHold = C.TOE_FASTOPEN_HOLD
+	FastOpenBare = C.TOE_FASTOPEN_BARE
+
+	SignalURG = C.TOE_SIGNAL_URG
+	SignalIO  = C.TOE_SIGNAL_IO
 )
 
 // Congestion control.

@@ -82,7 +82,8 @@ type (
 		RemoteAddr     [16]uint8
 		Reason         uint8
 		Steer          uint8
-		Pad0           [14]uint8
+		SynRoom        uint16
+		Pad0           [12]uint8
 		RxProd         uint64
 		TxCons         uint64
 		TxLimit        uint64
@@ -91,18 +92,19 @@ type (
 		EventSeq       uint32
 		TxLowat        uint32
 		RxDir          uint32
-		Pad1           uint32
+		EorCons        uint32
 		TxSent         uint64
 		RxUrg          uint64
 		RxCons         uint64
 		TxProd         uint64
 		TxDir          uint32
-		Pad4           uint32
+		TxBegun        uint32
 		CookieLo       uint32
 		CookieHi       uint32
 		TxUrg          uint64
 		RxUrgRead      uint64
-		Pad2           [2]uint64
+		EorProd        uint32
+		Pad2           [3]uint32
 		EqMask         uint64
 		EqPending      uint64
 		CmdPending     uint32
@@ -112,7 +114,8 @@ type (
 		TxLock         uint32
 		Shared         uint32
 		TxNospace      uint32
-		Pad3           [5]uint32
+		Signals        uint32
+		Pad3           [4]uint32
 		RxEntry        [16]uint32
 		TxEntry        [16]uint32
 		ReqLocalAddr   [16]uint8
@@ -125,7 +128,7 @@ type (
 		ReqKeepalive   uint8
 		ReqCc          uint8
 		ReqFastopen    uint8
-		Pad5           uint8
+		ReqSynretries  uint8
 		ReqRcvbuf      uint32
 		ReqSndbuf      uint32
 		ReqMaxseg      uint32
@@ -135,8 +138,11 @@ type (
 		ReqFastopenLen uint32
 		ReqTos         uint8
 		ReqTtl         uint8
-		Pad6           [6]uint8
-		Pad7           [5]uint64
+		Pad5           [2]uint8
+		ReqClamp       uint32
+		ReqUserTimeout uint32
+		Pad6           uint32
+		TxEor          [8]uint32
 	}
 	AddrPrefix struct {
 		Addr   [16]uint8
@@ -183,7 +189,7 @@ const (
 
 const (
 	Magic       = 0x4d48534f454f5431
-	ABI         = 0x2
+	ABI         = 0x3
 	ChunkShift  = 0xe
 	ChunkBytes  = 0x4000
 	DirInline   = 0x10
@@ -197,6 +203,7 @@ const (
 	TokenBytes  = 0x10
 	MaxAddrs    = 0x10
 	MaxMsgFDs   = 0x12
+	EORs        = 0x8
 
 	LockContended = 0x80000000
 )
@@ -241,6 +248,16 @@ const (
 	OptFastOpen      = 0x11
 	OptTOS           = 0x12
 	OptTTL           = 0x13
+	OptFastOpenBare  = 0x14
+	OptSynRetries    = 0x15
+	OptRcvClamp      = 0x16
+
+	FastOpenUse  = 0x1
+	FastOpenHold = 0x2
+	FastOpenBare = 0x4
+
+	SignalURG = 0x1
+	SignalIO  = 0x2
 )
 
 const (

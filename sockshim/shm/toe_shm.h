@@ -27,7 +27,7 @@
 #include <stdint.h>
 
 #define TOE_SHM_MAGIC 0x4d48534f454f5431ull /* "1TOEOSHM" */
-#define TOE_SHM_ABI 2u
+#define TOE_SHM_ABI 3u
 
 #define TOE_CHUNK_SHIFT 14u
 #define TOE_CHUNK_BYTES (1u << TOE_CHUNK_SHIFT)
@@ -40,6 +40,7 @@
 #define TOE_LOAN_ENTRIES 256u
 #define TOE_TOKEN_BYTES 16u
 #define TOE_MAX_ADDRS 16u
+#define TOE_EORS 8u /* borders of messages that toed has not taken yet */
 
 /* Status page: one read-only memory file for all clients. Writer T. */
 struct toe_shm_worker_status {
@@ -141,6 +142,14 @@ struct toe_shm_cmdq {
 #define TOE_OPT_FASTOPEN 17u /* listeners only */
 #define TOE_OPT_TOS 18u
 #define TOE_OPT_TTL 19u
+#define TOE_OPT_FASTOPEN_BARE 20u /* listeners only: Fast Open without cookies */
+#define TOE_OPT_SYN_RETRIES 21u	  /* before the handshake is complete */
+#define TOE_OPT_RCV_CLAMP 22u
+
+/* Fast Open, req_fastopen */
+#define TOE_FASTOPEN_USE 1u  /* connect: ask for a cookie, or use one */
+#define TOE_FASTOPEN_HOLD 2u /* with USE: a SYN that can take octets waits for them; see syn_room */
+#define TOE_FASTOPEN_BARE 4u /* with USE, or of a listener: without cookies */
 
 /* Congestion control. */
 #define TOE_CC_DEFAULT 0u
@@ -225,7 +234,8 @@ struct toe_shm_slot {
 	uint8_t remote_addr[16];
 	uint8_t reason; /* toe.Reason or TOE_REASON_STEER, valid in DECLINED */
 	uint8_t steer;  /* the worker to ask instead, valid with TOE_REASON_STEER */
-	uint8_t pad0[14];
+	uint16_t syn_room; /* SYN_SENT: the SYN waits for its first octets, and takes so many; 0 it has gone */
+	uint8_t pad0[12];
 
 	/* line 1, T: hot */
 	uint64_t rx_prod;  /* the receive stream can be read up to here */
@@ -236,7 +246,7 @@ struct toe_shm_slot {
 	uint32_t event_seq; /* +1 with every change of this line or of state; the futex of blocked callers */
 	uint32_t tx_lowat;  /* TCP_NOTSENT_LOWAT in force, octets; 0 none */
 	uint32_t rx_dir;    /* 0: rx_entry; else (level << 28) | chunk of the directory, level 1 or 2 */
-	uint32_t pad1;
+	uint32_t eor_cons;  /* entries of tx_eor before are taken */
 	uint64_t tx_sent; /* the send stream was sent up to here, or further; valid with tx_lowat */
 	uint64_t rx_urg;  /* the octet before this position is the peer's urgent one; 0 none ever */
 
@@ -244,12 +254,13 @@ struct toe_shm_slot {
 	uint64_t rx_cons; /* under rx_lock */
 	uint64_t tx_prod; /* under tx_lock */
 	uint32_t tx_dir;  /* as rx_dir */
-	uint32_t pad4;
+	uint32_t tx_begun;  /* with syn_room: a writer has let the SYN go; under tx_lock */
 	uint32_t cookie_lo; /* SO_COOKIE of the placeholder; 0 none */
 	uint32_t cookie_hi;
 	uint64_t tx_urg;      /* as rx_urg, of the send stream; before tx_prod reaches it; under tx_lock */
 	uint64_t rx_urg_read; /* the rx_urg whose octet was read by MSG_OOB; under rx_lock */
-	uint64_t pad2[2];
+	uint32_t eor_prod;    /* entries of tx_eor; moved before tx_prod reaches the border; under tx_lock */
+	uint32_t pad2[3];
 
 	/* line 3, B */
 	uint64_t eq_mask;     /* event queues that want to hear of this slot (C) */
@@ -261,7 +272,8 @@ struct toe_shm_slot {
 	uint32_t tx_lock;
 	uint32_t shared;      /* 1: more than one process may hold the socket (C) */
 	uint32_t tx_nospace;  /* 1: a writer wants to hear when a third of tx_limit is free again */
-	uint32_t pad3[5];
+	uint32_t signals;     /* TOE_SIGNAL_*: what the process that opened or accepted the socket wants to hear by signal (C) */
+	uint32_t pad3[4];
 
 	/* line 4, T: directory of the receive stream */
 	uint32_t rx_entry[TOE_DIR_INLINE]; /* chunk or 0 */
@@ -278,22 +290,29 @@ struct toe_shm_slot {
 	uint8_t req_nodelay;
 	uint8_t req_keepalive;
 	uint8_t req_cc;       /* TOE_CC_* */
-	uint8_t req_fastopen; /* ACT_OPEN_REQ: ask for a Fast Open cookie, or use one; octets may be in the send stream already */
-	uint8_t pad5;
+	uint8_t req_fastopen; /* TOE_FASTOPEN_* */
+	uint8_t req_synretries; /* of the SYN, 0 default */
 	uint32_t req_rcvbuf; /* octets, 0 default */
 	uint32_t req_sndbuf;
 	uint32_t req_maxseg;
 	uint64_t req_value; /* option value of SET_TCB_FIELD */
 
-	/* line 7, C: more arguments of an open */
+	/* line 7, C: more arguments of an open; borders */
 	uint64_t req_max_pacing;   /* octets per second, 0 no bound */
 	uint32_t req_lowat;	   /* TCP_NOTSENT_LOWAT, octets, 0 none */
 	uint32_t req_fastopen_len; /* PASS_OPEN_REQ: connections that may wait for their handshake's end, 0: no Fast Open */
 	uint8_t req_tos; /* DSCP in the upper six bits */
 	uint8_t req_ttl; /* or hop limit, 0 default */
-	uint8_t pad6[6];
-	uint64_t pad7[5];
+	uint8_t pad5[2];
+	uint32_t req_clamp; /* TCP_WINDOW_CLAMP, octets, 0 none */
+	uint32_t req_user_timeout; /* ms, 0 none */
+	uint32_t pad6;
+	uint32_t tx_eor[TOE_EORS]; /* MSG_EOR: the low half of the position after each message's end; under tx_lock */
 };
+
+/* slot.signals */
+#define TOE_SIGNAL_URG 1u /* SIGURG with every urgent octet (F_SETOWN) */
+#define TOE_SIGNAL_IO 2u  /* SIGIO with every change (O_ASYNC) */
 
 #define TOE_LOCK_CONTENDED 0x80000000u
 
@@ -380,6 +399,7 @@ TOE_ASSERT_OFFSET(toe_shm_slot, tx_entry, 320);
 TOE_ASSERT_OFFSET(toe_shm_slot, req_local_addr, 384);
 TOE_ASSERT_OFFSET(toe_shm_slot, req_value, 440);
 TOE_ASSERT_OFFSET(toe_shm_slot, req_max_pacing, 448);
+TOE_ASSERT_OFFSET(toe_shm_slot, tx_eor, 480);
 _Static_assert(sizeof(struct toe_shm_more) == 96, "toe_shm_more");
 _Static_assert(sizeof(struct toe_shm_msg) == 176 + 384, "toe_shm_msg");
 
