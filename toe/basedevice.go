@@ -63,6 +63,9 @@ func (BaseDevice) Output(TID, uint64, bool) {}
 // OutputUrgent does nothing.
 func (BaseDevice) OutputUrgent(TID, uint64) {}
 
+// OutputBorder does nothing.
+func (BaseDevice) OutputBorder(TID, uint64) {}
+
 // Received does nothing.
 func (BaseDevice) Received(TID, uint64) {}
 

@@ -91,6 +91,8 @@ type Device interface {
 	Output(tid TID, end uint64, more bool)
 	// OutputUrgent is Output, and the octet before end is urgent (RFC 6093). [worker]
 	OutputUrgent(tid TID, end uint64)
+	// OutputBorder is Output, and end is a border: no segment has octets of both sides of it (MSG_EOR). [worker]
+	OutputBorder(tid TID, end uint64)
 	// Received says that the program has read everything before pos. (tod_rcvd) [worker]
 	Received(tid TID, pos uint64)
 	// SendFIN closes our direction after the last octet of the send stream. [worker]
@@ -142,6 +144,9 @@ type ConnectRequest struct {
 	Sock   SockID
 	Opt    SocketOptions
 	Client *Client // who connects, for the policy; nil: not known
+	// SynRoom is a result: the SYN waits for Output, as Opt.FastOpenHold asks, and takes so many octets.
+	// Zero: it has gone.
+	SynRoom uint32
 }
 
 // UpperLayer is what a device calls: the socket layer, after FreeBSD's toe_* upcalls. Every method

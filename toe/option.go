@@ -5,6 +5,7 @@ import "slices"
 // SocketOptions are settings that a socket has when it is opened. Zero means the device's default.
 type SocketOptions struct {
 	RcvBuf, SndBuf uint32 // octets; set, they are not auto-tuned
+	RcvClamp       uint32 // octets, upper bound of the receive buffer, auto-tuned or not; 0: none
 	MSS            uint16 // octets, an upper bound
 	NoDelay        bool
 	Keepalive      bool
@@ -16,6 +17,10 @@ type SocketOptions struct {
 	NotSentLowat   uint32 // octets, 0: none
 	FastOpen       uint32 // listener: connections that may wait for their handshake's end; 0: no Fast Open (RFC 7413)
 	FastOpenConn   bool   // active open: use a Fast Open cookie, or ask for one
+	FastOpenHold   bool   // with FastOpenConn: a SYN that can take octets waits for Output
+	FastOpenBare   bool   // with FastOpenConn or FastOpen: without cookies
+	SynRetries     uint8  // active open: SYN retransmissions; 0: the device's
+	UserTimeout    uint32 // milliseconds that sent octets may stay unacknowledged; 0: the device's
 	TOS            uint8  // DSCP in the upper six bits (RFC 2474)
 	TTL            uint8  // or hop limit, 0: the device's
 	NoMirror       bool   // sniffers do not see the connection's frames
@@ -50,6 +55,9 @@ const (
 	OptionNoTimestamps                    // listeners only: as SocketOptions.NoTimestamps, 0 or 1
 	OptionECN                             // listeners only: an ECN
 	OptionPause                           // listeners only: 1: new SYNs are nobody's, handshakes under way go on
+	OptionFastOpenBare                    // listeners only: 0 or 1
+	OptionSynRetries                      // before the handshake is complete: as SocketOptions.SynRetries
+	OptionRcvClamp                        // as SocketOptions.RcvClamp
 )
 
 // set changes the field that goes with option o, if there is one. The device has checked the value.
@@ -85,6 +93,12 @@ func (s *SocketOptions) set(o Option, value int64) {
 		s.NoTimestamps = value != 0
 	case OptionECN:
 		s.ECN = ECN(value)
+	case OptionFastOpenBare:
+		s.FastOpenBare = value != 0
+	case OptionSynRetries:
+		s.SynRetries = uint8(value)
+	case OptionRcvClamp:
+		s.RcvClamp = uint32(value)
 	}
 }
 

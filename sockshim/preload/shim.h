@@ -276,6 +276,10 @@ struct shim_posted {
 void shim_post_tracked(struct shim_region *r, uint32_t w, uint32_t op, uint32_t slot, uint32_t arg,
 		       struct shim_posted *posted);
 void shim_posted_wait(struct shim_region *r, struct shim_posted *posted);
+struct shim_sock;
+/* shim_borders_wait returns when toed has taken a border of s, so that there is room for another;
+ * false if it never will. Under tx_lock. */
+bool shim_borders_wait(struct shim_sock *s);
 /* shim_loan_take returns a number from the loan, 0 if it is empty. */
 uint32_t shim_loan_take(struct toe_shm_loan *loan);
 
@@ -319,13 +323,14 @@ struct shim_options {
 	uint32_t window_clamp;	     /* octets, 0 none */
 	uint32_t notsent_lowat;	     /* octets, 0 none */
 	uint32_t fastopen;	     /* a listener's queue, 0 no Fast Open */
+	uint32_t syncnt;	     /* SYN retransmissions, 0 default */
 	uint32_t rcvlowat;
 	uint32_t maxseg;
 	uint32_t tos, ttl; /* IP_TOS or IPV6_TCLASS, IP_TTL or IPV6_UNICAST_HOPS; 0 default */
 	uint32_t keepidle, keepintvl, keepcnt, user_timeout; /* as given; 0 default */
 	int32_t linger;					     /* seconds, -1 off */
 	uint8_t nodelay, cork, keepalive, oobinline;
-	uint8_t fastopen_connect;
+	uint8_t fastopen_connect, fastopen_bare;
 	uint8_t no_pmtu;     /* IP_PMTUDISC_DONT */
 	uint8_t cc;	     /* TOE_CC_* */
 	uint8_t kernel_only; /* has a setting that only the kernel can honour */
@@ -431,10 +436,11 @@ uint64_t shim_tx_free(const struct toe_shm_slot *slot);
 
 /* ---- shim_open.c ---------------------------------------------------------------------------- */
 
-/* shim_fastopen is send with MSG_FASTOPEN: it connects and sends in one. -EAGAIN: it is for the
- * kernel. */
-struct msghdr;
-ssize_t shim_fastopen(struct shim_sock *s, int fd, const struct msghdr *m, int flags);
+/* shim_fastopen is what MSG_FASTOPEN does before the octets are written: it connects. 1: they are
+ * for shim_send now, 0: for the kernel. flags are those of the send. */
+int shim_fastopen(struct shim_sock *s, int fd, const struct sockaddr *to, socklen_t len, int flags);
+/* shim_connect_failed makes s a socket that can be connected again. */
+void shim_connect_failed(struct shim_sock *s);
 
 /* shim_sock_close gives the slot back as the last close would. */
 void shim_sock_close(struct shim_sock *s);
@@ -456,6 +462,9 @@ uint32_t shim_rx_step(uint32_t rcvbuf);
 uint32_t shim_ready(struct shim_sock *s, uint32_t want);
 bool shim_rx_ended(struct shim_sock *s);
 bool shim_tx_ended(struct shim_sock *s);
+/* shim_deferred reports whether the SYN of a connect has not gone: it waits for the first octets.
+ */
+bool shim_deferred(const struct toe_shm_slot *slot);
 
 /* ---- shim_poll.c ---------------------------------------------------------------------------- */
 

@@ -197,6 +197,18 @@ static void tell(struct shim_sock *s, bool more)
 		shim_post(s->region, s->slot->worker, TOE_OP_TX_DATA, TOE_TX_MORE, s->slot_no, 0);
 }
 
+/* border_put notes that a message ends at pos, before toed can see its last octet. */
+static bool border_put(struct shim_sock *s, uint64_t pos)
+{
+	struct toe_shm_slot *slot = s->slot;
+
+	if (!shim_borders_wait(s))
+		return false;
+	store_relaxed(&slot->tx_eor[slot->eor_prod % TOE_EORS], (uint32_t)pos);
+	store_release(&slot->eor_prod, slot->eor_prod + 1);
+	return true;
+}
+
 /* tx_step appends up to len octets: how many, 0 for end of the source, -EAGAIN without space,
  * -ENOBUFS without a chunk. Large writes are told chunk by chunk, so that sending starts early. */
 static ssize_t tx_step(struct shim_sock *s, shim_fill fill, void *arg, size_t len, int flags)
@@ -204,6 +216,7 @@ static ssize_t tx_step(struct shim_sock *s, shim_fill fill, void *arg, size_t le
 	struct toe_shm_slot *slot = s->slot;
 	uint64_t space = shim_tx_free(slot);
 	size_t n = TOE_CHUNK_BYTES - (size_t)(slot->tx_prod & (TOE_CHUNK_BYTES - 1));
+	bool border;
 	ssize_t rc;
 
 	if (space == 0) {
@@ -219,7 +232,10 @@ static ssize_t tx_step(struct shim_sock *s, shim_fill fill, void *arg, size_t le
 		n = len;
 	if (unlikely((flags & MSG_OOB) && n == len))
 		store_release(&slot->tx_urg, slot->tx_prod + n); /* before toed can see the octet */
+	border = unlikely((flags & MSG_EOR) && n == len) && border_put(s, slot->tx_prod + n);
 	rc = shim_tx_copy(s, n, fill, arg);
+	if (unlikely(border) && rc != (ssize_t)n)
+		store_release(&slot->eor_prod, slot->eor_prod - 1);
 	if (unlikely((flags & MSG_OOB) && n == len && rc != (ssize_t)n))
 		store_release(&slot->tx_urg, 0);
 	if (rc > 0)
@@ -257,11 +273,47 @@ static int tx_wait(struct shim_sock *s, uint32_t seq, uint64_t deadline, bool st
 	return rc;
 }
 
+/* syn_step lets a deferred SYN go, with as many octets as it takes: how many, or -ENOBUFS. */
+static ssize_t syn_step(struct shim_sock *s, shim_fill fill, void *arg, size_t len)
+{
+	struct toe_shm_slot *slot = s->slot;
+	uint64_t space = shim_tx_free(slot);
+	ssize_t rc = 0;
+
+	if (len > slot->syn_room)
+		len = slot->syn_room;
+	if (len > space)
+		len = (size_t)space;
+	if (len > 0)
+		rc = shim_tx_copy(s, len, fill, arg);
+	if (rc >= 0) {
+		store_relaxed(&slot->tx_begun, 1);
+		shim_post_once(s->region, s->slot_no, TOE_OP_TX_DATA);
+	}
+	return rc;
+}
+
+/* syn_outcome ends a send that let the SYN go, by the rules of Linux' tcp_sendmsg_fastopen. */
+static ssize_t syn_outcome(struct shim_sock *s, size_t put, ssize_t rc)
+{
+	if (rc >= 0) {
+		s->connecting = 0;
+	} else if (rc == -EAGAIN || rc == -EINTR) {
+		if (put == 0 && rc == -EAGAIN)
+			return -EINPROGRESS;
+	} else {
+		shim_connect_failed(s);
+		return rc == -EPIPE ? -ECONNABORTED : rc;
+	}
+	return put > 0 ? (ssize_t)put : rc;
+}
+
 ssize_t shim_send(struct shim_sock *s, int fd, shim_fill fill, void *arg, size_t len, int flags)
 {
 	struct toe_shm_slot *slot = s->slot;
 	uint64_t deadline = 0;
 	size_t put = 0;
+	bool began = false; /* it was us who let the SYN go */
 	ssize_t rc;
 
 	rc = shim_slot_lock(&slot->tx_lock);
@@ -283,6 +335,11 @@ ssize_t shim_send(struct shim_sock *s, int fd, shim_fill fill, void *arg, size_t
 			}
 			if (rc >= 0 || (rc != -EAGAIN && rc != -ENOBUFS))
 				break;
+		} else if (unlikely(shim_deferred(slot))) {
+			rc = syn_step(s, fill, arg, len);
+			began = rc >= 0;
+			if (began)
+				put = (size_t)rc;
 		}
 		starved = rc == -ENOBUFS;
 		if (starved && chunk_comes(s))
@@ -306,6 +363,8 @@ ssize_t shim_send(struct shim_sock *s, int fd, shim_fill fill, void *arg, size_t
 	}
 	shim_slot_unlock(&slot->tx_lock);
 out:
+	if (unlikely(began))
+		return syn_outcome(s, put, rc);
 	if (put > 0)
 		return (ssize_t)put;
 	if (rc == -EPIPE && !(flags & MSG_NOSIGNAL))
@@ -500,17 +559,18 @@ SHIM_API ssize_t send(int fd, const void *buf, size_t n, int flags)
 	return s ? send_iov(s, fd, &iov, 1, flags) : shim_real()->send(fd, buf, n, flags);
 }
 
-/* send_fastopen is a send with MSG_FASTOPEN; -EAGAIN: it is for the kernel. */
-static ssize_t send_fastopen(int fd, const struct msghdr *m, int flags)
+/* fastopen is the connecting half of a send with MSG_FASTOPEN; -1: it has failed, errno says why.
+ */
+static int fastopen(int fd, const struct sockaddr *to, socklen_t len, int flags)
 {
 	struct shim_sock *s = shim_sock_adopt(fd);
-	ssize_t rc;
+	int rc;
 
 	if (!s)
-		return -EAGAIN;
-	rc = shim_fastopen(s, fd, m, flags & ~MSG_FASTOPEN);
+		return 0;
+	rc = shim_fastopen(s, fd, to, len, flags);
 	shim_obj_put(&s->obj);
-	return rc;
+	return (int)shim_result(rc);
 }
 
 SHIM_API ssize_t sendto(int fd, const void *buf, size_t n, int flags, const struct sockaddr *to,
@@ -519,16 +579,8 @@ SHIM_API ssize_t sendto(int fd, const void *buf, size_t n, int flags, const stru
 	struct iovec iov = {.iov_base = (void *)buf, .iov_len = n};
 	struct shim_sock *s;
 
-	if (unlikely(flags & MSG_FASTOPEN)) {
-		struct msghdr m = {.msg_name = (void *)to,
-				   .msg_namelen = len,
-				   .msg_iov = &iov,
-				   .msg_iovlen = 1};
-		ssize_t rc = send_fastopen(fd, &m, flags);
-
-		if (rc != -EAGAIN)
-			return shim_result(rc);
-	}
+	if (unlikely(flags & MSG_FASTOPEN) && fastopen(fd, to, len, flags) < 0)
+		return -1;
 	s = shim_conn_get(fd);
 	/* A destination given for a connected stream is ignored, as in Linux. */
 	return s ? send_iov(s, fd, &iov, 1, flags)
@@ -539,12 +591,8 @@ SHIM_API ssize_t sendmsg(int fd, const struct msghdr *m, int flags)
 {
 	struct shim_sock *s;
 
-	if (unlikely(flags & MSG_FASTOPEN)) {
-		ssize_t rc = send_fastopen(fd, m, flags);
-
-		if (rc != -EAGAIN)
-			return shim_result(rc);
-	}
+	if (unlikely(flags & MSG_FASTOPEN) && fastopen(fd, m->msg_name, m->msg_namelen, flags) < 0)
+		return -1;
 	s = shim_conn_get(fd);
 	if (s)
 		return send_iov(s, fd, m->msg_iov, m->msg_iovlen, flags);

@@ -335,29 +335,10 @@ static bool other_port(struct shim_sock *s, int fd, struct endpoint *local)
 	       local_name(fd, local);
 }
 
-/* Fast Open: what a program sends while it connects, and how much of that the send stream took
- * before toed was asked. It is what every send buffer holds and, about, what goes with a SYN; the
- * rest waits. */
-#define EARLY_BYTES 4096u
-
-struct early {
-	const struct msghdr *m;
-	size_t len, put;
-};
-
-static void early_put(struct shim_sock *s, struct early *e)
-{
-	struct shim_iter it = {.iov = e->m->msg_iov, .count = e->m->msg_iovlen};
-	ssize_t rc =
-		shim_tx_copy(s, e->len < EARLY_BYTES ? e->len : EARLY_BYTES, shim_iter_fill, &it);
-
-	e->put = rc > 0 ? (size_t)rc : 0;
-}
-
 /* ask_connect asks one worker after the other to carry the connection: 0 if one does,
  * -EADDRNOTAVAIL if the device has such a connection already, -EAGAIN if it is for the kernel. */
 static int ask_connect(struct shim_sock *s, int fd, const struct endpoint *local,
-		       const struct endpoint *remote, struct early *early)
+		       const struct endpoint *remote, uint8_t fastopen)
 {
 	int worker = -1;
 
@@ -376,10 +357,7 @@ static int ask_connect(struct shim_sock *s, int fd, const struct endpoint *local
 		shim_options_request(s);
 		slot_cookie(s, fd);
 		store_relaxed(&slot->tx_nospace, 1); /* being connected is being writable */
-		if (early) {
-			slot->req_fastopen = 1;
-			early_put(s, early);
-		}
+		slot->req_fastopen |= fastopen;
 		state = slot_ask(s, TOE_OP_ACT_OPEN_REQ, 0);
 		if (state != TOE_SLOT_DECLINED && state != TOE_SLOT_OPENING &&
 		    shim_region_ok(s->region))
@@ -403,7 +381,7 @@ static int ask_connect(struct shim_sock *s, int fd, const struct endpoint *local
  * kernel; -EADDRNOTAVAIL as in Linux. The kernel does not know which ports the device still has in
  * use towards remote, and may well choose one of those: then another is tried. */
 static int offer_connect(struct shim_sock *s, int fd, const struct endpoint *remote,
-			 struct early *early)
+			 uint8_t fastopen)
 {
 	struct endpoint local, chosen;
 	int rc = -EAGAIN, saved = errno;
@@ -413,11 +391,11 @@ static int offer_connect(struct shim_sock *s, int fd, const struct endpoint *rem
 	    !local_port(s, fd, &local) || is_loopback(local.addr))
 		goto out;
 	ours = chosen.port == 0;
-	rc = ask_connect(s, fd, &local, remote, early);
+	rc = ask_connect(s, fd, &local, remote, fastopen);
 	for (int i = 0; i < PORT_TRIES && rc == -EADDRNOTAVAIL && ours; i++) {
 		if (!other_port(s, fd, &local))
 			break;
-		rc = ask_connect(s, fd, &local, remote, early);
+		rc = ask_connect(s, fd, &local, remote, fastopen);
 	}
 	if (rc == 0) {
 		shim_log(1, "fd %d: offloaded to slot %u", fd, s->slot_no);
@@ -447,22 +425,32 @@ static int connect_result(struct shim_sock *s)
 	return e ? -e : -ECONNABORTED;
 }
 
-/* connect_wait ends a connect that is under way, by the rules of Linux' inet_stream_connect. A
- * failed socket can be connected again: it is undecided. */
-static int connect_wait(struct shim_sock *s, int fd, int pending)
+void shim_connect_failed(struct shim_sock *s)
+{
+	shim_mutex_lock(&s->lock);
+	s->connecting = 0;
+	store_release(&s->role, SHIM_UNDECIDED);
+	shim_sock_close(s);
+	shim_epoll_rebind(s);
+	shim_mutex_unlock(&s->lock);
+}
+
+/* connect_wait ends a connect that is under way, by the rules of Linux' inet_stream_connect; flags
+ * may have MSG_DONTWAIT. A failed socket can be connected again: it is undecided. */
+static int connect_wait(struct shim_sock *s, int fd, int pending, int flags)
 {
 	uint64_t deadline = 0;
 	int rc;
 
 	if (!s->connecting)
-		return load_acquire(&s->slot->state) == TOE_SLOT_CLOSED ? -ENOTCONN : -EISCONN;
+		return -EISCONN;
 	for (;;) {
 		uint32_t seq = load_acquire(&s->slot->event_seq);
 
 		rc = connect_result(s);
 		if (rc != -EALREADY)
 			break;
-		if (shim_nonblock(s, fd))
+		if ((flags & MSG_DONTWAIT) || shim_nonblock(s, fd))
 			return pending;
 		if (deadline == 0)
 			deadline = s->opt.sndtimeo ? shim_now() + s->opt.sndtimeo : SHIM_FOREVER;
@@ -470,14 +458,9 @@ static int connect_wait(struct shim_sock *s, int fd, int pending)
 		if (rc < 0)
 			return rc == -ETIMEDOUT ? -EINPROGRESS : rc;
 	}
+	if (rc < 0)
+		shim_connect_failed(s);
 	s->connecting = 0;
-	if (rc < 0) {
-		shim_mutex_lock(&s->lock);
-		store_release(&s->role, SHIM_UNDECIDED);
-		shim_sock_close(s);
-		shim_epoll_rebind(s);
-		shim_mutex_unlock(&s->lock);
-	}
 	return rc;
 }
 
@@ -491,12 +474,17 @@ SHIM_API int connect(int fd, const struct sockaddr *addr, socklen_t len)
 		return shim_real()->connect(fd, addr, len);
 	shim_mutex_lock(&s->lock);
 	if (shim_role(s) == SHIM_UNDECIDED && endpoint_get(&remote, addr, len)) {
-		rc = offer_connect(s, fd, &remote, NULL);
+		rc = offer_connect(s, fd, &remote, 0);
 		pending = -EINPROGRESS;
 	}
 	if (shim_role(s) == SHIM_CONN) {
+		bool deferred = shim_deferred(s->slot);
+
 		shim_mutex_unlock(&s->lock);
-		rc = connect_wait(s, fd, pending);
+		if (deferred && pending == -EINPROGRESS)
+			rc = 0; /* the SYN goes with the first octets */
+		else
+			rc = connect_wait(s, fd, deferred ? -EISCONN : pending, 0);
 	} else {
 		if (rc == -EAGAIN && shim_role(s) == SHIM_UNDECIDED) {
 			store_release(&s->role, SHIM_KERNEL);
@@ -510,50 +498,27 @@ SHIM_API int connect(int fd, const struct sockaddr *addr, socklen_t len)
 	return (int)shim_result(rc);
 }
 
-/* early_rest sends what did not go with the open, skipping what did. */
-static ssize_t early_rest(struct shim_sock *s, int fd, struct early *e, int flags)
+int shim_fastopen(struct shim_sock *s, int fd, const struct sockaddr *to, socklen_t len, int flags)
 {
-	struct shim_iter it = {.iov = e->m->msg_iov, .count = e->m->msg_iovlen};
-	size_t skip = e->put;
-	ssize_t rc;
-
-	while (it.count > 0 && skip >= it.iov->iov_len) {
-		skip -= it.iov->iov_len;
-		it.iov++;
-		it.count--;
-	}
-	it.offset = skip;
-	rc = shim_send(s, fd, shim_iter_fill, &it, e->len - e->put, flags);
-	if (rc > 0)
-		e->put += (size_t)rc;
-	return e->put > 0 ? (ssize_t)e->put : rc;
-}
-
-ssize_t shim_fastopen(struct shim_sock *s, int fd, const struct msghdr *m, int flags)
-{
-	struct early early = {.m = m};
 	struct endpoint remote;
-	int rc = -EAGAIN;
+	int rc = -EAGAIN, pending = -EALREADY;
 
-	for (size_t i = 0; i < m->msg_iovlen; i++)
-		early.len += m->msg_iov[i].iov_len;
 	shim_mutex_lock(&s->lock);
-	if (shim_role(s) == SHIM_CONN) {
-		rc = load_acquire(&s->slot->state) == TOE_SLOT_ESTABLISHED ? -EISCONN : -EALREADY;
-	} else if (shim_role(s) == SHIM_UNDECIDED &&
-		   endpoint_get(&remote, m->msg_name, m->msg_namelen)) {
-		rc = offer_connect(s, fd, &remote, &early);
+	if (shim_role(s) == SHIM_UNDECIDED && endpoint_get(&remote, to, len)) {
+		rc = offer_connect(s, fd, &remote, TOE_FASTOPEN_USE | TOE_FASTOPEN_HOLD);
+		pending = -EINPROGRESS;
 		if (rc == -EAGAIN) {
 			store_release(&s->role, SHIM_KERNEL);
 			shim_epoll_rebind(s);
 		}
 	}
 	shim_mutex_unlock(&s->lock);
-	if (rc < 0)
-		return rc;
-	if (early.put < early.len)
-		return early_rest(s, fd, &early, flags);
-	return (ssize_t)early.put;
+	if (shim_role(s) != SHIM_CONN)
+		return rc == -EAGAIN ? 0 : rc;
+	if (shim_deferred(s->slot))
+		return 1;
+	rc = connect_wait(s, fd, pending, flags);
+	return rc < 0 ? rc : 1;
 }
 
 /* offer_listen asks toed to listen too. */
@@ -842,6 +807,8 @@ SHIM_API int shutdown(int fd, int how)
 	}
 	if (how != SHUT_RD && how != SHUT_WR && how != SHUT_RDWR) {
 		rc = -EINVAL;
+	} else if (load_acquire(&s->slot->state) == TOE_SLOT_SYN_SENT) {
+		shim_connect_failed(s);
 	} else if (load_acquire(&s->slot->state) != TOE_SLOT_ESTABLISHED) {
 		rc = -ENOTCONN;
 	} else {

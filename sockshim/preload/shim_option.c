@@ -56,8 +56,10 @@ static const struct forward forwards[] = {
 	{SOL_SOCKET, SO_RCVBUFFORCE, TOE_OPT_RCVBUF, 1, KEEP(rcvbuf)},
 	{SOL_SOCKET, SO_SNDBUFFORCE, TOE_OPT_SNDBUF, 1, KEEP(sndbuf)},
 	{IPPROTO_TCP, TCP_NOTSENT_LOWAT, TOE_OPT_NOTSENT_LOWAT, 1, KEEP(notsent_lowat)},
-	{IPPROTO_TCP, TCP_WINDOW_CLAMP, TOE_OPT_RCVBUF, 1, KEEP(window_clamp)},
+	{IPPROTO_TCP, TCP_WINDOW_CLAMP, TOE_OPT_RCV_CLAMP, 1, KEEP(window_clamp)},
+	{IPPROTO_TCP, TCP_SYNCNT, TOE_OPT_SYN_RETRIES, 1, KEEP(syncnt)},
 	{IPPROTO_TCP, TCP_FASTOPEN, TOE_OPT_FASTOPEN, 1, KEEP(fastopen)},
+	{IPPROTO_TCP, TCP_FASTOPEN_NO_COOKIE, TOE_OPT_FASTOPEN_BARE, 1, KEEP(fastopen_bare)},
 	{IPPROTO_IP, IP_TOS, TOE_OPT_TOS, 1, KEEP(tos)},
 	{IPPROTO_IPV6, IPV6_TCLASS, TOE_OPT_TOS, 1, KEEP(tos)},
 	{IPPROTO_IP, IP_TTL, TOE_OPT_TTL, 1, KEEP(ttl)},
@@ -124,7 +126,8 @@ static int refused(int level, int name)
 {
 	if (kernel_only(level, name))
 		return -ENOPROTOOPT;
-	return level == IPPROTO_TCP && (name == TCP_FASTOPEN || name == TCP_FASTOPEN_CONNECT)
+	return level == IPPROTO_TCP && (name == TCP_FASTOPEN || name == TCP_FASTOPEN_CONNECT ||
+					name == TCP_FASTOPEN_NO_COOKIE)
 		       ? -EINVAL
 		       : 0;
 }
@@ -155,13 +158,16 @@ void shim_options_request(struct shim_sock *s)
 	slot->req_keepalive = s->opt.keepalive;
 	slot->req_cc = s->opt.cc;
 	slot->req_rcvbuf = s->opt.rcvbuf;
-	if (s->opt.window_clamp && (!s->opt.rcvbuf || s->opt.rcvbuf > s->opt.window_clamp))
-		slot->req_rcvbuf = s->opt.window_clamp;
+	slot->req_clamp = s->opt.window_clamp;
+	slot->req_synretries = (uint8_t)s->opt.syncnt;
+	slot->req_user_timeout = s->opt.user_timeout;
 	slot->req_sndbuf = s->opt.sndbuf;
 	slot->req_maxseg = s->opt.maxseg;
 	slot->req_lowat = s->opt.notsent_lowat;
 	slot->req_max_pacing = s->opt.max_pacing;
-	slot->req_fastopen = s->opt.fastopen_connect;
+	slot->req_fastopen = s->opt.fastopen_connect ? TOE_FASTOPEN_USE | TOE_FASTOPEN_HOLD : 0;
+	if (s->opt.fastopen_bare)
+		slot->req_fastopen |= TOE_FASTOPEN_BARE;
 	slot->req_fastopen_len = s->opt.fastopen;
 	slot->req_tos = (uint8_t)s->opt.tos;
 	slot->req_ttl = (uint8_t)s->opt.ttl;
@@ -353,6 +359,7 @@ static bool listener_too(uint32_t option)
 {
 	return option == TOE_OPT_NODELAY || option == TOE_OPT_KEEPALIVE ||
 	       option == TOE_OPT_RCVBUF || option == TOE_OPT_SNDBUF || option == TOE_OPT_MAXSEG ||
+	       option == TOE_OPT_RCV_CLAMP || option == TOE_OPT_FASTOPEN_BARE ||
 	       option == TOE_OPT_NOTSENT_LOWAT || option == TOE_OPT_FASTOPEN ||
 	       option == TOE_OPT_TOS || option == TOE_OPT_TTL;
 }
@@ -436,6 +443,10 @@ static int ask_option(struct shim_sock *s, int level, int name, void *value, soc
 	struct toe_shm_msg m;
 	uint32_t mss;
 
+	/* What was set is to be seen. */
+	shim_mutex_lock(&s->lock);
+	shim_posted_wait(s->region, &s->option);
+	shim_mutex_unlock(&s->lock);
 	if (shim_info(s->region, s->slot_no, s->gen, &m) < 0)
 		return level == IPPROTO_TCP && name == TCP_INFO ? -EINVAL : -EAGAIN;
 	if (level == SOL_SOCKET)

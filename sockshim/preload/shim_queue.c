@@ -115,6 +115,20 @@ void shim_posted_wait(struct shim_region *r, struct shim_posted *posted)
 	posted->command = NULL;
 }
 
+bool shim_borders_wait(struct shim_sock *s)
+{
+	struct toe_shm_slot *slot = s->slot;
+
+	for (uint32_t i = 0; slot->eor_prod - load_acquire(&slot->eor_cons) >= TOE_EORS; i++) {
+		if (i % SPINS == 0)
+			wake(slot->worker);
+		if (shim_tx_ended(s) || !still_served(s->region, i))
+			return false;
+		relax(i);
+	}
+	return true;
+}
+
 uint32_t shim_loan_take(struct toe_shm_loan *loan)
 {
 	uint32_t cons = load_relaxed(&loan->cons);

@@ -29,6 +29,12 @@ uint64_t shim_tx_free(const struct toe_shm_slot *slot)
 	return prod - cons < limit ? limit - (prod - cons) : 0;
 }
 
+bool shim_deferred(const struct toe_shm_slot *slot)
+{
+	return load_acquire(&slot->state) == TOE_SLOT_SYN_SENT && slot->syn_room != 0 &&
+	       !load_relaxed(&slot->tx_begun);
+}
+
 static bool writable(const struct toe_shm_slot *slot)
 {
 	uint64_t room = shim_tx_free(slot);
@@ -88,6 +94,8 @@ uint32_t shim_ready(struct shim_sock *s, uint32_t want)
 			if (writable(slot))
 				mask |= EPOLLOUT | EPOLLWRNORM;
 		}
+	} else if (unlikely(shim_deferred(slot))) {
+		mask |= EPOLLOUT | EPOLLWRNORM; /* to write is what makes it connect */
 	}
 	if (dead || load_relaxed(&slot->error))
 		mask |= EPOLLERR;

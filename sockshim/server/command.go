@@ -100,7 +100,7 @@ func (sh *share) command(from *region, c shm.Command) {
 	case shm.OpSetTCBField:
 		sh.setOption(c.Slot, c.Arg, int64(atomic.LoadUint64(&p.ReqValue)))
 	case shm.OpTxCreditReq:
-		if s.state == sockOpen && !s.credit && len(sh.credit) < cap(sh.credit) {
+		if (s.state == sockOpen || s.early) && !s.credit && len(sh.credit) < cap(sh.credit) {
 			s.credit = true
 			sh.credit = append(sh.credit, c.Slot)
 		}
@@ -129,13 +129,45 @@ func (sh *share) txData(n uint32, more bool) {
 	if s.tid == 0 || sh.dead || !grown && more {
 		return
 	}
-	if urg := atomic.LoadUint64(&sh.slot(n).TxUrg); urg > told && urg <= s.txProd {
+	urg := atomic.LoadUint64(&sh.slot(n).TxUrg)
+	if eor := atomic.LoadUint32(&sh.slot(n).EorProd); eor != s.eorCons {
+		if told = sh.txBorders(n, told, urg, eor); sh.dead {
+			return
+		}
+	}
+	if urg > told && urg <= s.txProd {
 		sh.w.dev.OutputUrgent(s.tid, urg)
 		if urg == s.txProd {
 			return
 		}
 	}
 	sh.w.dev.Output(s.tid, s.txProd, more)
+}
+
+// txBorders tells the device of the borders of messages, of which the client has now noted eor, in what was
+// written since told; and of an urgent octet at urg if a border comes after it. It returns how far that told
+// the device. A border whose octets are not there yet waits for them.
+func (sh *share) txBorders(n uint32, told, urg uint64, eor uint32) uint64 {
+	s, p := sh.sock(n), sh.slot(n)
+	if eor-s.eorCons > shm.EORs {
+		sh.violate(violationCursor)
+		return told
+	}
+	for ; s.eorCons != eor; s.eorCons++ {
+		at := told + uint64(atomic.LoadUint32(&p.TxEor[s.eorCons%shm.EORs])-uint32(told))
+		if at > s.txProd {
+			break
+		}
+		if urg > told && urg <= at {
+			sh.w.dev.OutputUrgent(s.tid, urg)
+		}
+		if at > told {
+			sh.w.dev.OutputBorder(s.tid, at)
+			told = at
+		}
+	}
+	atomic.StoreUint32(&p.EorCons, s.eorCons)
+	return told
 }
 
 // options translates TOE_OPT_*; 0 means none.
@@ -160,6 +192,9 @@ var options = [...]toe.Option{
 	shm.OptFastOpen:      toe.OptionFastOpen,
 	shm.OptTOS:           toe.OptionTOS,
 	shm.OptTTL:           toe.OptionTTL,
+	shm.OptFastOpenBare:  toe.OptionFastOpenBare,
+	shm.OptSynRetries:    toe.OptionSynRetries,
+	shm.OptRcvClamp:      toe.OptionRcvClamp,
 }
 
 // setOption changes a setting of an open connection or of a listener. What the device does not take is

@@ -54,6 +54,7 @@ const (
 	txLimitInitial = 15 << 14  // octets a sender may be ahead; what the inline directory holds
 	txLimitMax     = 4 << 20   // up to which the limit grows with use
 	sndBufMax      = 1 << 30   // SO_SNDBUF is cut to this
+	synRetriesMax  = 127       // as in Linux
 	sndBufMin      = 4096      // and raised to this
 	rxKeep         = 8         // 1/rxKeep of a share's chunks is kept for sending
 	backlogMax     = 4096      // listen backlogs are cut to this

@@ -38,6 +38,9 @@ type fakeDev struct {
 	lastOpt  toe.SocketOptions // of the last Connect
 	options  []fakeOption
 	urgent   []uint64 // ends of OutputUrgent
+	borders  []uint64 // ends of OutputBorder
+	ends     []uint64 // of Output
+	synRoom  uint32   // what Connect answers
 }
 
 type fakeConn struct {
@@ -94,6 +97,10 @@ func (d *fakeDev) OutputUrgent(t toe.TID, end uint64) {
 	d.urgent = append(d.urgent, end)
 	d.Output(t, end, false)
 }
+func (d *fakeDev) OutputBorder(t toe.TID, end uint64) {
+	d.borders = append(d.borders, end)
+	d.Output(t, end, false)
+}
 func (d *fakeDev) ConnInfo(t toe.TID, info *toe.ConnInfo) bool {
 	c := d.conns[t]
 	if c == nil {
@@ -127,6 +134,9 @@ func (d *fakeDev) Connect(_ int, r *toe.ConnectRequest) (toe.TID, toe.Reason) {
 	tid, c := d.add(flow)
 	c.sock = r.Sock
 	d.lastOpt = r.Opt
+	if r.Opt.FastOpenHold {
+		r.SynRoom = d.synRoom
+	}
 	return tid, toe.Offloaded
 }
 func (d *fakeDev) Output(t toe.TID, end uint64, _ bool) {
@@ -135,6 +145,7 @@ func (d *fakeDev) Output(t toe.TID, end uint64, _ bool) {
 			panic("output moved back")
 		}
 		c.end = end
+		d.ends = append(d.ends, end)
 	}
 }
 func (d *fakeDev) Received(t toe.TID, pos uint64) {

@@ -42,6 +42,11 @@ func TestViolations(t *testing.T) {
 		{"unknown option", violationOption, func(r *rig, slot uint32, _ *fakeConn) {
 			r.post(0, shm.OpSetTCBField, slot, 77)
 		}},
+		{"more borders than fit", violationCursor, func(r *rig, slot uint32, _ *fakeConn) {
+			r.mem.Slots[slot].EorProd = shm.EORs + 1
+			r.write(slot, 1, 'x')
+			r.post(0, shm.OpTxData, slot, 0)
+		}},
 		{"tx_prod beyond the limit", violationCursor, func(r *rig, slot uint32, _ *fakeConn) {
 			r.mem.Slots[slot].TxProd = txLimitInitial + 1
 			r.post(0, shm.OpTxData, slot, 0)

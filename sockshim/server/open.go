@@ -97,7 +97,12 @@ func reqOptions(p *shm.Slot) toe.SocketOptions {
 		MaxPacingRate: atomic.LoadUint64(&p.ReqMaxPacing),
 		NotSentLowat:  atomic.LoadUint32(&p.ReqLowat),
 		FastOpen:      min(atomic.LoadUint32(&p.ReqFastopenLen), backlogMax),
-		FastOpenConn:  p.ReqFastopen != 0,
+		FastOpenConn:  p.ReqFastopen&shm.FastOpenUse != 0,
+		FastOpenHold:  p.ReqFastopen&shm.FastOpenHold != 0,
+		FastOpenBare:  p.ReqFastopen&shm.FastOpenBare != 0,
+		SynRetries:    min(p.ReqSynretries, synRetriesMax),
+		RcvClamp:      atomic.LoadUint32(&p.ReqClamp),
+		UserTimeout:   atomic.LoadUint32(&p.ReqUserTimeout),
 		TOS:           p.ReqTos,
 		TTL:           p.ReqTtl,
 	}
@@ -157,9 +162,8 @@ func (sh *share) connect(n uint32, from *region) {
 		f = &w.info.Flow // with the local address that the device chose
 	}
 	setFlow(p, f)
-	if req.Opt.FastOpenConn {
-		s.early = true
-		sh.txData(n, false) // what is written already may go with the SYN
+	if req.SynRoom > 0 {
+		s.early, p.SynRoom = true, uint16(min(req.SynRoom, 1<<16-1))
 	}
 	sh.setState(n, shm.SlotSynSent)
 	w.stats.ActiveOpens++

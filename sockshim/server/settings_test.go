@@ -125,26 +125,85 @@ func toPeer(p *shm.Slot) {
 	p.ReqRemoteAddr, p.ReqRemotePort = wire.AddrFrom4([4]byte{10, 7, 0, 2}), 80
 }
 
-// What is written before a Fast Open goes with it.
-func TestFastOpenBringsOctets(t *testing.T) {
+// A SYN that waits takes what is written before the handshake ends; without a write there is nothing to tell.
+func TestFastOpenWaitsForOctets(t *testing.T) {
 	r := newRig(t, 1, nil)
-	slot := r.mem.SlotLoans[0].Take()
-	p := &r.mem.Slots[slot]
-	p.ReqFamily, p.ReqLocalPort, p.ReqFastopen = 4, 5000, 1
-	toPeer(p)
-	r.write(slot, 100, 'f')
-	atomic.StoreUint32(&p.State, shm.SlotOpening)
-	r.post(0, shm.OpActOpenReq, slot, 0)
-	r.dev.iterate()
+	r.dev.synRoom = 1000
+	fast := func(p *shm.Slot) {
+		toPeer(p)
+		p.ReqFastopen = shm.FastOpenUse | shm.FastOpenHold | shm.FastOpenBare
+	}
+	slot, p := r.ask(shm.OpActOpenReq, fast)
 	require.EqualValues(t, shm.SlotSynSent, atomic.LoadUint32(&p.State))
+	require.True(t, r.dev.lastOpt.FastOpenConn && r.dev.lastOpt.FastOpenHold && r.dev.lastOpt.FastOpenBare)
+	require.EqualValues(t, 1000, p.SynRoom)
 	c := r.dev.conns[r.dev.lastTID]
-	require.True(t, r.dev.lastOpt.FastOpenConn)
-	require.EqualValues(t, 100, c.end)
+	require.Empty(t, r.dev.ends, "it waits")
+	r.write(slot, 100, 'f')
+	r.post(0, shm.OpTxData, slot, 0)
+	r.dev.iterate()
+	require.Equal(t, []uint64{100}, r.dev.ends)
 	b := make([]byte, 100)
 	require.True(t, r.dev.up.Fetch(c.sock, 0, b))
 	r.post(0, shm.OpAbortReq, slot, 0)
 	r.dev.iterate()
+
+	slot, _ = r.ask(shm.OpActOpenReq, fast)
+	r.post(0, shm.OpTxData, slot, 0)
+	r.dev.iterate()
+	require.Equal(t, []uint64{100, 0}, r.dev.ends, "the SYN goes without octets")
+	r.post(0, shm.OpAbortReq, slot, 0)
+	r.dev.iterate()
+
+	r.dev.synRoom = 0
+	slot, p = r.ask(shm.OpActOpenReq, fast)
+	require.Zero(t, p.SynRoom)
+	r.post(0, shm.OpTxData, slot, 0)
+	r.dev.iterate()
+	require.Len(t, r.dev.ends, 2, "nothing can be written before the handshake ends")
+	r.post(0, shm.OpAbortReq, slot, 0)
+	r.dev.iterate()
 	r.check()
+}
+
+// end notes the end of a message in slot's send stream, as a client does before its last octet is there.
+func (r *rig) end(slot uint32, pos uint64) {
+	p := &r.mem.Slots[slot]
+	p.TxEor[p.EorProd%shm.EORs] = uint32(pos)
+	atomic.AddUint32(&p.EorProd, 1)
+}
+
+// Borders of messages reach the device in their places, though more was written since, and an urgent octet
+// between them.
+func TestBordersAreTold(t *testing.T) {
+	r := newRig(t, 1, nil)
+	slot, c, _ := r.connect(0)
+	p := &r.mem.Slots[slot]
+	for range 3 {
+		r.end(slot, atomic.LoadUint64(&p.TxProd)+10)
+		r.write(slot, 10, 'm')
+	}
+	atomic.StoreUint64(&p.TxUrg, 15)
+	r.end(slot, 50) // not written yet
+	r.write(slot, 5, 'r')
+	r.post(0, shm.OpTxData, slot, 0)
+	r.dev.iterate()
+	require.Equal(t, []uint64{10, 20, 30}, r.dev.borders)
+	require.Equal(t, []uint64{15}, r.urgentEnds())
+	require.EqualValues(t, 35, c.end)
+	require.EqualValues(t, 3, atomic.LoadUint32(&p.EorCons))
+	r.write(slot, 15, 'r')
+	r.post(0, shm.OpTxData, slot, 0)
+	r.dev.iterate()
+	require.Equal(t, []uint64{10, 20, 30, 50}, r.dev.borders)
+
+	// One behind us is none.
+	r.end(slot, 50)
+	r.write(slot, 1, 'x')
+	r.post(0, shm.OpTxData, slot, 0)
+	r.dev.iterate()
+	require.Len(t, r.dev.borders, 4)
+	require.EqualValues(t, 5, atomic.LoadUint32(&p.EorCons))
 }
 
 func TestOpenCarriesSettings(t *testing.T) {
@@ -153,8 +212,12 @@ func TestOpenCarriesSettings(t *testing.T) {
 		toPeer(p)
 		p.ReqCc, p.ReqMaxPacing, p.ReqLowat = shm.CCBBR, 1<<33, 777
 		p.ReqTos, p.ReqTtl = 0x28, 9
+		p.ReqSynretries, p.ReqClamp, p.ReqUserTimeout = 200, 5000, 30_000
 	})
-	require.Equal(t, toe.SocketOptions{CC: toe.CCBBR, MaxPacingRate: 1 << 33, NotSentLowat: 777, TOS: 0x28, TTL: 9}, r.dev.lastOpt)
+	require.Equal(t, toe.SocketOptions{
+		CC: toe.CCBBR, MaxPacingRate: 1 << 33, NotSentLowat: 777, TOS: 0x28, TTL: 9,
+		SynRetries: 127, RcvClamp: 5000, UserTimeout: 30_000,
+	}, r.dev.lastOpt)
 	require.EqualValues(t, 777, atomic.LoadUint32(&p.TxLowat))
 }
 

@@ -41,6 +41,7 @@ type sock struct {
 	quiet  bool // stands in worker.quiet
 
 	txLimit  uint64 // octets that the client may be ahead of txCons; only grows
+	eorCons  uint32 // borders of messages taken
 	txFixed  bool   // the program set SO_SNDBUF: txLimit does not grow with use
 	early    bool   // Fast Open: octets may be written before the handshake ends
 	rxEOF    bool   // the peer's FIN was told

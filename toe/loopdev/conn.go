@@ -20,6 +20,7 @@ type conn struct {
 	rcvBuf   uint64 // octets that may be unread
 
 	opening  bool
+	held     bool // opening, and it waits for Output
 	fin      bool // SendFIN was called
 	finDone  bool // the peer was told
 	released bool // nobody reads any more
@@ -53,8 +54,8 @@ func (d *Device) owner(tid toe.TID) *worker { return d.workers[tid%maxWorkers%to
 // Output moves the end of the send stream.
 func (d *Device) Output(tid toe.TID, end uint64, _ bool) {
 	w := d.owner(tid)
-	if c := w.conns[tid]; c != nil && !c.fin && end > c.end {
-		c.end = end
+	if c := w.conns[tid]; c != nil && !c.fin && (end > c.end || c.held) {
+		c.end, c.held = max(c.end, end), false
 		w.activate(c)
 	}
 }
@@ -67,6 +68,9 @@ func (d *Device) OutputUrgent(tid toe.TID, end uint64) {
 		d.Output(tid, end, false)
 	}
 }
+
+// OutputBorder is Output: there are no segments.
+func (d *Device) OutputBorder(tid toe.TID, end uint64) { d.Output(tid, end, false) }
 
 // Received opens the window for the peer.
 func (d *Device) Received(tid toe.TID, pos uint64) {
@@ -191,6 +195,8 @@ func (w *worker) step(c *conn) bool {
 		w.resetPeer(c)
 		return true
 	case c.gone:
+		return false
+	case c.opening && c.held:
 		return false
 	case c.opening:
 		w.open(c)

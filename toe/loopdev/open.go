@@ -75,6 +75,9 @@ func (d *Device) SteerConnect(f *wire.Flow) int {
 	return (int(f.LocalPort) + int(f.RemotePort)) % len(d.workers)
 }
 
+// synRoom is how many octets go with an open that waits for them.
+const synRoom = 1 << 10
+
 // Connect starts an open; it is decided later in the iteration.
 func (d *Device) Connect(i int, r *toe.ConnectRequest) (toe.TID, toe.Reason) {
 	w := d.worker(i)
@@ -96,6 +99,9 @@ func (d *Device) Connect(i int, r *toe.ConnectRequest) (toe.TID, toe.Reason) {
 	}
 	c := w.newConn(flow, &r.Opt)
 	c.sock, c.opening = r.Sock, true
+	if o := &r.Opt; o.FastOpenConn && o.FastOpenHold && o.FastOpenBare {
+		c.held, r.SynRoom = true, synRoom // there are no cookies here
+	}
 	w.activate(c)
 	return c.tid, toe.Offloaded
 }

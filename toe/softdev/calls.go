@@ -57,6 +57,9 @@ func (d *Device) Connect(i int, r *toe.ConnectRequest) (toe.TID, toe.Reason) {
 		return 0, reason
 	}
 	w.opened(c.Handle)
+	if r.Opt.FastOpenHold {
+		r.SynRoom = uint32(c.Value)
+	}
 	return w.tid(c.Handle), toe.Offloaded
 }
 
@@ -70,6 +73,12 @@ func (d *Device) Output(tid toe.TID, end uint64, more bool) {
 func (d *Device) OutputUrgent(tid toe.TID, end uint64) {
 	w, h := d.owner(tid)
 	w.call(&tcpoffload.Call{Kind: tcpoffload.CallSend, Handle: h, Pos: end, Urgent: true})
+}
+
+// OutputBorder says that tid's send stream now ends at position end, which is a border. [worker]
+func (d *Device) OutputBorder(tid toe.TID, end uint64) {
+	w, h := d.owner(tid)
+	w.call(&tcpoffload.Call{Kind: tcpoffload.CallSend, Handle: h, Pos: end, Border: true})
 }
 
 // Received says that the program has read everything before pos. [worker]

@@ -3,6 +3,7 @@ package softdev
 import (
 	"opentoe/tcpoffload"
 	"opentoe/tcpoffload/cc"
+	"opentoe/tcpoffload/vtime"
 	"opentoe/toe"
 )
 
@@ -12,7 +13,9 @@ func engineOptions(o *toe.SocketOptions) tcpoffload.SocketOptions {
 		RcvBuf: o.RcvBuf, SndBuf: o.SndBuf, MSS: o.MSS, NoDelay: o.NoDelay, Keepalive: o.Keepalive,
 		NoSACK: o.NoSACK, NoTimestamp: o.NoTimestamps, ECN: tcpoffload.ECNMode(o.ECN),
 		MaxPacingRate: o.MaxPacingRate, NotSentLowat: o.NotSentLowat,
-		FastOpen: o.FastOpen, FastOpenConn: o.FastOpenConn, TOS: o.TOS, TTL: o.TTL,
+		FastOpen: o.FastOpen, FastOpenConn: o.FastOpenConn, FastOpenHold: o.FastOpenHold, FastOpenBare: o.FastOpenBare,
+		TOS: o.TOS, TTL: o.TTL, RcvClamp: o.RcvClamp, SynRetries: o.SynRetries,
+		UserTimeout: vtime.Duration(o.UserTimeout) * vtime.Millisecond,
 	}
 	if a, ok := algorithm(o.CC); ok {
 		e.CC = cc.Choose(a)
@@ -57,6 +60,9 @@ var options = [...]tcpoffload.Option{
 	toe.OptionNoTimestamps:  tcpoffload.OptionNoTimestamp,
 	toe.OptionECN:           tcpoffload.OptionECN,
 	toe.OptionPause:         tcpoffload.OptionPause,
+	toe.OptionFastOpenBare:  tcpoffload.OptionFastOpenBare,
+	toe.OptionSynRetries:    tcpoffload.OptionSynRetries,
+	toe.OptionRcvClamp:      tcpoffload.OptionRcvClamp,
 }
 
 // engineOption translates an option and its value.
