@@ -16,6 +16,10 @@ type Config struct {
 	Routes     []Route        // beyond the on-link prefixes, by gateways on them; a default route is 0.0.0.0/0 or ::/0
 	Neighbours []Neighbour    // never asked for, never changed by what the network says
 	Workers    int            // at least 1: hosts 0 to Workers-1
+	// Control is the kernel, where it owns addresses, routes and neighbours: those of the configuration are
+	// what the port starts with, [Port.Apply] and [Port.FollowNeighbour] change them, and the port resolves
+	// nothing itself. Without it (nil) the configuration stands.
+	Control ControlPlane
 	// MaxNeighbours is the size of the L2 table, 0 for the default of 1024. It is rounded up to
 	// hold the static neighbours.
 	MaxNeighbours int
@@ -37,8 +41,8 @@ func (cfg *Config) check() error {
 		return fail("a name is needed")
 	case cfg.MAC.IsMulticast() || cfg.MAC == wire.MAC{}:
 		return fail("mac %v is not a unicast address", cfg.MAC)
-	case cfg.MTU < minMTU || cfg.MTU > maxMTU:
-		return fail("mtu %d is outside %d-%d", cfg.MTU, minMTU, maxMTU)
+	case cfg.MTU < MinMTU || cfg.MTU > maxMTU:
+		return fail("mtu %d is outside %d-%d", cfg.MTU, MinMTU, maxMTU)
 	case cfg.Workers < 1:
 		return fail("workers %d: at least 1 is needed", cfg.Workers)
 	case cfg.MaxNeighbours < 0 || max(cfg.MaxNeighbours, len(cfg.Neighbours)) > maxNeighbours:

@@ -31,6 +31,8 @@ const (
 	CountNoRoute                        // next hops asked for without a route
 	CountTableFull                      // next hops refused because the L2 table is full
 	CountStaleIndex                     // frames whose next hop was looked up again
+	CountRouteAsked                     // routes that the kernel was asked for on behalf of a packet
+	CountRouteLimited                   // packets whose route was not asked for: too many in a second
 	NumCounters
 )
 
@@ -38,7 +40,7 @@ var counterNames = [NumCounters]string{
 	"arp-in", "arp-out", "nd-in", "nd-out", "echo-reply", "echo-limited", "echo-too-big", "bad-arp",
 	"bad-ip", "fragment", "bad-icmp", "address-conflict", "not-ours", "unhandled", "no-buffer",
 	"resolved", "failed", "held", "held-sent", "held-dropped", "hold-refused", "unsent", "negative",
-	"no-route", "table-full", "stale-index",
+	"no-route", "table-full", "stale-index", "route-asked", "route-limited",
 }
 
 // String returns the counter's name.

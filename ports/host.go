@@ -19,6 +19,7 @@ type Host struct {
 	jobs   []job       // neighbours being resolved or probed; capacity maxJobs
 	due    vtime.Time  // of the earliest job; zero asks for another look at all
 	failed []uint32    // result of Expire; capacity maxJobs
+	asks   limiter     // questions about routes that the kernel alone can answer
 	waste  frame.Burst // for giving a frame back; else empty
 }
 
@@ -27,6 +28,7 @@ func newHost(p *Port) *Host {
 		port:   p,
 		echo:   limiter{interval: vtime.Second / echoPerSecond, burst: echoBurst},
 		jobs:   make([]job, 0, maxJobs),
+		asks:   limiter{interval: vtime.Second / asksPerSecond, burst: asksBurst},
 		due:    vtime.Never,
 		failed: make([]uint32, 0, maxJobs),
 	}
@@ -51,11 +53,11 @@ func (h *Host) NextHop(remote wire.Addr) (idx uint32, ok bool) {
 		h.count(CountNoRoute)
 		return 0, false
 	}
-	return h.neighbour(r.hop(remote))
+	return h.Neighbour(r.hop(remote))
 }
 
-// neighbour returns the index of the neighbour hop; ok is false when no more fit.
-func (h *Host) neighbour(hop wire.Addr) (idx uint32, ok bool) {
+// Neighbour returns the index of the neighbour hop; ok is false when no more fit.
+func (h *Host) Neighbour(hop wire.Addr) (idx uint32, ok bool) {
 	if idx, ok = h.port.l2.find(hop); ok {
 		return idx, true
 	}
@@ -75,19 +77,26 @@ func (h *Host) Send(now vtime.Time, idx uint32, f *frame.Frame, q Queue, tx *fra
 	h.now = now
 	e, w := h.port.l2.at(idx)
 	if e == nil {
-		if idx, e, w = h.again(f); e == nil {
+		if idx, e, w = h.again(now, f); e == nil {
 			h.discard(f, q, CountUnsent)
 			return
 		}
 	}
 	switch w.state() {
 	case StateReachable:
+		if h.port.cfg.Control != nil {
+			break // the kernel says when it is stale
+		}
 		if e.since(now) > reachableTime && e.cas(w, w.with(StateDelay)) {
 			h.watch(now, idx)
 		}
 	case StateStale:
 		if e.cas(w, w.with(StateDelay)) {
-			h.watch(now, idx)
+			if c := h.port.cfg.Control; c != nil {
+				c.Resolve(h.port, e.addr())
+			} else {
+				h.watch(now, idx)
+			}
 		}
 	case StateIncomplete, StateFailed:
 		h.hold(now, idx, e, w, f, q)
@@ -104,16 +113,16 @@ func (h *Host) address(f *frame.Frame, dst wire.MAC) {
 	eth.SetSrc(h.port.MAC())
 }
 
-// again finds the next hop of f by its IP destination, for an index whose entry was given up.
-func (h *Host) again(f *frame.Frame) (uint32, *entry, word) {
+// again finds the next hop of f by its IP addresses, for an index whose entry was given up.
+func (h *Host) again(now vtime.Time, f *frame.Frame) (uint32, *entry, word) {
 	h.count(CountStaleIndex)
-	var dst wire.Addr
+	var src, dst wire.Addr
 	if ip, ok := wire.AsIPv4(f.Data[wire.EthernetLen:]); ok {
-		dst = ip.Dst()
+		src, dst = ip.Src(), ip.Dst()
 	} else if ip, ok := wire.AsIPv6(f.Data[wire.EthernetLen:]); ok {
-		dst = ip.Dst()
+		src, dst = ip.Src(), ip.Dst()
 	}
-	idx, ok := h.NextHop(dst)
+	idx, _, ok := h.Exit(now, src, dst, false)
 	if !ok {
 		return 0, nil, 0
 	}
@@ -130,19 +139,30 @@ func (h *Host) Confirm(now vtime.Time, idx uint32) {
 	}
 	switch w.state() {
 	case StateReachable:
-		if e.since(now) >= confirmGrain {
+		if h.port.cfg.Control != nil {
+			if e.since(now) >= kernelConfirmGrain {
+				e.changed.Store(int64(now))
+				h.port.cfg.Control.Confirm(h.port, e.addr())
+			}
+		} else if e.since(now) >= confirmGrain {
 			e.changed.Store(int64(now))
 		}
 	case StateStale, StateDelay, StateProbe:
-		h.port.l2.transition(now, idx, w.state(), StateReachable)
+		if h.port.l2.transition(now, idx, w.state(), StateReachable) && h.port.cfg.Control != nil {
+			h.port.cfg.Control.Confirm(h.port, e.addr())
+		}
 	}
 }
 
 // Input takes in a received frame that is not TCP for us: ARP, neighbour discovery, echo requests.
 // Answers are appended to tx. It returns false for a frame that it does not understand or that is
-// malformed or for somebody else, which is counted. The frame stays the caller's.
+// malformed or for somebody else, which is counted, and for every frame on a port whose neighbours are
+// the kernel's. The frame stays the caller's.
 func (h *Host) Input(now vtime.Time, f *frame.Frame, q Queue, tx *frame.Burst) bool {
 	h.now = now
+	if h.port.cfg.Control != nil {
+		return false // the kernel's business
+	}
 	eth, ok := wire.AsEthernet(f.Data)
 	if !ok {
 		h.count(CountUnhandled)

@@ -39,14 +39,16 @@ type Steering interface {
 // ControlPlane is the kernel as the owner of routes and neighbours. Its methods may be called from any
 // goroutine, also a worker.
 type ControlPlane interface {
-	// Resolve asks for the neighbour's address without waiting. The answer comes by
-	// [Port.SetNeighbour] or [Port.FailNeighbour].
-	Resolve(a wire.Addr)
+	// Resolve says that frames are to go to neighbour a of port p, and asks for its address where it is
+	// not known or in doubt, without waiting. The answer comes by [Port.FollowNeighbour].
+	Resolve(p *Port, a wire.Addr)
 	// Confirm says that the neighbour was just shown to work, without waiting (RFC 4861 §7.3.1).
-	Confirm(a wire.Addr)
+	Confirm(p *Port, a wire.Addr)
 	// Lookup asks the routing tables how packets from src (may be unspecified) to dst leave. It is for
 	// opens, not for packets: it may take one exchange with the kernel, which answers at once.
 	Lookup(dst, src wire.Addr) (Hop, error)
+	// Known is Lookup for what has been asked lately; ok is false when only the kernel could tell.
+	Known(dst, src wire.Addr) (h Hop, err error, ok bool)
 }
 
 // Hop is the answer of a route lookup.

@@ -8,9 +8,9 @@ import (
 
 // Limits of the port and its tables.
 const (
-	// minMTU and maxMTU bound the IP packet, in octets; minMTU6 applies with IPv6 addresses
+	// MinMTU and maxMTU bound the IP packet, in octets; minMTU6 applies with IPv6 addresses
 	// (RFC 8200 §5).
-	minMTU, minMTU6, maxMTU = 576, 1280, 65535
+	MinMTU, minMTU6, maxMTU = 576, 1280, 65535
 	// MaxAddresses bounds the linear search on the data path. What an interface has beyond it stays
 	// with the kernel.
 	MaxAddresses = 64
@@ -29,6 +29,9 @@ const (
 	heldPerHop = 8
 	// echoPerSecond and echoBurst limit echo replies per worker.
 	echoPerSecond, echoBurst = 10000, 1000
+	// asksPerSecond and asksBurst limit what a worker asks the kernel about routes for packets from
+	// strangers. Beyond, they are dropped and counted.
+	asksPerSecond, asksBurst = 5000, 500
 )
 
 // Times of neighbour discovery (RFC 4861 §10), used for ARP too.
@@ -41,8 +44,14 @@ const (
 	negativeTime = 3 * vtime.Second
 	// confirmGrain is how old a confirmation has to be to be written again: the entry is shared.
 	confirmGrain = 1 * vtime.Second
-	// sharedPoll is how often a worker looks whether another one has received the answer it waits
-	// for.
+	// maxKernelRequests is how often the kernel is asked for a neighbour, once every retransTime; it says
+	// itself after three seconds that there is none.
+	maxKernelRequests = 10
+	// kernelConfirmGrain is how old a confirmation has to be for the kernel to be told another: a fraction
+	// of the time for which it believes one (15 s to 45 s).
+	kernelConfirmGrain = 5 * vtime.Second
+	// sharedPoll is how often a worker looks whether another one, or the kernel, has received the answer
+	// it waits for.
 	sharedPoll = 1 * vtime.Millisecond
 	// bufferRetry is how long a request waits that found no transmit buffer.
 	bufferRetry = 1 * vtime.Millisecond

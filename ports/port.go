@@ -70,6 +70,16 @@ func (p *Port) SourceFor(remote wire.Addr) (src wire.Addr, ok bool) {
 	return r.src, true
 }
 
+// Gateway returns the neighbour by which the port reaches somebody else at remote, and our address for
+// that; ok is false without a route.
+func (p *Port) Gateway(remote wire.Addr) (via, src wire.Addr, ok bool) {
+	r := p.view.Load().out(remote)
+	if r == nil {
+		return via, src, false
+	}
+	return r.hop(remote), r.src, true
+}
+
 // Routed reports whether remote is somebody else's address that the port has a route to.
 func (p *Port) Routed(remote wire.Addr) bool {
 	_, ok := p.Route(remote)

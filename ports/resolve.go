@@ -51,7 +51,7 @@ func (h *Host) watch(now vtime.Time, idx uint32) {
 // hold keeps f until the neighbour e, which idx names and whose word was w, is resolved.
 func (h *Host) hold(now vtime.Time, idx uint32, e *entry, w word, f *frame.Frame, q Queue) {
 	if w.state() == StateFailed {
-		if e.since(now) <= negativeTime {
+		if h.port.cfg.Control == nil && e.since(now) <= negativeTime {
 			h.discard(f, q, CountNegative)
 			return
 		}
@@ -102,7 +102,7 @@ func (h *Host) Expire(now vtime.Time, q Queue, tx *frame.Burst) (failed []uint32
 		h.due = min(h.due, j.next)
 		i++
 	}
-	if len(h.jobs) > 0 && len(h.port.hosts) > 1 {
+	if len(h.jobs) > 0 && (len(h.port.hosts) > 1 || h.port.cfg.Control != nil) {
 		h.due = min(h.due, now.Add(sharedPoll))
 	}
 	return h.failed
@@ -147,10 +147,16 @@ func (h *Host) step(now vtime.Time, j *job, q Queue, tx *frame.Burst) (done bool
 		}
 		return true
 	case StateFailed:
+		if h.port.cfg.Control != nil {
+			h.failed = append(h.failed, j.idx)
+		}
 		return true
 	}
 	if now < j.next {
 		return false
+	}
+	if c := h.port.cfg.Control; c != nil {
+		return h.askKernel(c, now, j, e, w)
 	}
 	switch w.state() {
 	case StateDelay:
@@ -170,6 +176,22 @@ func (h *Host) step(now vtime.Time, j *job, q Queue, tx *frame.Burst) (done bool
 	} else {
 		j.next = now.Add(bufferRetry)
 	}
+	return false
+}
+
+// askKernel asks the kernel for the neighbour of job j, and gives up when the kernel has said nothing for
+// long: normally it says itself that the neighbour failed.
+func (h *Host) askKernel(c ControlPlane, now vtime.Time, j *job, e *entry, w word) (done bool) {
+	if j.requests == maxKernelRequests {
+		if h.port.l2.transition(now, j.idx, w.state(), StateFailed) {
+			h.count(CountFailed)
+		}
+		h.failed = append(h.failed, j.idx)
+		return true
+	}
+	c.Resolve(h.port, e.addr())
+	j.requests++
+	j.next = now.Add(retransTime)
 	return false
 }
 

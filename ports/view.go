@@ -106,8 +106,8 @@ func (p *Port) Apply(s View) error {
 	switch {
 	case s.MAC.IsMulticast() || s.MAC == wire.MAC{}:
 		return fmt.Errorf("ports: port %q: mac %v is not a unicast address: %w", p.cfg.Name, s.MAC, ErrInvalid)
-	case s.MTU < minMTU || s.MTU > maxMTU:
-		return fmt.Errorf("ports: port %q: mtu %d is outside %d-%d: %w", p.cfg.Name, s.MTU, minMTU, maxMTU, ErrInvalid)
+	case s.MTU < MinMTU || s.MTU > maxMTU:
+		return fmt.Errorf("ports: port %q: mtu %d is outside %d-%d: %w", p.cfg.Name, s.MTU, MinMTU, maxMTU, ErrInvalid)
 	case len(s.Addresses) > MaxAddresses:
 		return fmt.Errorf("ports: port %q: more than %d addresses: %w", p.cfg.Name, MaxAddresses, ErrInvalid)
 	case len(s.Routes) > MaxRoutes:

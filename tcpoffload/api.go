@@ -143,7 +143,7 @@ const (
 	CallAbort                         // Handle: RST, and forget
 	CallDetach                        // Handle: nobody will read any more: data that still comes is answered by RST
 	CallSetOption                     // Handle (or Listener): Option, Value
-	CallNextHop                       // Handle: NextHop
+	CallNextHop                       // Handle: NextHop, MTU = largest IP packet towards it, octets; 0: as before
 	CallICMP                          // Flow, Seq, ICMP, Value = MTU of ICMPTooBig: an ICMP error that quotes a segment of ours
 	CallPathMTU                       // Handle: the path takes IP packets of Value octets
 )

@@ -21,8 +21,7 @@ func (e *Engine) callConn(t *TCB, now vtime.Time, c *Call, out *Output) CallResu
 	case CallSetOption:
 		return e.setOption(t, now, c)
 	case CallNextHop:
-		t.nextHop = c.NextHop
-		return CallOK
+		return e.reroute(t, now, c)
 	case CallPathMTU:
 		return e.pathMTU(t, now, c.Value)
 	}

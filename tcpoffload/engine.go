@@ -160,6 +160,14 @@ func (e *Engine) Cookie(h Handle) (uint64, bool) {
 	return 0, false
 }
 
+// NextHop returns where the segments of connection h go.
+func (e *Engine) NextHop(h Handle) (hop uint32, ok bool) {
+	if t := e.find(h); t != nil {
+		return t.nextHop, true
+	}
+	return 0, false
+}
+
 // Next returns the first live entry at table index i or later, to walk the tables: connections, then
 // those of the SYN cache, then those in TIME-WAIT. The latter two are known to Info, and a half-open
 // one to CallAbort.

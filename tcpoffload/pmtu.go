@@ -200,6 +200,21 @@ func (e *Engine) pathMTU(t *TCB, now vtime.Time, v int64) CallResult {
 	return CallOK
 }
 
+// reroute is CallNextHop: packets leave another way from now on. What the path beyond takes is believed
+// until it expires, like after any change of routes; only a first link that takes less counts at once.
+func (e *Engine) reroute(t *TCB, now vtime.Time, c *Call) CallResult {
+	t.nextHop = c.NextHop
+	p := &t.pmtu
+	switch {
+	case c.MTU == 0 || c.MTU == p.hop:
+		return CallOK
+	case p.mtu != 0 && p.mtu < p.hop && p.mtu <= c.MTU:
+		p.hop = max(c.MTU, e.leastMTU(t))
+		return CallOK
+	}
+	return e.pathMTU(t, now, int64(c.MTU))
+}
+
 // pathExpired tries larger packets again: routes change. Where ICMP told the MTU it will tell it again;
 // where probing found it, probes go first.
 func (e *Engine) pathExpired(t *TCB) {

@@ -193,6 +193,7 @@ func (e *Engine) appendSynAck(h *HalfOpen, now vtime.Time, out *Output) {
 // resets and SYNs.
 func (e *Engine) arriveHalfOpen(i uint32, now vtime.Time, seg *Segment, out *Output) DropReason {
 	h := &e.syns[i-e.synBase]
+	h.nextHop = seg.NextHop // routes may have changed since the SYN
 	rst, syn := seg.Flags.Has(wire.RST), seg.Flags.Has(wire.SYN)
 	nxt := h.irs.Add(1)
 	edge := nxt.Add(uint32(h.window(e)))

@@ -3,6 +3,7 @@ package softdev
 import (
 	"slices"
 
+	"opentoe/ports"
 	"opentoe/tcpoffload"
 	"opentoe/toe"
 )
@@ -116,8 +117,9 @@ func (w *worker) passEstablish(a *tcpoffload.Action, rest int) {
 // is one that it brought.
 func (w *worker) confirm() {
 	if w.acks++; w.acks%confirmEvery == 0 {
-		if hop, ok := w.in.host.NextHop(w.seg.Flow.Remote); ok {
-			w.in.host.Confirm(w.now, hop)
+		if h, known := w.eng.Lookup(&w.seg.Flow); known {
+			hop, _ := w.eng.NextHop(h)
+			w.lanes[hop>>ports.HopBits].host.Confirm(w.now, hop&hopMask)
 		}
 	}
 }

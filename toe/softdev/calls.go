@@ -37,20 +37,18 @@ func (d *Device) Connect(i int, r *toe.ConnectRequest) (toe.TID, toe.Reason) {
 	case w.stopping:
 		return 0, toe.ReasonDraining
 	}
-	port, reason := d.egress(&r.Flow)
+	x, reason := d.egress(&r.Flow)
 	if reason != toe.Offloaded {
 		return 0, reason
 	}
-	l := &w.lanes[port]
-	if r.Flow.Local.IsUnspecified() {
-		r.Flow.Local, _ = l.port.SourceFor(r.Flow.Remote)
-	}
-	hop, ok := l.nextHop(r.Flow.Remote)
+	l := &w.lanes[x.port]
+	r.Flow.Local = x.src
+	hop, ok := l.host.Neighbour(x.via)
 	if !ok {
 		return 0, toe.ReasonNoRoute
 	}
 	c := tcpoffload.Call{
-		Kind: tcpoffload.CallOpen, Flow: r.Flow, NextHop: hop, MTU: l.mtu(), Cookie: uint64(r.Sock),
+		Kind: tcpoffload.CallOpen, Flow: r.Flow, NextHop: l.engineHop(hop), MTU: x.mtu, Cookie: uint64(r.Sock),
 		Opt: engineOptions(&r.Opt),
 	}
 	if reason := reasonOf(w.call(&c)); reason != toe.Offloaded {

@@ -72,6 +72,7 @@ type Counters struct {
 	Merged          uint64 // segments that reached the engine as part of an earlier one
 	BadOptions      uint64 // segments with a malformed option list
 	ICMPErrors      uint64 // ICMP errors that reached a connection
+	Rerouted        uint64 // connections that got another next hop when routes changed
 	PassEstablished uint64 // connections given to the socket layer
 	PassRefused     uint64 // connections that it refused
 

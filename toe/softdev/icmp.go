@@ -133,40 +133,10 @@ func (d *Device) RouteRedirect(dst, gateway wire.Addr) error {
 		if !ok || !d.cfg.Ports[port].Port.OnLink(gateway) {
 			return c
 		}
-		if hop, ok := w.lanes[port].nextHop(gateway); ok {
-			c = tcpoffload.Call{Kind: tcpoffload.CallNextHop, Handle: h, NextHop: hop}
+		l := &w.lanes[port]
+		if hop, ok := l.host.Neighbour(gateway); ok {
+			c = tcpoffload.Call{Kind: tcpoffload.CallNextHop, Handle: h, NextHop: l.engineHop(hop)}
 		}
 		return c
 	})
-}
-
-// eachTo makes the call that f returns, unless it is the zero Call, for every connection to dst. It does
-// not wait: each worker looks at so many connections an iteration.
-func (d *Device) eachTo(dst wire.Addr, f func(w *worker, h tcpoffload.Handle) tcpoffload.Call) error {
-	for i, w := range d.workers {
-		if err := d.Post(i, func(vtime.Time) { w.walkTo(dst, 0, f) }); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// walkTo is eachTo for one worker, from table index from on; the rest follows in the next iteration.
-func (w *worker) walkTo(dst wire.Addr, from uint32, f func(*worker, tcpoffload.Handle) tcpoffload.Call) {
-	h, ok := w.eng.Next(from)
-	for n := 0; ok; h, ok = w.eng.Next(h.Index() + 1) {
-		if n++; n > walkBatch {
-			next := h.Index()
-			// A full mailbox or a worker that stops: those connections find out by themselves.
-			_ = w.dev.Post(w.id, func(vtime.Time) { w.walkTo(dst, next, f) })
-			break
-		}
-		if !w.eng.Info(h, w.now, &w.info) || w.info.Flow.Remote != dst {
-			continue
-		}
-		if c := f(w, h); c.Kind != 0 {
-			w.call(&c) // one that ended meanwhile does not mind
-		}
-	}
-	w.settle()
 }

@@ -4,7 +4,6 @@ import (
 	"opentoe/pmd/frame"
 	"opentoe/ports"
 	"opentoe/tcpoffload"
-	"opentoe/tcpoffload/wire"
 	"opentoe/toe"
 )
 
@@ -30,21 +29,17 @@ func newLane(id, worker int, c *PortQueues) lane {
 	}
 }
 
-// mtu is the largest IP packet in octets.
-func (l *lane) mtu() uint16 { return uint16(l.port.MTU()) }
-
 // A next-hop index of the engine is the port's own index below the port's number.
 const (
 	hopMask  = 1<<ports.HopBits - 1
 	maxPorts = 1 << (32 - ports.HopBits)
 )
 
-// nextHop returns the engine's index of the neighbour that leads to remote; ok is false when the port
-// has no route.
-func (l *lane) nextHop(remote wire.Addr) (idx uint32, ok bool) {
-	hop, ok := l.host.NextHop(remote)
-	return uint32(l.id)<<ports.HopBits | hop, ok
-}
+// engineHop is the engine's index of neighbour idx of the lane's port.
+func (l *lane) engineHop(idx uint32) uint32 { return uint32(l.id)<<ports.HopBits | idx }
+
+// nowhere is the engine's index for what has no next hop at the moment: each frame looks for one.
+func (l *lane) nowhere() uint32 { return l.engineHop(0) }
 
 // leaving returns the lane that s leaves by.
 func (w *worker) leaving(s *tcpoffload.TxSegment) *lane { return &w.lanes[s.NextHop>>ports.HopBits] }

@@ -78,6 +78,10 @@ const (
 	// an address has changed. The rest follows in the next iterations.
 	walkBatch = 256
 
+	// rerouteBatch is how many connections a worker gives new next hops in one iteration when routes have
+	// changed: with policy routing the kernel is asked for each.
+	rerouteBatch = 32
+
 	// minPathMTU is the least path MTU that is believed: IPv4's (RFC 791).
 	minPathMTU = 68
 

@@ -108,12 +108,12 @@ func (w *worker) arrive(t *train) {
 	w.seg = s
 	h, known := w.eng.Lookup(&s.Flow)
 	if !known {
-		hop, ok := t.lane.nextHop(s.Flow.Remote)
+		hop, mtu, ok := t.lane.host.Exit(w.now, s.Flow.Local, s.Flow.Remote, false)
 		if !ok {
 			w.drop(DropNoRoute)
 			return
 		}
-		s.NextHop, s.MTU = hop, t.lane.mtu()
+		s.NextHop, s.MTU = t.lane.engineHop(hop), uint16(mtu)
 	}
 	if s.Len > 0 && (known || w.eng.Opens(&s.Flow)) && !w.reserve(h) {
 		return

@@ -52,10 +52,9 @@ func (d *Device) SteerConnect(f *wire.Flow) int {
 		return 0
 	}
 	flow := *f
-	port, _ := d.egress(f) // one that cannot be opened is refused by any worker
-	p := &d.cfg.Ports[port]
+	x, _ := d.egress(f) // one that cannot be opened is refused by any worker
 	if flow.Local.IsUnspecified() {
-		flow.Local, _ = p.Port.SourceFor(flow.Remote)
+		flow.Local = x.src
 	}
-	return p.RSS.queueOf(&flow, len(d.workers))
+	return d.cfg.Ports[x.port].RSS.queueOf(&flow, len(d.workers))
 }

@@ -37,10 +37,7 @@ func (w *worker) hopFailed(l *lane, idx uint32) {
 		if !w.opening(h) {
 			return true
 		}
-		if !l.port.Owns(w.info.Flow.Local) {
-			return false
-		}
-		if hop, ok := l.host.NextHop(w.info.Flow.Remote); ok && hop != idx {
+		if hop, _ := w.eng.NextHop(h); hop != l.engineHop(idx) {
 			return false
 		}
 		s := toe.SockID(w.info.Cookie)

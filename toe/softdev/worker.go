@@ -51,6 +51,9 @@ type worker struct {
 	count     Counters
 	live      atomic.Int64 // connections, for CanOffload on other threads
 
+	rerouteAsked atomic.Bool // a walk has been asked for that has not begun
+	rerouteFrom  uint32      // where the walk under way goes on; 0: none is
+
 	mail   mailbox
 	waiter *waiter
 }
