@@ -342,14 +342,64 @@ func TestKeepalive(t *testing.T) {
 	require.Zero(t, s.e.Conns())
 }
 
+// The user timeout is met to a tick for each repetition, whatever the interval of the timer would be then.
 func TestUserTimeout(t *testing.T) {
+	const limit = 5 * sec
+	for name, begin := range map[string]func(s *script){
+		"retransmission": func(s *script) {
+			s.passive(wire.OptMSS, SocketOptions{})
+			s.option(OptionUserTimeout, int64(limit))
+			s.send(10)
+		},
+		"with a loss probe": func(s *script) {
+			s.passive(sackOptions, SocketOptions{})
+			s.option(OptionUserTimeout, int64(limit))
+			s.send(10)
+		},
+		"while the program goes on writing": func(s *script) {
+			s.passive(wire.OptMSS, SocketOptions{})
+			s.option(OptionUserTimeout, int64(limit))
+			s.send(10)
+			s.e.conns[s.h.Index()].snd.lastSent = s.now.Add(sec) // as if it had
+		},
+		"SYN": func(s *script) {
+			s.flow.LocalPort = 5000
+			c := Call{Kind: CallOpen, Flow: s.flow}
+			s.ok(s.call(c))
+			s.h, _ = s.e.Lookup(&s.flow)
+			s.option(OptionUserTimeout, int64(limit))
+		},
+		"probes of a shut window": func(s *script) {
+			s.passive(wire.OptMSS, SocketOptions{})
+			s.option(OptionUserTimeout, int64(limit))
+			s.wnd = 0
+			s.in(wire.ACK, 1, 0, 1)
+			s.send(10)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newScript(t, nil)
+			begin(s)
+			s.wait(limit - ms)
+			require.Greater(t, s.skip(), 2)
+			s.noAction(ActFinished)
+			s.wait(ms + ms/2)
+			require.Equal(t, ReasonTimedOut, s.action(ActFinished).Reason)
+		})
+	}
+}
+
+// A peer that is heard has the whole time from then on.
+func TestUserTimeoutBeginsAnew(t *testing.T) {
 	s := newScript(t, nil)
 	s.passive(wire.OptMSS, SocketOptions{})
 	s.option(OptionUserTimeout, int64(5*sec))
 	s.send(10)
 	s.wait(4 * sec)
+	s.in(wire.ACK, 1, 10, 1) // text, but no acknowledgment
+	s.wait(5*sec - ms)
 	s.noAction(ActFinished)
-	s.wait(10 * sec)
+	s.wait(ms + ms/2)
 	require.Equal(t, ReasonTimedOut, s.action(ActFinished).Reason)
 }
 

@@ -39,7 +39,8 @@ func (e *Engine) persistExpired(t *TCB, now vtime.Time, out *Output) {
 	}
 	// The connection stays as long as the peer answers probes (§3.8.6.1) and a program holds it.
 	orphan := t.flags&flagDetached != 0 && t.backoff >= orphanProbes
-	if t.rcv.probes >= e.tun.Retries2 || orphan || e.userTimedOut(t, now, max(t.rtt.rto, e.tun.PersMin), e.tun.PersMax) {
+	left := t.userTimeLeft(now, t.asked(max(t.rtt.rto, e.tun.PersMin), e.tun.PersMax))
+	if t.rcv.probes >= e.tun.Retries2 || orphan || left <= 0 {
 		e.root.mib.TimeoutDrops++
 		e.appendReset(t, now, out)
 		e.finish(t, t.timeoutReason(), out)
@@ -49,20 +50,5 @@ func (e *Engine) persistExpired(t *TCB, now vtime.Time, out *Output) {
 	t.rcv.probes++
 	t.backoff = min(t.backoff+1, maxBackoff)
 	e.txAdd(t, pendProbe)
-	e.setTimer(t, TimerPersist, now.Add(e.persistInterval(t)))
-}
-
-// userTimedOut reports whether the user timeout (RFC 5482) has passed since the peer was last heard, and
-// since the timer that has just expired was first started: before that nothing was asked of the peer.
-// first and most are the timer's first and longest interval.
-func (e *Engine) userTimedOut(t *TCB, now vtime.Time, first, most vtime.Duration) bool {
-	limit := t.userTimeout.duration()
-	if limit == 0 || now.Sub(t.rcv.last) < limit {
-		return false
-	}
-	var running vtime.Duration
-	for n := range t.backoff + 1 {
-		running += backedOff(min(first, most), n, most)
-	}
-	return running >= limit || t.backoff == maxBackoff
+	e.setTimer(t, TimerPersist, now.Add(min(e.persistInterval(t), left)))
 }

@@ -170,6 +170,14 @@ func (e *Engine) loseFirst(t *TCB, now vtime.Time) (lost uint32) {
 	return uint32(f.right - f.left)
 }
 
+// rexmtWithin moves the retransmission timeout that has just been started to d from now, if it is later.
+func (e *Engine) rexmtWithin(t *TCB, now vtime.Time, d vtime.Duration) {
+	if at := now.Add(d); at < t.rec.rtoAt {
+		t.rec.rtoAt = at
+		e.setTimer(t, TimerRexmt, at)
+	}
+}
+
 // rexmtExpired is RFC 6298 (5.4) to (5.7), and gives up after R2 (RFC 9293 §3.8.3).
 func (e *Engine) rexmtExpired(t *TCB, now vtime.Time, out *Output) {
 	if t.state == StateSynSent || t.state == StateSynReceived {
@@ -185,7 +193,8 @@ func (e *Engine) rexmtExpired(t *TCB, now vtime.Time, out *Output) {
 	}
 	// A peer that shut the window on what is in flight but still answers is not dead.
 	answers := t.snd.wnd == 0 && t.flags&flagDetached == 0 && now.Sub(t.rcv.last) < e.tun.RTOMax
-	if t.retries >= e.retryLimit(t) && !answers || e.userTimedOut(t, now, t.rtt.rto, e.tun.RTOMax) {
+	left := t.userTimeLeft(now, max(t.asked(t.rtt.rto, e.tun.RTOMax), now.Sub(t.snd.lastSent)))
+	if t.retries >= e.retryLimit(t) && !answers || left <= 0 {
 		e.root.mib.TimeoutDrops++
 		e.finish(t, t.timeoutReason(), out)
 		return
@@ -197,6 +206,7 @@ func (e *Engine) rexmtExpired(t *TCB, now vtime.Time, out *Output) {
 	t.retries = min(t.retries+1, 255)
 	e.blackHole(t, now)
 	e.armRexmt(t, now)
+	e.rexmtWithin(t, now, left)
 	e.txAdd(t, pendData)
 }
 
@@ -288,7 +298,8 @@ func (e *Engine) synExpired(t *TCB, now vtime.Time, out *Output) {
 	if t.flags&flagPassive != 0 {
 		limit = e.tun.SynAckRetries
 	}
-	if t.retries >= limit || e.userTimedOut(t, now, t.rtt.rto, e.tun.RTOMax) {
+	left := t.userTimeLeft(now, t.asked(t.rtt.rto, e.tun.RTOMax))
+	if t.retries >= limit || left <= 0 {
 		e.finish(t, t.timeoutReason(), out)
 		return
 	}
@@ -297,4 +308,5 @@ func (e *Engine) synExpired(t *TCB, now vtime.Time, out *Output) {
 	t.rtt.timedAt = vtime.Never
 	e.txAdd(t, pendSyn)
 	e.armRexmt(t, now)
+	e.rexmtWithin(t, now, left)
 }

@@ -69,3 +69,29 @@ func (e *Engine) adoptUTO(t *TCB, o *wire.Options) {
 	}
 	t.userTimeout = millisFrom(min(e.tun.UTOMax, max(d, e.tun.UTOMin)))
 }
+
+// longTime is more than any timeout.
+const longTime = vtime.Duration(1) << 60
+
+// userTimeLeft returns how much is left of the user timeout, longTime if there is none; 0 or less: it is over. It
+// counts from when the peer was last heard, but not from before something was asked of it, which was asked ago.
+// The timer that looks at it is not started for longer than that, so that the end comes in time, as in Linux.
+func (t *TCB) userTimeLeft(now vtime.Time, asked vtime.Duration) vtime.Duration {
+	limit := t.userTimeout.duration()
+	if limit == 0 {
+		return longTime
+	}
+	return limit - min(asked, now.Sub(t.rcv.last))
+}
+
+// asked returns for how long the timer that has just expired has been running at least, with all its repetitions.
+// first and most are its first and longest interval.
+func (t *TCB) asked(first, most vtime.Duration) (d vtime.Duration) {
+	if t.backoff == maxBackoff {
+		return longTime // its repetitions are no longer counted
+	}
+	for n := range t.backoff + 1 {
+		d += backedOff(min(first, most), n, most)
+	}
+	return d
+}
