@@ -39,8 +39,8 @@ func TestAddAddresses(t *testing.T) {
 	require.Equal(t, []string{there.String()}, has())
 
 	// What cannot be had is had not at all.
-	_, err = AddAddresses(attrs.Name, []netip.Prefix{ours, netip.MustParsePrefix("224.0.0.1/24")})
-	require.ErrorContains(t, err, "224.0.0.1")
+	_, err = AddAddresses(attrs.Name, []netip.Prefix{ours, netip.MustParsePrefix("ff02::1/64")})
+	require.ErrorContains(t, err, "ff02::1")
 	require.Equal(t, []string{there.String()}, has())
 
 	remove, err = AddAddresses(attrs.Name, []netip.Prefix{ours})

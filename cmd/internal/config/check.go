@@ -193,7 +193,7 @@ func (c checker) port(key string, p *Port) {
 	within(c, key+".mtu", p.MTU, MinMTU, MaxMTU)
 	c.powerOfTwo(key+".rx_desc", p.RxDesc, 64, maxDesc)
 	c.powerOfTwo(key+".tx_desc", p.TxDesc, 64, maxDesc)
-	c.oneOf(key+".kernel", p.Kernel, "none", KernelNetdev)
+	c.oneOf(key+".kernel", p.Kernel, KernelNone, KernelNetdev)
 	if p.Kernel == KernelNetdev {
 		c.netdev(key, p)
 	} else if len(p.Addresses) == 0 {
@@ -214,6 +214,12 @@ func (c checker) port(key string, p *Port) {
 func (c checker) netdev(key string, p *Port) {
 	if !strings.HasPrefix(p.Device, "af_xdp:") {
 		c.bad(key+".kernel", "%s cannot leave to the kernel what is not the TOE's", "use the device af_xdp:IFACE, or kernel: none", cmp.Or(p.Device, "this device"))
+	}
+	if len(p.Routes) > 0 {
+		c.bad(key+".routes", "the kernel's routes are followed", "leave it out, and use ip route")
+	}
+	if len(p.Neighbours) > 0 {
+		c.bad(key+".neighbours", "the kernel's neighbours are followed", "leave it out, and use ip neigh")
 	}
 }
 

@@ -44,8 +44,11 @@ type Port struct {
 	Offloads   Offloads       `mapstructure:"offloads"`
 }
 
-// KernelNetdev is the kernel mode of a port whose interface stays the kernel's.
-const KernelNetdev = "netdev"
+// Kernel modes of a port.
+const (
+	KernelNone   = "none"   // the kernel does not know of it
+	KernelNetdev = "netdev" // its interface stays the kernel's
+)
 
 // Loopback is the device without a wire.
 const Loopback = "loopback"
@@ -160,7 +163,7 @@ func DefaultPort() Port {
 		MTU:      1500,
 		RxDesc:   2048,
 		TxDesc:   2048,
-		Kernel:   "none",
+		Kernel:   KernelNone,
 		Offloads: Offloads{RxChecksum: true, TxChecksum: true, TSO: false, RSS: true},
 	}
 }

@@ -4,10 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"opentoe/cmd/internal/config"
 	"opentoe/pmd"
+	"opentoe/ports/rtnl"
+	"opentoe/ports/xdp"
 	"opentoe/toe"
 	"opentoe/toe/loopdev"
 	"opentoe/toe/softdev"
@@ -24,6 +27,10 @@ type hardware struct {
 	soft *softdev.Device
 	eal  *pmd.EAL
 	nics []*nic // in the order of the configuration
+
+	kernel   *rtnl.Kernel // of the ports that the kernel sees; nil without any
+	rerouted atomic.Pointer[softdev.Device]
+	claims   *xdp.Claims // of the ports whose interface the kernel keeps; nil without any
 
 	undo []func() error
 }
@@ -80,29 +87,27 @@ func (h *hardware) openSoftware(cfg *config.Config, log *slog.Logger) error {
 	if cfg.Workers.Poll == "busy" {
 		soft.Poll = softdev.Busy
 	}
-	claims, err := h.openClaims(cfg)
-	if err != nil {
+	if err := h.openControlPlane(cfg, log); err != nil {
 		return err
 	}
-	if claims != nil {
-		for i := range cfg.Workers.Count {
-			soft.PortUse = append(soft.PortUse, claims.Worker(i))
-		}
+	if err := h.openClaims(cfg, &soft); err != nil {
+		return err
 	}
 	for i := range cfg.Ports {
-		n, err := openNIC(h.eal, i, &cfg.Ports[i], cfg.Workers.Count, claims, log)
+		n, err := h.openNIC(i, &cfg.Ports[i], cfg.Workers.Count, log)
 		if err != nil {
 			return err
 		}
-		h.onClose(n.close)
 		h.nics = append(h.nics, n)
 		soft.Ports = append(soft.Ports, n.queues())
 	}
+	var err error
 	if h.soft, err = softdev.New(soft); err != nil {
 		return err
 	}
 	h.device = h.soft
 	h.onClose(h.soft.Close)
+	h.rerouting(h.soft)
 	return h.hearICMPErrors(cfg)
 }
 

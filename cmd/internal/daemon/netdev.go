@@ -10,25 +10,28 @@ import (
 	"opentoe/ports"
 	"opentoe/ports/xdp"
 	"opentoe/tcpoffload/wire"
+	"opentoe/toe/softdev"
 )
 
 // Ports whose interface the kernel keeps (kernel: netdev).
 
-// openClaims makes the memory in which the engines tell the programs of such ports what they have; nil
-// when there are none.
-func (h *hardware) openClaims(cfg *config.Config) (*xdp.Claims, error) {
+// openClaims makes the memory in which the device's engines tell the programs of such ports what they have,
+// if there are any.
+func (h *hardware) openClaims(cfg *config.Config, soft *softdev.Config) (err error) {
 	for i := range cfg.Ports {
 		if cfg.Ports[i].Kernel != config.KernelNetdev {
 			continue
 		}
-		c, err := xdp.NewClaims(cfg.Workers.Count)
-		if err != nil {
-			return nil, fmt.Errorf("ports[%d].kernel: netdev: %w", i, err)
+		if h.claims, err = xdp.NewClaims(cfg.Workers.Count); err != nil {
+			return fmt.Errorf("ports[%d].kernel: netdev: %w", i, err)
 		}
-		h.onClose(c.Close)
-		return c, nil
+		h.onClose(h.claims.Close)
+		for w := range cfg.Workers.Count {
+			soft.PortUse = append(soft.PortUse, h.claims.Worker(w))
+		}
+		return nil
 	}
-	return nil, nil
+	return nil
 }
 
 // openNetdev opens such a port and puts the program on its interface. There is no falling back to AF_PACKET:
@@ -86,9 +89,6 @@ func (h *hardware) hearICMPErrors(cfg *config.Config) error {
 
 // followSteering keeps the program up to date with the port's addresses.
 func (n *nic) followSteering(log *slog.Logger) {
-	if n.steer == nil {
-		return
-	}
 	n.port.Watch(func(v ports.View) {
 		own := make([]wire.Addr, 0, len(v.Addresses))
 		for _, a := range v.Addresses {

@@ -39,33 +39,37 @@ func (n *nic) close() error {
 	return errors.Join(errs...)
 }
 
-// openNIC opens port number i of the configuration. claims are for ports whose interface the kernel keeps.
-func openNIC(eal *pmd.EAL, i int, p *config.Port, workers int, claims *xdp.Claims, log *slog.Logger) (*nic, error) {
-	n := &nic{}
-	if err := n.open(eal, i, p, workers, claims, log); err != nil {
-		return nil, errors.Join(err, n.close())
-	}
-	return n, nil
-}
-
-func (n *nic) open(eal *pmd.EAL, i int, p *config.Port, workers int, claims *xdp.Claims, log *slog.Logger) (err error) {
+// openNIC opens port number i of the configuration.
+func (h *hardware) openNIC(i int, p *config.Port, workers int, log *slog.Logger) (n *nic, err error) {
+	n = &nic{}
+	h.onClose(n.close)
 	if p.Kernel == config.KernelNetdev {
-		err = n.openNetdev(eal, i, p, workers, claims)
+		err = n.openNetdev(h.eal, i, p, workers, h.claims)
 	} else {
-		n.dev, err = openDevice(eal, i, p, workers, log)
+		n.dev, err = openDevice(h.eal, i, p, workers, log)
 	}
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if _, ok := n.dev.RSS(); workers > 1 && !ok {
-		return fmt.Errorf("workers.count: %d: %s cannot tell which of its queues a connection uses: choose 1",
+		return nil, fmt.Errorf("workers.count: %d: %s cannot tell which of its queues a connection uses: choose 1",
 			workers, n.description())
 	}
-	if n.port, err = ports.New(portConfig(p, stationOf(n.dev), workers)); err != nil {
-		return err
+	c := portConfig(p, stationOf(n.dev), workers)
+	if p.Kernel != config.KernelNone {
+		c.Control = h.kernel
 	}
-	n.followSteering(log)
-	return nil
+	if n.port, err = ports.New(c); err != nil {
+		return nil, err
+	}
+	if p.Kernel == config.KernelNetdev {
+		_, iface, _ := strings.Cut(p.Device, ":")
+		if err := h.follow(i, p, n.port, iface); err != nil {
+			return nil, err
+		}
+		n.followSteering(log)
+	}
+	return n, nil
 }
 
 // openDevice tries what can drive the port, in order.
