@@ -70,7 +70,8 @@ func (w *worker) flush(l *lane) {
 	l.count.TxFrames += uint64(n)
 	if refused := n - l.queue.Transmit(&l.tx); refused > 0 {
 		l.count.TxRefused += uint64(refused)
-		l.gate.refused(w.now)
+		m := w.eng.MIB()
+		l.gate.refused(w.now, m.SyncookiesSent+m.PassiveOpens+m.SynRetrans, l.count.TxOctets)
 	}
 }
 

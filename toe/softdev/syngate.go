@@ -12,14 +12,16 @@ import (
 
 // synGate chooses the SYNs of a lane that are taken while there is a crowd.
 type synGate struct {
-	large   bool       // the burst before was a large one
-	crowd   vtime.Time // until then the receive ring counts as crowded
-	jam     vtime.Time // until then the transmit ring counts as full
-	free    int        // SYNs that may still be taken of this burst
-	octets  uint64     // of SYN-ACKs that may be sent in a jam
-	sent    uint64     // octets sent when octets was last reckoned
-	saved   int        // SYNs that may be taken besides
-	savedAt vtime.Time // when saved was last reckoned
+	large  bool       // the burst before was a large one
+	crowd  vtime.Time // until then the receive ring counts as crowded
+	jam    vtime.Time // until then the transmit ring counts as full
+	free   int        // SYNs that may still be taken of this burst
+	octets uint64     // of SYN-ACKs that may be sent in a jam
+	sent   uint64     // octets sent when octets was last reckoned
+	// SYN-ACKs made and octets sent when frames were last refused.
+	synAcksThen, sentThen uint64
+	saved                 int        // SYNs that may be taken besides
+	savedAt               vtime.Time // when saved was last reckoned
 }
 
 // begin takes note of a burst of n frames, when so many octets have been sent by the lane, and reports whether its SYNs
@@ -52,8 +54,14 @@ func (g *synGate) begin(now vtime.Time, n int, sent uint64) bool {
 // dry takes note that the receive ring was empty.
 func (g *synGate) dry() { g.large = false }
 
-// refused takes note that the port had no room for frames of ours.
-func (g *synGate) refused(now vtime.Time) { g.jam = now.Add(jamTime) }
+// refused takes note that the port had no room for frames of ours, when so many SYN-ACKs have been made and octets sent. It is a
+// jam if SYN-ACKs had more than their share since the last time: a ring that data alone fill is TCP's affair.
+func (g *synGate) refused(now vtime.Time, synAcks, sent uint64) {
+	if (synAcks-g.synAcksThen)*synAckOctets*synAckShare > sent-g.sentThen {
+		g.jam = now.Add(jamTime)
+	}
+	g.synAcksThen, g.sentThen = synAcks, sent
+}
 
 // admits reports whether one more SYN of the burst may be taken.
 func (g *synGate) admits() bool {
