@@ -38,8 +38,11 @@
 //   - draft-ietf-ccwg-bbr §4.1: delivery-rate samples for congestion control.
 //   - RFC 7323: window scale, timestamps, PAWS. RFC 6191, 1337: TIME-WAIT, in
 //     records of 80 octets.
-//   - RFC 4987: SYN cache in records of 96 octets, SYN cookies when it is full. RFC 7413: Fast Open,
-//     client and server. RFC 6056: ephemeral ports, where the port space is the engine's.
+//   - RFC 4987: SYN cache in records of 96 octets, SYN cookies when it is full. RFC 6056: ephemeral
+//     ports, where the port space is the engine's.
+//   - RFC 7413: Fast Open, client and server. As in Linux also the experimental form of the option
+//     (RFC 6994), modes without cookies, a SYN that waits for the program's first data, rejected data
+//     sent again at once, and a SYN too large for the path sent again at once without data.
 //   - RFC 5961: blind reset, SYN and data attacks; challenge ACKs are limited per connection.
 //   - RFC 6528: initial sequence numbers by SipHash. RFC 5482: user timeout.
 //   - RFC 3168: ECN; RFC 8257 §3.2: the feedback that DCTCP needs.
@@ -55,6 +58,9 @@
 //   - Text on a SYN without a Fast Open cookie is not taken; the peer sends it again. SYN with FIN is
 //     dropped.
 //   - Another SYN in SYN-RECEIVED gets a challenge ACK; it does not return a passive open to LISTEN.
+//   - Fast Open requests ended by a RST count against the listener's limit for a minute after the last of
+//     them (RFC 7413 §5.1: until they would have timed out). A lost Fast Open SYN is remembered for a
+//     minute, doubled by each further one.
 //   - A FIN by itself does not wait for the congestion window.
 //   - An overtaken pure ACK is processed, or dropped for its old timestamp, without an answer.
 //

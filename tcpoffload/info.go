@@ -77,11 +77,14 @@ type Info struct {
 	DataSegsIn            uint64 // with text; out-of-order ones included, duplicates not
 	DataSegsOut           uint64 // with text, retransmissions included
 	RcvOOO                uint32 // segments that arrived beyond a hole
-	Delivered             uint64 // segments that arrived, as far as their sizes are known; the SYN is one
-	DeliveredCE           uint64 // segments delivered by ACKs with ECE
-	Probes                uint8  // keepalive or window probes without an answer
-	SndBufUsed            uint64 // unacknowledged or unsent
-	RcvBufUsed            uint64 // in order and unread
+	// Delivered are the octets known to have arrived, in full segments and rounded up, and the SYN. Linux
+	// counts segments as they were sent: the same for bulk transfer, more for small ones. The list of
+	// what is in flight knows octets and instants, not how they were cut.
+	Delivered   uint64
+	DeliveredCE uint64 // segments delivered by ACKs with ECE
+	Probes      uint8  // keepalive or window probes without an answer
+	SndBufUsed  uint64 // unacknowledged or unsent
+	RcvBufUsed  uint64 // in order and unread
 
 	SndBuf        uint32         // send buffer that is worth having, or that the program chose
 	RcvSpace      uint32         // the most that the program read in a round trip

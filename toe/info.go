@@ -53,7 +53,7 @@ type ConnInfo struct {
 	SynData       bool           // the peer took data in our SYN (RFC 7413)
 	DataSegsIn    uint64
 	DataSegsOut   uint64
-	Delivered     uint64 // segments
+	Delivered     uint64 // octets that arrived, in full segments
 	DeliveredCE   uint64 // of them, marked
 
 	LastDataSent, LastDataRecv, LastAckRecv vtime.Duration // so long ago

@@ -12,6 +12,7 @@
 //	up.Poll: the socket layer drains its clients,
 //	  calling Connect, Output, Received, ...       calls.go
 //	receive a burst: taps, parse, engine.Arrive    receive.go
+//	  (SYNs of a flood are dropped before that)    syngate.go
 //	carry out the engine's actions as upcalls      actions.go
 //	engine.Expire: timers
 //	engine.Transmit: build frames, taps, send      transmit.go

@@ -5,10 +5,10 @@ import (
 	"opentoe/tcpoffload/vtime"
 )
 
-// SYN floods (RFC 4987). A cookie costs no memory, but time, and its SYN-ACK a place on the wire: twenty times what a
-// dropped SYN costs. When a flood is more than the worker or the link can take, both rings lose frames without
-// looking at them, and those of established connections with the rest. So the worker chooses before that: it drops SYNs
-// unread, and takes so many that the rings keep up.
+// SYN floods (RFC 4987). A cookie costs no memory, but time, thirty times that of a dropped SYN, and its SYN-ACK a place
+// on the wire. When a flood is more than the worker or the link can take, their rings lose frames without looking at them, those of
+// established connections with the rest. So the worker chooses before that: it drops SYNs unread, and takes so
+// many that the rings keep up. Figures are in docs/decisions/0009-syn-floods.md.
 
 // synGate chooses the SYNs of a lane that are taken while there is a crowd.
 type synGate struct {
@@ -46,7 +46,7 @@ func (g *synGate) begin(now vtime.Time, n int, sent uint64) bool {
 	g.sent = sent
 	if back := int64(now.Sub(g.savedAt) / savedSynEvery); back > 0 {
 		g.saved = int(min(int64(g.saved)+back, savedSyns))
-		g.savedAt = now
+		g.savedAt = g.savedAt.Add(vtime.Duration(back) * savedSynEvery)
 	}
 	return true
 }
