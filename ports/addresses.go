@@ -22,10 +22,7 @@ func AddAddresses(iface string, addresses []netip.Prefix) (remove func() error, 
 	remove = func() error {
 		var errs []error
 		for _, a := range slices.Backward(added) {
-			err := netlink.AddrDel(link, kernelAddress(a))
-			if !errors.Is(err, unix.EADDRNOTAVAIL) && !errors.Is(err, unix.ENODEV) {
-				errs = append(errs, err)
-			}
+			errs = append(errs, removeAddress(link, kernelAddress(a)))
 		}
 		added = nil
 		return errors.Join(errs...)
@@ -44,4 +41,31 @@ func AddAddresses(iface string, addresses []netip.Prefix) (remove func() error, 
 
 func kernelAddress(a netip.Prefix) *netlink.Addr {
 	return &netlink.Addr{IPNet: &net.IPNet{IP: a.Addr().AsSlice(), Mask: net.CIDRMask(a.Bits(), a.Addr().BitLen())}}
+}
+
+// removeAddress takes one address off an interface, if it is there. With a primary IPv4 address the kernel
+// removes the others of its network, unless told to promote one of them; those are somebody else's and come
+// back.
+func removeAddress(link netlink.Link, a *netlink.Addr) error {
+	before, err := netlink.AddrList(link, netlink.FAMILY_V4)
+	if err != nil {
+		return nil // the interface is gone
+	}
+	switch err := netlink.AddrDel(link, a); {
+	case errors.Is(err, unix.EADDRNOTAVAIL), errors.Is(err, unix.ENODEV):
+		return nil
+	case err != nil:
+		return err
+	}
+	var errs []error
+	for _, other := range before {
+		if other.Flags&unix.IFA_F_SECONDARY == 0 || other.Equal(*a) {
+			continue
+		}
+		other.Flags = 0
+		if err := netlink.AddrAdd(link, &other); !errors.Is(err, unix.EEXIST) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
 }

@@ -38,6 +38,15 @@ func TestAddAddresses(t *testing.T) {
 	require.NoError(t, remove())
 	require.Equal(t, []string{there.String()}, has())
 
+	// The administrator's second address in a network does not go with our first.
+	first, second := netip.MustParsePrefix("198.51.100.1/24"), netip.MustParsePrefix("198.51.100.2/24")
+	remove, err = AddAddresses(attrs.Name, []netip.Prefix{first})
+	require.NoError(t, err)
+	require.NoError(t, netlink.AddrAdd(link, kernelAddress(second)))
+	require.NoError(t, remove())
+	require.Equal(t, []string{there.String(), second.String()}, has())
+	require.NoError(t, netlink.AddrDel(link, kernelAddress(second)))
+
 	// What cannot be had is had not at all.
 	_, err = AddAddresses(attrs.Name, []netip.Prefix{ours, netip.MustParsePrefix("ff02::1/64")})
 	require.ErrorContains(t, err, "ff02::1")

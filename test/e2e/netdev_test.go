@@ -1,0 +1,285 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"opentoe/test/lab"
+)
+
+// netdevConfig is toed's configuration on the kernel's own interface: it has the addresses already.
+const netdevConfig = "ports:\n  - name: toe0\n    device: af_xdp:" + nearIf + "\n    kernel: netdev\n"
+
+// keptWire is a lab whose near kernel has toed's addresses on the interface.
+func keptWire(t *testing.T) *lab.Lab {
+	l := wire(t)
+	near := l.NearHost
+	require.NoError(t, errors.Join(
+		near.Run("sysctl", "-qw", "net.ipv6.conf."+nearIf+".disable_ipv6=0"),
+		near.Run("ip", "address", "add", toeAddr+"/24", "dev", nearIf),
+		near.Run("ip", "address", "add", toeAddr6+"/64", "dev", nearIf, "nodad"),
+	))
+	return l
+}
+
+// kernelServer is a TCP server of a host's kernel that answers lines with themselves.
+type kernelServer struct{ net.Listener }
+
+func serveLines(t *testing.T, h lab.Host, addr string) kernelServer {
+	var s kernelServer
+	inside(t, h.Namespace, func() (err error) {
+		s.Listener, err = net.Listen("tcp", addr)
+		return err
+	})
+	t.Cleanup(func() { s.Close() })
+	go func() {
+		for {
+			c, err := s.Accept()
+			if err != nil {
+				return
+			}
+			go io.Copy(c, c)
+		}
+	}()
+	return s
+}
+
+// lineClient is a connection of a host's kernel to a server of lines.
+type lineClient struct {
+	net.Conn
+	in *bufio.Reader
+}
+
+func dialKernel(t *testing.T, h lab.Host, network, addr string) (c lineClient, err error) {
+	inside(t, h.Namespace, func() error {
+		c.Conn, err = net.DialTimeout(network, addr, limit)
+		return nil
+	})
+	if err == nil {
+		t.Cleanup(func() { c.Close() })
+		c.in = bufio.NewReader(c.Conn)
+	}
+	return c, err
+}
+
+// works demands that a line comes back.
+func (c lineClient) works(t *testing.T) {
+	t.Helper()
+	require.NoError(t, c.SetDeadline(time.Now().Add(limit)))
+	_, err := io.WriteString(c, "Is anybody there?\n")
+	require.NoError(t, err)
+	line, err := c.in.ReadString('\n')
+	require.NoError(t, err)
+	require.Equal(t, "Is anybody there?\n", line)
+}
+
+// serveDatagrams answers UDP datagrams on a host's kernel with themselves.
+func serveDatagrams(t *testing.T, h lab.Host, addr string) {
+	var s net.PacketConn
+	inside(t, h.Namespace, func() (err error) {
+		s, err = net.ListenPacket("udp", addr)
+		return err
+	})
+	t.Cleanup(func() { s.Close() })
+	go func() {
+		b := make([]byte, 100)
+		for {
+			n, from, err := s.ReadFrom(b)
+			if err != nil {
+				return
+			}
+			s.WriteTo(b[:n], from)
+		}
+	}()
+}
+
+// programmed reports whether an XDP program is attached to the near end of the wire.
+func programmed(ctx context.Context, t *testing.T, l *lab.Lab) bool {
+	out, err := l.NearHost.Output(ctx, "ip", "link", "show", nearIf)
+	require.NoError(t, err)
+	return strings.Contains(out, " xdp ") || strings.Contains(out, " xdpgeneric ")
+}
+
+// fetch has curl on a host's kernel get nginx' small file.
+func fetch(ctx context.Context, h lab.Host, addr string) error {
+	out, err := h.Output(ctx, "curl", "-sf", "-m", "60", "http://"+addr+"/small")
+	if err == nil && len(out) != 1000 {
+		err = fmt.Errorf("curl: %d octets of 1000", len(out))
+	}
+	return err
+}
+
+// TestNetdev has toed on the kernel's own interface: one interface, one address, two stacks, at the same
+// time and one after the other.
+func TestNetdev(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
+	defer cancel()
+	l := keptWire(t)
+	near, far := l.NearHost, l.FarHost
+
+	// The kernel's business before there is a toed: a server that goes on, a connection to it, and one on
+	// a port that a program of the TOE is going to listen on.
+	const web, kernels = 80, 2222
+	serveLines(t, near, fmt.Sprintf(":%d", kernels))
+	serveDatagrams(t, near, fmt.Sprintf(":%d", kernels))
+	serveLines(t, far, fmt.Sprintf(":%d", kernels))
+	old, err := dialKernel(t, far, "tcp", fmt.Sprintf("%s:%d", toeAddr, kernels))
+	require.NoError(t, err)
+	former := serveLines(t, near, fmt.Sprintf(":%d", web))
+	onWeb, err := dialKernel(t, far, "tcp", fmt.Sprintf("%s:%d", toeAddr, web))
+	require.NoError(t, err)
+	onWeb.works(t)
+	require.NoError(t, former.Close())
+
+	file, runDir, err := l.WriteConfig(netdevConfig)
+	require.NoError(t, err)
+	d, err := l.StartToed(ctx, file, runDir)
+	require.NoError(t, err)
+	require.True(t, programmed(ctx, t, l))
+	server, _ := nginx(ctx, t, l, d, web, megabyte)
+	everything := func(t *testing.T) {
+		t.Helper()
+		old.works(t)
+		onWeb.works(t)
+		for _, a := range []string{toeAddr, toeAddr6} {
+			c, err := dialKernel(t, far, "tcp", net.JoinHostPort(a, fmt.Sprint(kernels)))
+			require.NoError(t, err)
+			c.works(t)
+			c, err = dialKernel(t, far, "udp", net.JoinHostPort(a, fmt.Sprint(kernels)))
+			require.NoError(t, err)
+			c.works(t)
+			require.NoError(t, far.Run("ping", "-c", "1", "-W", "60", a))
+			_, err = dialKernel(t, far, "tcp", net.JoinHostPort(a, "9"))
+			require.ErrorIs(t, err, syscall.ECONNREFUSED)
+			require.NoError(t, fetch(ctx, far, net.JoinHostPort(a, fmt.Sprint(web))))
+		}
+		for _, a := range []string{peerAddr, peerAddr6} {
+			c, err := dialKernel(t, near, "tcp", net.JoinHostPort(a, fmt.Sprint(kernels)))
+			require.NoError(t, err)
+			c.works(t)
+		}
+	}
+	offloaded := func() uint64 {
+		s, err := d.Status(ctx)
+		require.NoError(t, err)
+		return s.Offloaded
+	}
+
+	t.Run("together", func(t *testing.T) {
+		everything(t)
+		require.EqualValues(t, 2, offloaded(), "nginx' connections, and no others")
+		stats, err := d.Stats(ctx)
+		require.NoError(t, err)
+		for _, name := range []string{"xdp-to-toe", "xdp-pass-socket", "xdp-pass-port", "xdp-pass-other"} {
+			require.NotZero(t, stats.Ports["toe0"][name], name)
+		}
+		require.Zero(t, stats.TCP["OutRsts"], "the TOE answered what was not its own")
+	})
+
+	t.Run("clients", func(t *testing.T) {
+		words, err := lab.Nginx{Name: "far", Port: web, Workers: 1, Docs: l.Path("docs")}.Words(l)
+		require.NoError(t, err)
+		_, err = l.Start(far, words[0], words[1:]...)
+		require.NoError(t, err)
+		eventually(ctx, t, func() error { return fetch(ctx, far, peerAddr) })
+		before := offloaded()
+		for _, a := range []string{peerAddr, "[" + peerAddr6 + "]"} {
+			words := l.Toerun(d.Socket(), "curl", "-sf", "-m", "60", "-o", l.Path("got"), "http://"+a+"/small")
+			require.NoError(t, near.Run(words[0], words[1:]...))
+			require.NoError(t, fetch(ctx, near, a)) // the kernel's
+		}
+		require.Equal(t, before+2, offloaded())
+	})
+
+	t.Run("ICMP errors", func(t *testing.T) {
+		require.NoError(t, far.Run("nft", "add table inet t; add chain inet t in { type filter hook input priority 0; };"+
+			" add rule inet t in tcp dport 81 reject with icmpx type admin-prohibited"))
+		for _, a := range []string{peerAddr, "[" + peerAddr6 + "]"} {
+			words := l.Toerun(d.Socket(), "curl", "-s", "-m", "60", "http://"+a+":81")
+			require.ErrorContains(t, near.Run(words[0], words[1:]...), "exit status 7") // at once: 28 were a timeout
+		}
+		stats, err := d.Stats(ctx)
+		require.NoError(t, err)
+		require.GreaterOrEqual(t, stats.Ports["toe0"]["icmp-errors"], uint64(2))
+		require.EqualValues(t, 2, stats.Device["ICMPErrors"])
+	})
+
+	t.Run("toed dies", func(t *testing.T) {
+		require.NoError(t, syscall.Kill(d.PID(), syscall.SIGKILL))
+		<-d.Done()
+		eventually(ctx, t, func() error {
+			if programmed(ctx, t, l) {
+				return errors.New("the program outlived toed")
+			}
+			return nil
+		})
+		// nginx' kernel sockets listen as before.
+		eventually(ctx, t, func() error { return fetch(ctx, far, toeAddr) })
+		everything(t)
+	})
+
+	t.Run("toed is back", func(t *testing.T) {
+		require.NoError(t, server.Stop())
+		d, err = l.StartToed(ctx, file, runDir)
+		require.NoError(t, err)
+		require.Zero(t, offloaded())
+		server, _ = nginx(ctx, t, l, d, web, megabyte)
+		everything(t)
+		require.EqualValues(t, 2, offloaded())
+	})
+
+	t.Run("toed ends", func(t *testing.T) {
+		require.NoError(t, d.Stop())
+		require.False(t, programmed(ctx, t, l))
+		out, err := near.Output(ctx, "ip", "address", "show", "dev", nearIf)
+		require.NoError(t, err)
+		require.Contains(t, out, toeAddr)
+		everything(t)
+	})
+}
+
+// TestNetdevAddresses has toed add its configured address to the kernel's interface, and take it away.
+func TestNetdevAddresses(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
+	defer cancel()
+	l := wire(t)
+	file, runDir, err := l.WriteConfig(netdevConfig + "    addresses: [" + toeAddr + "/24]\n")
+	require.NoError(t, err)
+	d, err := l.StartToed(ctx, file, runDir)
+	require.NoError(t, err)
+	nginx(ctx, t, l, d, 80, megabyte)
+	require.NoError(t, l.FarHost.Run("ping", "-c", "1", "-W", "60", toeAddr))
+	require.NoError(t, fetch(ctx, l.FarHost, toeAddr))
+	offloadedOnly(ctx, t, d)
+
+	// An address that the administrator adds is the TOE's too, at once; one that goes is not.
+	const other = "10.99.0.7"
+	require.NoError(t, l.NearHost.Run("ip", "address", "add", other+"/24", "dev", nearIf))
+	eventually(ctx, t, func() error {
+		s, err := d.Status(ctx)
+		require.NoError(t, err)
+		n := s.Offloaded
+		require.NoError(t, fetch(ctx, l.FarHost, other))
+		if s, err = d.Status(ctx); err == nil && s.Offloaded == n {
+			err = errors.New("the kernel answers")
+		}
+		return err
+	})
+	require.NoError(t, d.Stop())
+	out, err := l.NearHost.Output(ctx, "ip", "-4", "address", "show", "dev", nearIf)
+	require.NoError(t, err)
+	require.NotContains(t, out, toeAddr)
+	require.Contains(t, out, other)
+}
