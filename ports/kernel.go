@@ -2,6 +2,7 @@ package ports
 
 import (
 	"opentoe/pmd/frame"
+	"opentoe/tcpoffload/vtime"
 	"opentoe/tcpoffload/wire"
 )
 
@@ -13,10 +14,10 @@ import (
 // neither block nor make a system call, but for a wake-up of whoever sleeps at the other end.
 type KernelEnd interface {
 	// Up hands a copy of a received frame to the kernel. A full or rate-limited path loses it, counted.
-	Up(f *frame.Frame)
-	// Down appends what the kernel sends to tx, in buffers of q, until tx is full or nothing waits, and
-	// returns how many frames that were.
-	Down(q Queue, tx *frame.Burst) int
+	Up(now vtime.Time, f *frame.Frame)
+	// Down appends what the kernel sends to tx, in empty frames taken from the end of blank, until tx is
+	// full, blank is empty or nothing waits, and returns how many frames that were.
+	Down(blank, tx *frame.Burst) int
 	// Waiting reports whether Down would have something.
 	Waiting() bool
 	// Sleep announces that the worker is about to block: from then on a frame for Down makes WaitFD

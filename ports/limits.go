@@ -69,6 +69,25 @@ const (
 	icmpErrorPause = 100 * time.Millisecond
 )
 
+// Limits of the exception path.
+const (
+	// exceptionRing is the ring between a worker and the kernel's interface, each way, in octets. A
+	// frame that finds the one up full is lost, counted; the one down is not read into while it is full.
+	exceptionRing = 1 << 20
+	// exceptionBatch is how many frames are read from the interface before the worker sees them.
+	exceptionBatch = 32
+	// maxRate bounds either rate, a second.
+	maxRate = 40e9
+	// meterBurst is how much of a rate may come at once, and at least so many frames and octets: two of
+	// the longest.
+	meterBurst     = 50 * vtime.Millisecond
+	minBurstFrames = 16
+	minBurstOctets = 1 << 17
+	// interfaceQueue is how many frames the kernel keeps for a queue of its interface before it drops
+	// some.
+	interfaceQueue = 1000
+)
+
 // Limits of the mirror.
 const (
 	// defaultRing is the ring between one worker and the mirror, in octets; frames that find it full

@@ -29,8 +29,9 @@ const (
 	skipMark   = 1<<64 - 1
 )
 
-// ring is a bounded queue of frames from one worker (put, publish) to the mirror's goroutine (peek,
-// advance). Positions run freely and are masked on use.
+// ring is a bounded queue of frames from one thread (put, publish) to another (peek, advance): from a
+// worker to the mirror's goroutine, or between a worker and the kernel's interface. Positions run freely
+// and are masked on use.
 type ring struct {
 	buf  []byte // a power of two
 	mask uint64
@@ -53,6 +54,16 @@ func newRing(size int) *ring {
 		r.buf[i] = 1 // the page faults happen here and not on the worker
 	}
 	return r
+}
+
+// fits reports whether put has room for a frame of n octets. It is for the producer.
+func (r *ring) fits(n int) bool {
+	r.seenCons = r.cons.Load()
+	need := uint64(recordHead+n+7) &^ 7
+	if rest := uint64(len(r.buf)) - r.prod&r.mask; rest < need {
+		need += rest
+	}
+	return r.prod+need-r.seenCons <= uint64(len(r.buf))
 }
 
 // put copies a frame into the ring, at most snap octets of it, or counts it as lost.
@@ -115,6 +126,9 @@ func (r *ring) peek(rec *record) (ok bool) {
 func (r *ring) advance(rec *record) {
 	r.cons.Store(r.cons.Load() + uint64(recordHead+len(rec.data)+7)&^7)
 }
+
+// used returns how many octets are published and not consumed.
+func (r *ring) used() int { return int(r.head.Load() - r.cons.Load()) }
 
 // empty reports whether nothing is published that was not consumed.
 func (r *ring) empty() bool { return r.cons.Load() == r.head.Load() }

@@ -37,6 +37,9 @@ func printStatus(w io.Writer, s ctl.Status) {
 		}
 		fmt.Fprintf(w, "port %s: %s (%s), %s, mtu %d, link %s\n", p.Name, p.Device, p.Driver, p.MAC, p.MTU, link)
 		fmt.Fprintf(w, "  addresses %s\n", strings.Join(p.Addresses, " "))
+		if p.KernelInterface != "" {
+			fmt.Fprintf(w, "  kernel    %s (%s)\n", p.KernelInterface, p.Kernel)
+		}
 		if len(p.Offloads) > 0 {
 			fmt.Fprintf(w, "  offloads  %s\n", strings.Join(p.Offloads, " "))
 		}

@@ -42,6 +42,9 @@ type PortQueues struct {
 	// WaitFDs, if not empty, holds for each worker the descriptors that become readable when its
 	// queue has frames. A queue without any is looked at every PollInterval.
 	WaitFDs [][]int
+	// Kernel, if not empty, has each worker's end of the exception path: the kernel shares the port's
+	// addresses, sees what the device does not take, and answers for what is nobody's.
+	Kernel []ports.KernelEnd
 	// RSS must be set when there is more than one queue: it decides which worker owns a flow.
 	RSS *RSS
 	// Steering, if not nil, leaves to the kernel what it is not told of. It reads Config.PortUse as well.
@@ -151,6 +154,8 @@ func (p *PortQueues) check(workers int) string {
 		return fmt.Sprintf("%d queues need RSS to tell which worker owns a flow", workers)
 	case p.RSS != nil && len(p.RSS.Key) < toeplitzKeyLen:
 		return fmt.Sprintf("an RSS key of %d octets, at least %d", len(p.RSS.Key), toeplitzKeyLen)
+	case len(p.Kernel) != 0 && len(p.Kernel) != workers:
+		return fmt.Sprintf("exception paths for %d workers, there are %d", len(p.Kernel), workers)
 	case len(p.WaitFDs) != 0 && len(p.WaitFDs) != workers:
 		return fmt.Sprintf("wait descriptors for %d workers, there are %d", len(p.WaitFDs), workers)
 	}

@@ -38,22 +38,28 @@ func (w *worker) icmpError(l *lane, f *frame.Frame) bool {
 		w.drop(DropICMPLimited)
 		return true
 	}
+	shared := l.kernel != nil
 	// The error comes by the queue that its sender's address chose, the flow lives elsewhere.
 	owner := w
 	if len(w.dev.workers) > 1 {
 		owner = w.dev.workers[w.dev.SteerConnect(&e.Flow)]
 	}
 	if owner == w {
-		w.tellICMP(c)
-	} else if w.dev.Post(owner.id, func(vtime.Time) { owner.tellICMP(c) }) != nil {
+		w.tellICMP(c, shared)
+	} else if w.dev.Post(owner.id, func(vtime.Time) { owner.tellICMP(c, shared) }) != nil {
 		w.drop(DropICMPLimited)
 	}
 	return true
 }
 
-// tellICMP makes the call c on this worker's engine.
-func (w *worker) tellICMP(c tcpoffload.Call) {
-	if _, known := w.eng.Lookup(&c.Flow); !known || w.call(&c) != tcpoffload.CallOK {
+// tellICMP makes the call c on this worker's engine. On a port that is shared with the kernel, the
+// segment may have been the kernel's.
+func (w *worker) tellICMP(c tcpoffload.Call, shared bool) {
+	_, known := w.eng.Lookup(&c.Flow)
+	if shared && !known {
+		return
+	}
+	if !known || w.call(&c) != tcpoffload.CallOK {
 		w.drop(DropICMPUnknown)
 		return
 	}

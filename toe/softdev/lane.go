@@ -14,7 +14,8 @@ type lane struct {
 	port     *ports.Port
 	host     *ports.Host
 	queue    ports.Queue
-	checksum bool // the port finishes checksums
+	kernel   ports.KernelEnd // nil: the kernel does not see the port
+	checksum bool            // the port finishes checksums
 
 	gate  synGate
 	count PortCounters
@@ -23,10 +24,14 @@ type lane struct {
 }
 
 func newLane(id, worker int, c *PortQueues) lane {
-	return lane{
+	l := lane{
 		id: id, port: c.Port, host: c.Port.Host(worker), queue: c.Queues[worker],
 		checksum: c.TxChecksum,
 	}
+	if len(c.Kernel) > 0 {
+		l.kernel = c.Kernel[worker]
+	}
+	return l
 }
 
 // A next-hop index of the engine is the port's own index below the port's number.

@@ -16,19 +16,20 @@ import (
 type train struct {
 	seg   tcpoffload.Segment
 	lane  *lane
-	parts [frame.MaxBurst][]byte // the payload, in order; the first n are valid, at least one
+	parts [frame.MaxBurst][]byte       // the payload, in order; the first n are valid, at least one
+	from  [frame.MaxBurst]*frame.Frame // of each part
 	n     int
 	full  bool // takes no more: it has a PSH or a part shorter than the first
 }
 
-// begin makes t the segment p with the payload b.
-func (t *train) begin(l *lane, p *wire.Packet, b []byte) {
+// begin makes t the segment p with the payload b, which came in f.
+func (t *train) begin(l *lane, f *frame.Frame, p *wire.Packet, b []byte) {
 	t.seg = tcpoffload.Segment{
 		Flow: p.Flow, Seq: p.Seq, Ack: p.Ack, Len: uint32(len(b)),
 		Wnd: p.Wnd, Urg: p.Urg, Flags: p.Flags, ECN: p.ECN, Segs: 1, Opt: p.Opt,
 	}
 	t.lane, t.n, t.full = l, 1, p.Flags.Has(wire.PSH)
-	t.parts[0] = b
+	t.parts[0], t.from[0] = b, f
 }
 
 // mergeable reports whether p may be part of a train at all: text with nothing to say besides.
@@ -36,18 +37,18 @@ func mergeable(p *wire.Packet) bool {
 	return p.PayloadLen > 0 && p.Flags&^wire.PSH == wire.ACK && p.Opt.Set&^wire.OptTimestamps == 0 && !p.BadOptions
 }
 
-// take appends the mergeable segment p with the payload b and reports whether it belongs there: the next
+// take appends the mergeable segment p with the payload b, which came in f, and reports whether it belongs there: the next
 // octets, and no other news. The same timestamps are demanded, so that TS.Recent and the round-trip
 // time come out as without merging; a burst is shorter than a tick of any sender's clock but for the
 // one in which the clock ticks.
-func (t *train) take(p *wire.Packet, b []byte) bool {
+func (t *train) take(f *frame.Frame, p *wire.Packet, b []byte) bool {
 	s := &t.seg
 	if t.full || p.Seq != s.Seq.Add(s.Len) || p.Ack != s.Ack || p.Wnd != s.Wnd || p.ECN != s.ECN ||
 		len(b) > len(t.parts[0]) || s.Len+uint32(len(b)) > maxTrain || t.n == len(t.parts) ||
 		p.Opt.Set != s.Opt.Set || p.Opt.Set != 0 && (p.Opt.TSVal != s.Opt.TSVal || p.Opt.TSEcr != s.Opt.TSEcr) {
 		return false
 	}
-	t.parts[t.n] = b
+	t.parts[t.n], t.from[t.n] = b, f
 	t.n++
 	s.Len += uint32(len(b))
 	s.Segs++
@@ -77,20 +78,20 @@ func (t *train) place(up toe.UpperLayer, s toe.SockID, pos uint64, off, n uint32
 // merge puts a sound segment for us into a train, or gives it to the engine after the train of its
 // connection, so that each connection's segments arrive in order. Trains of other connections may
 // be overtaken, as by another queue.
-func (w *worker) merge(l *lane, p *wire.Packet, b []byte) {
+func (w *worker) merge(l *lane, f *frame.Frame, p *wire.Packet, b []byte) {
 	fits := mergeable(p)
 	for i := range w.trains[:w.open] {
 		t := &w.trains[i]
 		if t.seg.Flow != p.Flow {
 			continue
 		}
-		if fits && t.take(p, b) {
+		if fits && t.take(f, p, b) {
 			w.count.Merged++
 			return
 		}
 		w.arrive(t)
 		if fits {
-			t.begin(l, p, b)
+			t.begin(l, f, p, b)
 			return
 		}
 		w.open--
@@ -100,14 +101,14 @@ func (w *worker) merge(l *lane, p *wire.Packet, b []byte) {
 		break
 	}
 	if !fits {
-		w.single.begin(l, p, b)
+		w.single.begin(l, f, p, b)
 		w.arrive(&w.single)
 		return
 	}
 	if w.open == len(w.trains) {
 		w.depart()
 	}
-	w.trains[w.open].begin(l, p, b)
+	w.trains[w.open].begin(l, f, p, b)
 	w.open++
 }
 

@@ -54,14 +54,18 @@ func (w *worker) tap(l *lane, dir toe.Direction, b *frame.Burst) {
 	}
 }
 
-// input gives one frame of lane l to the engine, to the responder, or to a drop counter.
+// input gives one frame of lane l to the engine, to the responder or the kernel, or to a drop counter.
 func (w *worker) input(l *lane, f *frame.Frame) {
 	if f.Flags&(frame.RxIPCsumBad|frame.RxL4CsumBad) != 0 {
-		w.drop(DropDeviceChecksum)
+		w.decline(l, f, DropDeviceChecksum)
 		return
 	}
 	p := &w.pkt
 	v := wire.Parse(f.Data, f.Flags&frame.RxIPCsumGood != 0, f.Flags&frame.RxL4CsumGood != 0, p)
+	if v != wire.VerdictTCP && l.kernel != nil {
+		w.otherShared(l, f, v)
+		return
+	}
 	w.count.Verdicts[v]++
 	if v != wire.VerdictTCP {
 		if v == wire.VerdictOther {
@@ -73,19 +77,19 @@ func (w *worker) input(l *lane, f *frame.Frame) {
 		w.count.BadOptions++
 	}
 	if p.DstMAC != l.port.MAC() {
-		w.drop(DropNotOurMAC)
+		w.decline(l, f, DropNotOurMAC)
 		return
 	}
 	if !l.port.Owns(p.Flow.Local) {
-		w.drop(DropNotOurAddress)
+		w.decline(l, f, DropNotOurAddress)
 		return
 	}
 	b := f.Data[p.PayloadOff : p.PayloadOff+p.PayloadLen]
 	if w.rx.Len() > 1 && !w.dev.cfg.NoMerge {
-		w.merge(l, p, b)
+		w.merge(l, f, p, b)
 		return
 	}
-	w.single.begin(l, p, b)
+	w.single.begin(l, f, p, b)
 	w.arrive(&w.single)
 }
 
@@ -108,9 +112,13 @@ func (w *worker) arrive(t *train) {
 	w.seg = s
 	h, known := w.eng.Lookup(&s.Flow)
 	if !known {
+		if t.lane.kernel != nil && !w.eng.Claims(w.now, s) {
+			w.hand(t)
+			return
+		}
 		hop, mtu, ok := t.lane.host.Exit(w.now, s.Flow.Local, s.Flow.Remote, false)
 		if !ok {
-			w.drop(DropNoRoute)
+			w.unroutable(t)
 			return
 		}
 		s.NextHop, s.MTU = t.lane.engineHop(hop), uint16(mtu)

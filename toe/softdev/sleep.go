@@ -139,6 +139,10 @@ func (w *worker) sleep() {
 	}
 	w.waiter.asleep.Store(true)
 	defer w.waiter.asleep.Store(false)
+	defer w.kernelsAwake()
+	if w.kernelsWait() {
+		return
+	}
 	left := w.nextDeadline().Sub(w.now)
 	if left <= 0 || w.mail.full.Load() {
 		return

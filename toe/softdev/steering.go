@@ -79,9 +79,5 @@ func (d *Device) ICMPError(e *wire.ICMPError) {
 	}
 	w := d.workers[d.SteerConnect(&e.Flow)]
 	// A full mailbox or a worker that does not run: a real error is repeated.
-	_ = d.Post(w.id, func(vtime.Time) {
-		if _, known := w.eng.Lookup(&c.Flow); known { // else it is the kernel's
-			w.tellICMP(c)
-		}
-	})
+	_ = d.Post(w.id, func(vtime.Time) { w.tellICMP(c, true) })
 }

@@ -79,6 +79,14 @@ func newWorker(d *Device, id int, now clock) (*worker, error) {
 	if err != nil {
 		return nil, err
 	}
+	for i := range lanes {
+		if k := lanes[i].kernel; k != nil {
+			if err := wait.add(k.WaitFD(), wakeEdge); err != nil {
+				wait.close()
+				return nil, err
+			}
+		}
+	}
 	return &worker{
 		id:        id,
 		dev:       d,
@@ -174,6 +182,7 @@ func (w *worker) iterate() int {
 	work += w.up.Poll(w.id, w.now)
 	w.settle() // the effects of calls
 	work += w.receive()
+	work += w.fromKernel()
 	w.expire()
 	work += w.transmit()
 	w.flushAll()

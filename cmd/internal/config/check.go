@@ -22,6 +22,10 @@ const (
 	maxIfName  = 15    // IFNAMSIZ - 1
 	maxRunPath = 90    // sun_path has 108 octets; our socket names are shorter than 18
 	maxDesc    = 32768 // descriptors of a queue
+
+	// The exception path, a second.
+	minKernelFrames, maxKernelFrames = 100, 100_000_000
+	maxKernelOctets                  = 32 * GiB
 )
 
 // checker finds values that cannot work.
@@ -193,10 +197,8 @@ func (c checker) port(key string, p *Port) {
 	within(c, key+".mtu", p.MTU, MinMTU, MaxMTU)
 	c.powerOfTwo(key+".rx_desc", p.RxDesc, 64, maxDesc)
 	c.powerOfTwo(key+".tx_desc", p.TxDesc, 64, maxDesc)
-	c.oneOf(key+".kernel", p.Kernel, KernelNone, KernelNetdev)
-	if p.Kernel == KernelNetdev {
-		c.netdev(key, p)
-	} else if len(p.Addresses) == 0 {
+	c.kernel(key, p)
+	if p.Kernel == KernelNone && len(p.Addresses) == 0 {
 		c.bad(key+".addresses", "no address", "give at least one with its prefix: 10.99.0.1/24")
 	}
 	for i, a := range p.Addresses {
@@ -210,16 +212,36 @@ func (c checker) port(key string, p *Port) {
 	}
 }
 
+// kernel checks how the kernel sees the port.
+func (c checker) kernel(key string, p *Port) {
+	c.oneOf(key+".kernel", p.Kernel, KernelNone, KernelTAP, KernelNetdev)
+	c.interfaceName(key+".kernel_interface", p.KernelIf, true)
+	if p.KernelRate.Frames != 0 {
+		within(c, key+".kernel_rate.frames", p.KernelRate.Frames, minKernelFrames, maxKernelFrames)
+	}
+	if p.KernelRate.Octets != 0 {
+		within(c, key+".kernel_rate.octets", p.KernelRate.Octets, MiB, maxKernelOctets)
+	}
+	switch {
+	case p.Kernel != KernelTAP && p.KernelIf != "":
+		c.bad(key+".kernel_interface", "toed makes no interface for the port", "leave it out, or choose kernel: tap")
+	case p.Kernel == KernelTAP && p.Device == Loopback:
+		c.bad(key+".kernel", "a loopback is no wire", "choose none")
+	case p.Kernel == KernelNetdev:
+		c.netdev(key, p)
+	}
+	if p.Kernel != KernelNone && len(p.Routes) > 0 {
+		c.bad(key+".routes", "the kernel's routes are followed", "leave it out, and use ip route")
+	}
+	if p.Kernel != KernelNone && len(p.Neighbours) > 0 {
+		c.bad(key+".neighbours", "the kernel's neighbours are followed", "leave it out, and use ip neigh")
+	}
+}
+
 // netdev checks a port whose interface the kernel keeps.
 func (c checker) netdev(key string, p *Port) {
 	if !strings.HasPrefix(p.Device, "af_xdp:") {
 		c.bad(key+".kernel", "%s cannot leave to the kernel what is not the TOE's", "use the device af_xdp:IFACE, or kernel: none", cmp.Or(p.Device, "this device"))
-	}
-	if len(p.Routes) > 0 {
-		c.bad(key+".routes", "the kernel's routes are followed", "leave it out, and use ip route")
-	}
-	if len(p.Neighbours) > 0 {
-		c.bad(key+".neighbours", "the kernel's neighbours are followed", "leave it out, and use ip neigh")
 	}
 }
 

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"net/netip"
 	"os"
 	"time"
@@ -41,13 +42,16 @@ type Port struct {
 	Routes     []Route        `mapstructure:"routes"`
 	Neighbours []Neighbour    `mapstructure:"neighbours"`
 	Kernel     string         `mapstructure:"kernel"`
+	KernelIf   string         `mapstructure:"kernel_interface"`
+	KernelRate Rate           `mapstructure:"kernel_rate"`
 	Offloads   Offloads       `mapstructure:"offloads"`
 }
 
-// Kernel modes of a port.
+// How the kernel sees a port.
 const (
-	KernelNone   = "none"   // the kernel does not know of it
-	KernelNetdev = "netdev" // its interface stays the kernel's
+	KernelNone   = "none"   // not at all
+	KernelTAP    = "tap"    // by an interface that toed makes
+	KernelNetdev = "netdev" // by its own, which stays the kernel's
 )
 
 // Loopback is the device without a wire.
@@ -63,6 +67,12 @@ type Route struct {
 type Neighbour struct {
 	Address netip.Addr `mapstructure:"address"`
 	MAC     MAC        `mapstructure:"mac"`
+}
+
+// Rate bounds the exception path each way; 0 is no bound.
+type Rate struct {
+	Frames int  `mapstructure:"frames"` // a second
+	Octets Size `mapstructure:"octets"` // a second
 }
 
 // Offloads are asked of the device; it gives what it has.
@@ -160,13 +170,17 @@ func Default() Config {
 // DefaultPort returns the settings of a port that names only itself, its device and addresses.
 func DefaultPort() Port {
 	return Port{
-		MTU:      1500,
-		RxDesc:   2048,
-		TxDesc:   2048,
-		Kernel:   KernelNone,
-		Offloads: Offloads{RxChecksum: true, TxChecksum: true, TSO: false, RSS: true},
+		MTU:        1500,
+		RxDesc:     2048,
+		TxDesc:     2048,
+		Kernel:     KernelNone,
+		KernelRate: Rate{Frames: 200_000},
+		Offloads:   Offloads{RxChecksum: true, TxChecksum: true, TSO: false, RSS: true},
 	}
 }
+
+// KernelInterface returns the name of the interface by which the kernel sees the port.
+func (p *Port) KernelInterface() string { return cmp.Or(p.KernelIf, p.Name) }
 
 // FileMode returns the socket mode for os.Chmod.
 func (c *Clients) FileMode() os.FileMode { return os.FileMode(c.SocketMode) }

@@ -45,6 +45,10 @@ type Port struct {
 	LinkUp    bool     `json:"link_up"`
 	Addresses []string `json:"addresses"`
 	Offloads  []string `json:"offloads"` // that the device has and does
+
+	// Kernel says how the kernel sees the port, KernelInterface by which interface.
+	Kernel          string `json:"kernel"`
+	KernelInterface string `json:"kernel_interface,omitempty"`
 }
 
 // Stats are counters since the start, by name.

@@ -99,6 +99,9 @@ func (h *hardware) openSoftware(cfg *config.Config, log *slog.Logger) error {
 			return err
 		}
 		h.nics = append(h.nics, n)
+		if err := h.openKernelPort(i, n, cfg, log); err != nil {
+			return err
+		}
 		soft.Ports = append(soft.Ports, n.queues())
 	}
 	var err error

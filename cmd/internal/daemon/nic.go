@@ -21,6 +21,7 @@ import (
 type nic struct {
 	dev  *pmd.Port
 	port *ports.Port
+	tap  *ports.TAP // of a port that the kernel sees by one, else nil
 
 	// Of a port whose interface the kernel keeps, else nil:
 	steer *xdp.Steering
@@ -109,6 +110,11 @@ func (n *nic) queues() softdev.PortQueues {
 	}
 	if n.steer != nil {
 		q.Steering = n.steer
+	}
+	if n.tap != nil {
+		for i := range n.dev.Queues() {
+			q.Kernel = append(q.Kernel, n.tap.End(i))
+		}
 	}
 	if rss, ok := n.dev.RSS(); ok {
 		q.RSS = &softdev.RSS{Key: rss.Key[:], Table: rss.Table}

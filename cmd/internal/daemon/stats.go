@@ -83,6 +83,11 @@ func (c counters) addPort(n *nic) {
 	for i, v := range n.port.Counters() {
 		c[ports.Counter(i).String()] += v
 	}
+	if n.tap != nil {
+		for i, v := range n.tap.Counters() {
+			c[ports.KernelCounter(i).String()] += v
+		}
+	}
 }
 
 // addDrops adds what the parser, the device and the engine discarded, by reason.
