@@ -42,6 +42,7 @@ func (w *worker) otherShared(l *lane, f *frame.Frame, v wire.Verdict) {
 
 // hand gives the kernel every frame of t, as it came.
 func (w *worker) hand(t *train) {
+	w.count.Merged -= uint64(t.n - 1)
 	for _, f := range t.from[:t.n] {
 		t.lane.kernel.Up(w.now, f)
 	}
