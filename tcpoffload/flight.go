@@ -121,6 +121,12 @@ func (e *Engine) discount(t *TCB, f *Flight, n uint32) {
 	}
 }
 
+// sharedFlights returns how many free entries are not kept for single connections.
+func (e *Engine) sharedFlights() uint32 {
+	free := uint32(len(e.flights)) - e.root.freshFlight + e.root.freedFlights
+	return free - min(free, flightsPerConn*uint32(len(e.conns)))
+}
+
 // flightFind returns the entry that holds sequence number at, starting from the nearest place known,
 // or 0 when the walk of this ACK becomes too long: a later ACK goes on from there. Precondition:
 // SND.UNA ≤ at < SND.NXT.

@@ -18,8 +18,23 @@ func (e *Engine) advanceUna(t *TCB, ev *ackEvent, out *Output) {
 	s.una = ev.seg.Ack
 	s.una64 += uint64(ev.acked)
 	e.flightAcked(t, ev)
-	e.measure(t, ev)
-	if t.snd.mode&sendSearch != 0 {
+	// The smallest round trip is of every ACK; SRTT and RTTVAR take one sample in a round trip, the delay of the ACK
+	// included (RFC 6298 §3). Without a sample the timeout stays backed off: it may be shorter than the round
+	// trip (Karn's rule, (5.5)).
+	switch r := &t.rtt; {
+	case ev.timed:
+		t.backoff = 0
+		if ev.rtt > 0 {
+			r.atLeast(ev.now, ev.rtt)
+		}
+		if ev.oldestEnd.GT(r.next) {
+			r.next = s.nxt
+			r.sample(ev.oldestRTT, e.tun.RTOMin, e.tun.RTOMax)
+		}
+	case ev.delivered > 0:
+		e.measureEcho(t, ev.now, &ev.seg.Opt)
+	}
+	if s.mode&sendSearch != 0 {
 		e.probeAnswered(t)
 	}
 	if 2*t.cc.Cwnd > t.sndBuf {
@@ -94,7 +109,15 @@ func (t *TCB) arrived(ev *ackEvent, f *Flight, end seq.Num, n uint32) {
 			ev.rtt = max(rtt, 1)
 		}
 	}
-	if t.flags&flagSACK != 0 {
+	switch r := &t.rack; {
+	case t.flags&flagSACK == 0:
+	case f.flags&flightRxt == 0 && f.span == 0 && end.GEQ(r.fack):
+		// As rackArrived, for what came as it should.
+		if f.sentAt > r.xmitTime || f.sentAt == r.xmitTime && end.GT(r.endSeq) {
+			r.xmitTime, r.endSeq, r.rtt = f.sentAt, end, ev.now.Sub(f.sentAt)
+		}
+		r.fack = end
+	default:
 		t.rackArrived(ev, f, end, n)
 	}
 }
@@ -156,26 +179,6 @@ func (e *Engine) dropFlight(t *TCB, i uint32) {
 	e.putFlight(i)
 }
 
-// measure takes the round trip from an ACK that moved SND.UNA, if it gives one. The smallest is of every
-// ACK; SRTT and RTTVAR take one sample in a round trip, the delay of the ACK included (RFC 6298 §3). Without
-// a sample the timeout stays backed off: it may be shorter than the round trip (Karn's rule, (5.5)).
-func (e *Engine) measure(t *TCB, ev *ackEvent) {
-	r, o := &t.rtt, &ev.seg.Opt
-	switch {
-	case ev.timed:
-		t.backoff = 0
-		if ev.rtt > 0 {
-			r.atLeast(ev.now, ev.rtt)
-		}
-		if ev.oldestEnd.GT(r.next) {
-			r.next = t.snd.nxt
-			r.sample(ev.oldestRTT, e.tun.RTOMin, e.tun.RTOMax)
-		}
-	case ev.delivered > 0:
-		e.measureEcho(t, ev.now, o)
-	}
-}
-
 // sample takes a measurement: (2.2) for the first, (2.3) for the others.
 func (r *rttVars) sample(m, rtoMin, rtoMax vtime.Duration) {
 	m = max(m, 1)
@@ -189,7 +192,6 @@ func (r *rttVars) sample(m, rtoMin, rtoMax vtime.Duration) {
 		r.rttvar += (d - r.rttvar) / 4
 		r.srtt += (m - r.srtt) / 8
 	}
-	r.srtt = max(r.srtt, 1)
 	r.rto = rtoFor(r.srtt, r.rttvar, rtoMin, rtoMax)
 }
 

@@ -103,7 +103,9 @@ func (e *Engine) predict(t *TCB, now vtime.Time, seg *Segment, out *Output) bool
 	t.probes0()
 	t.updateTSRecent(now, seg)
 	wnd := t.snd.wnd
-	t.updateSendWindow(seg)
+	if t.snd.wl1.LEQ(seg.Seq) { // as updateSendWindow: WL2 is never beyond SND.UNA
+		t.snd.takeWindow(seg)
+	}
 	if acked != 0 {
 		ev := ackEvent{now: now, seg: seg, prior: t.flight(), fack: t.rack.fack}
 		t.snd.dupAcks = 0 // as countDupAcks; some may not have been worth a disturbance
@@ -111,7 +113,10 @@ func (e *Engine) predict(t *TCB, now vtime.Time, seg *Segment, out *Output) bool
 		e.congest(t, &ev)
 	}
 	if acked != 0 || t.snd.wnd != wnd {
-		e.wakeSend(t)
+		t.flags &^= flagMore // as wakeSend
+		if e.hasUnsent(t) {
+			e.txAdd(t, pendData)
+		}
 	}
 	if seg.Len > 0 {
 		e.textInOrder(t, now, seg, 0, seg.Len, out)
@@ -127,10 +132,15 @@ func (t *TCB) updateSendWindow(seg *Segment) {
 		return // the window of a SYN is not scaled, and taken by established
 	}
 	if s.wl1.LT(seg.Seq) || s.wl1 == seg.Seq && s.wl2.LEQ(seg.Ack) {
-		s.wnd = uint32(seg.Wnd) << s.wscale
-		s.wl1, s.wl2 = seg.Seq, seg.Ack
-		s.wndMax = max(s.wndMax, s.wnd)
+		s.takeWindow(seg)
 	}
+}
+
+// takeWindow takes SND.WND from seg.
+func (s *sendVars) takeWindow(seg *Segment) {
+	s.wnd = uint32(seg.Wnd) << s.wscale
+	s.wl1, s.wl2 = seg.Seq, seg.Ack
+	s.wndMax = max(s.wndMax, s.wnd)
 }
 
 // textInOrder takes n octets at RCV.NXT, from offset off of seg's payload, and what they join up with.

@@ -311,19 +311,20 @@ func (e *Engine) flightRoom(t *TCB, now vtime.Time) bool {
 // itself, and a list may grow to four times what is left of the others.
 func (e *Engine) allocFlight(t *TCB) uint32 {
 	r := e.root
-	free := uint32(len(e.flights)) - r.freshFlight + r.freedFlights
-	shared := free - min(free, flightsPerConn*uint32(len(e.conns)))
-	if free == 0 || t.fl.n >= flightsPerConn && t.fl.n/4 >= shared {
+	i := r.freeFlight
+	switch {
+	case t.fl.n >= flightsPerConn && t.fl.n/4 >= e.sharedFlights():
 		r.mib.FlightPoolEmpty++
 		return 0
-	}
-	i := r.freeFlight
-	if i != 0 {
+	case i != 0:
 		r.freeFlight = e.flights[i].next
 		r.freedFlights--
-	} else {
+	case r.freshFlight < uint32(len(e.flights)):
 		i = r.freshFlight
 		r.freshFlight++
+	default:
+		r.mib.FlightPoolEmpty++
+		return 0
 	}
 	t.fl.n++
 	return i
