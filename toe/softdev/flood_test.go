@@ -252,7 +252,7 @@ func (f *floodedPair) modelled(unit vtime.Duration) func(work func()) vtime.Dura
 		work()
 		dropped = w.count.Drops[DropSynFlood] - dropped
 		frames = l.count.RxFrames + l.count.TxFrames - frames - dropped
-		return unit*vtime.Duration(frames) + unit*vtime.Duration(dropped)/30 + 20*vtime.Microsecond
+		return unit*vtime.Duration(frames) + unit*vtime.Duration(dropped)/30 + 50*vtime.Microsecond
 	}
 }
 
@@ -332,18 +332,18 @@ func TestSynFlood(t *testing.T) {
 		unit vtime.Duration // that the worker takes for a frame
 		mbps [2]uint64      // that are sent in and out
 		few  bool           // SYNs have to be dropped
-		wait vtime.Duration // for new connections; a SYN a second each, and a few more
+		wait vtime.Duration // for new connections, with seven to nine SYNs each
 		open int            // of ten
 	}{
-		{"a worker that answers all of it", 1500, [2]uint64{5, 2}, false, vtime.Second, 10},
-		{"a slow worker", 15000, [2]uint64{5, 10}, true, 8 * vtime.Second, 5},
-		{"a link that is used", 1500, [2]uint64{5, 50}, true, 20 * vtime.Second, 5},
+		{"a worker that answers all of it", 1500, [2]uint64{5, 2}, false, 200 * vtime.Millisecond, 10},
+		{"a slow worker", 15000, [2]uint64{5, 10}, true, 2 * vtime.Second, 4},
+		{"a link that is used", 1500, [2]uint64{5, 50}, true, 4 * vtime.Second, 2},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			f := newFloodedPair(t, link, [2]uint64{c.mbps[0] * 1e6 / 8, c.mbps[1] * 1e6 / 8})
 			f.cost = f.modelled(c.unit)
 			f.under(0, 100*vtime.Millisecond)
-			r := f.under(flood, 2*vtime.Second)
+			r := f.under(flood, vtime.Second/2)
 			require.GreaterOrEqual(t, r.kept[0], 0.9, "in: %+v", r)
 			require.GreaterOrEqual(t, r.kept[1], 0.9, "out: %+v", r)
 			require.Equal(t, c.few, f.w[1].count.Drops[DropSynFlood] > 0)
