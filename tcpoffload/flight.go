@@ -443,12 +443,13 @@ func (e *Engine) resend(t *TCB, now vtime.Time, i, n uint32) {
 		e.root.mib.FlightCoarse++
 	}
 	n = uint32(f.right - f.left)
+	f.flags &^= flightAppLimited
+	t.snapshot(f, now) // while what is lost is not in the network
 	e.unlinkState(t, i)
 	e.discount(t, f, n)
 	fl.rxt += n
-	f.flags = flightRxt | f.flags&flightBorder
+	f.flags = flightRxt | f.flags&(flightBorder|flightAppLimited)
 	f.sentAt, f.span = now, 0
-	t.snapshot(f, now)
 	f.inFlight = t.pipe()
 	e.linkNewest(t, i)
 }
