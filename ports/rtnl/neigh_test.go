@@ -48,8 +48,13 @@ func TestResolve(t *testing.T) {
 	for _, a := range []string{"10.99.0.2", "fd99::2"} {
 		_, ok := h.Neighbour(addr(a))
 		require.True(t, ok)
-		l.k.Resolve(l.port, addr(a))
-		l.becomes(a, ports.StateReachable)
+		// IPv6 may have to wait until the interface has an address of its own to ask from.
+		require.Eventually(t, func() bool {
+			if s := l.neighbour(addr(a)).State; s == ports.StateFailed || s == ports.StateNone {
+				l.k.Resolve(l.port, addr(a))
+			}
+			return l.neighbour(addr(a)).State == ports.StateReachable
+		}, patience, 10*time.Millisecond, "%s: %v", a, l.neighbour(addr(a)))
 		require.Equal(t, farMAC, l.neighbour(addr(a)).MAC)
 	}
 
@@ -57,8 +62,11 @@ func TestResolve(t *testing.T) {
 	_, ok := h.Neighbour(addr("10.99.0.66"))
 	require.True(t, ok)
 	l.k.Resolve(l.port, addr("10.99.0.66"))
-	require.Eventually(t, func() bool { return l.k.Counters()[CountResolves] == 3 }, patience, time.Millisecond)
 	l.becomes("10.99.0.66", ports.StateFailed)
+	require.Eventually(t, func() bool {
+		n := l.k.look(l.port.View().Index, addr("10.99.0.66"))
+		return n != nil && n.State == netlink.NUD_FAILED
+	}, patience, time.Millisecond)
 
 	// Changed, deleted and permanent ones.
 	index := l.link(l.near, "toe").Attrs().Index
@@ -70,8 +78,9 @@ func TestResolve(t *testing.T) {
 	n.State = netlink.NUD_PERMANENT
 	require.NoError(t, l.near.NeighSet(n))
 	l.becomes("10.99.0.2", ports.StatePermanent)
+	before := l.k.Counters()[CountResolves]
 	l.k.Resolve(l.port, addr("10.99.0.2"))
-	require.Eventually(t, func() bool { return l.k.Counters()[CountResolves] == 4 }, patience, time.Millisecond)
+	require.Eventually(t, func() bool { return l.k.Counters()[CountResolves] > before && len(l.k.requests.queue) == 0 }, patience, time.Millisecond)
 	require.Equal(t, netlink.NUD_PERMANENT, l.k.look(index, addr("10.99.0.2")).State, "it was made an ordinary one")
 	require.NoError(t, l.near.NeighDel(n))
 	l.becomes("10.99.0.2", ports.StateNone, ports.StateFailed)
