@@ -80,7 +80,7 @@ func blockTPX() Block {
 		{Name: "TPX_ECN_MODE", Offset: 0x10, Access: RW, Reset: 2, Doc: "Explicit congestion notification of new connections (RFC 3168): 1 off, 2 when the peer asks, 3 ask."},
 		{Name: "TPX_SYN_COOKIES", Offset: 0x14, Access: RW, Reset: 1, Doc: "SYN cookies (RFC 4987): 0 never, 1 when too many handshakes are under way, 2 always."},
 		{Name: "TPX_FAST_OPEN", Offset: 0x18, Access: RW, Reset: 3, Doc: "Fast Open (RFC 7413), the sides allowed.", Fields: []Field{
-			{Name: "Sides", Bit: 0, Len: 2, Access: RW, Doc: "1 client, 2 server"},
+			{Name: "Sides", Bit: 0, Len: 4, Access: RW, Doc: "1 client, 2 server, 4 client without cookies, 8 server without cookies"},
 		}},
 		{Name: "TPX_MTU_PROBING", Offset: 0x1c, Access: RW, Reset: 1, Doc: "Finding the path MTU without ICMP (RFC 4821): 0 never, 1 when segments vanish, 2 always."},
 		{Name: "TPX_MIN_PMTU", Offset: 0x20, Access: RW, Reset: 552, Unit: Bytes, Doc: "Least path MTU that an ICMP error can make IPv4 use."},
@@ -94,5 +94,6 @@ func blockTPX() Block {
 		{Name: "TPX_SNDBUF_MAX", Offset: 0x2c, Access: RW, Reset: 4 << 20, Unit: Bytes, Doc: "Send buffer that auto-tuning may recommend."},
 		timer("TPX_UTO_MIN", 0x30, 100_000, "Least user timeout that is adopted from a peer (RFC 5482 §3.1)."),
 		timer("TPX_UTO_MAX", 0x34, 3_600_000, "Greatest user timeout that is adopted from a peer."),
+		{Name: "TPX_BURST_SEGS", Offset: 0x38, Access: RW, Doc: "Full segments that a NIC gets to cut at once, at most 255; 0: as many as it takes."},
 	}}
 }

@@ -119,7 +119,7 @@ const (
 	A_TPX_SYN_COOKIES         = 0x1014 // SYN cookies (RFC 4987): 0 never, 1 when too many handshakes are under way, 2 always.
 	A_TPX_FAST_OPEN           = 0x1018 // Fast Open (RFC 7413), the sides allowed.
 	S_SIDES                   = 0
-	M_SIDES                   = 0x3
+	M_SIDES                   = 0xf
 	A_TPX_MTU_PROBING         = 0x101c // Finding the path MTU without ICMP (RFC 4821): 0 never, 1 when segments vanish, 2 always.
 	A_TPX_MIN_PMTU            = 0x1020 // Least path MTU that an ICMP error can make IPv4 use.
 	A_TPX_MODES               = 0x1024 // Switches.
@@ -139,6 +139,7 @@ const (
 	A_TPX_SNDBUF_MAX          = 0x102c // Send buffer that auto-tuning may recommend.
 	A_TPX_UTO_MIN             = 0x1030 // Least user timeout that is adopted from a peer (RFC 5482 §3.1).
 	A_TPX_UTO_MAX             = 0x1034 // Greatest user timeout that is adopted from a peer.
+	A_TPX_BURST_SEGS          = 0x1038 // Full segments that a NIC gets to cut at once, at most 255; 0: as many as it takes.
 )
 
 // Block SHM. The socket layer's clients.

@@ -51,8 +51,8 @@ const (
 	// sharedPerConn and minShared size the shared parts when NewMemory chooses.
 	sharedPerConn = 2
 	minShared     = 1 << 13
-	// maxPool bounds either pool.
-	maxPool = 1 << 28
+	// MaxPool bounds either pool. NewMemory panics for more.
+	MaxPool = 1 << 28
 	// maxFlightWalk is how many entries of the flight list one ACK may look at to find what SACK blocks
 	// tell of and what is lost. More: a later ACK or the reordering timer goes on. What an ACK delivers is
 	// not counted: each entry is forgotten once.

@@ -142,7 +142,7 @@ func NewMemoryOf(s Sizes) *Memory {
 	if conns < 1 || conns > MaxConns || s.Listeners < 1 || s.Listeners > maxListeners ||
 		s.HalfOpens < 1 || s.HalfOpens > MaxRecords || s.TimeWaits < 1 || s.TimeWaits > MaxRecords ||
 		!validFastOpens(s.FastOpens) ||
-		s.Models < 0 || s.Models > MaxConns || s.Flights < 0 || s.Flights > maxPool || s.Ranges < 0 || s.Ranges > maxPool {
+		s.Models < 0 || s.Models > MaxConns || s.Flights < 0 || s.Flights > MaxPool || s.Ranges < 0 || s.Ranges > MaxPool {
 		panic("tcpoffload: NewMemory: table size out of range")
 	}
 	shared := max(s.Conns*sharedPerConn, minShared)

@@ -73,6 +73,8 @@ type Config struct {
 	MaxListeners int // listening sockets, at least 1
 	HalfOpens    int // SYN cache of a worker, entries; 0 = a default that follows from MaxConns
 	TimeWaits    int // connections in TIME-WAIT of a worker; 0 = a default that follows from MaxConns
+	Flights      int // bursts in flight of a worker beside a few for each connection; 0 likewise
+	Islands      int // islands received beyond holes, likewise
 	Tunables     tcpoffload.Tunables
 
 	NoMerge      bool // every received segment reaches the engine by itself
@@ -110,6 +112,10 @@ func (c *Config) check() error {
 		return fail("%d half-open connections, 0 to %d a worker", c.HalfOpens, tcpoffload.MaxRecords)
 	case c.TimeWaits < 0 || c.TimeWaits > tcpoffload.MaxRecords:
 		return fail("%d connections in TIME-WAIT, 0 to %d a worker", c.TimeWaits, tcpoffload.MaxRecords)
+	case c.Flights < 0 || c.Flights > tcpoffload.MaxPool:
+		return fail("%d bursts in flight, 0 to %d a worker", c.Flights, tcpoffload.MaxPool)
+	case c.Islands < 0 || c.Islands > tcpoffload.MaxPool:
+		return fail("%d islands, 0 to %d a worker", c.Islands, tcpoffload.MaxPool)
 	case c.Spin < 0 || c.PollInterval < 0:
 		return fail("a negative duration")
 	}
@@ -172,3 +178,11 @@ func (c *Config) workers() int {
 
 // connsPerWorker is MaxConns spread evenly, rounded up.
 func (c *Config) connsPerWorker() int { return (c.MaxConns + c.workers() - 1) / c.workers() }
+
+// sizes are those of a worker's tables.
+func (c *Config) sizes() tcpoffload.Sizes {
+	return tcpoffload.Sizes{
+		Conns: c.connsPerWorker(), Listeners: c.MaxListeners, HalfOpens: c.HalfOpens, TimeWaits: c.TimeWaits,
+		Flights: c.Flights, Ranges: c.Islands,
+	}
+}

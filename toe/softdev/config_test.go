@@ -37,6 +37,8 @@ func TestConfigCheck(t *testing.T) {
 		{"no connections", func(c *Config) { c.MaxConns = 0 }, "0 connections"},
 		{"too many connections", func(c *Config) { c.MaxConns = 1 << 24 }, "16777216 connections"},
 		{"too many half-open", func(c *Config) { c.HalfOpens = 1 << 22 }, "4194304 half-open connections"},
+		{"bursts", func(c *Config) { c.Flights = -1 }, "-1 bursts in flight"},
+		{"islands", func(c *Config) { c.Islands = 1 << 29 }, "536870912 islands"},
 		{"TIME-WAIT", func(c *Config) { c.TimeWaits = -1 }, "-1 connections in TIME-WAIT"},
 		{"no listeners", func(c *Config) { c.MaxListeners = 0 }, "0 listeners"},
 		{"time", func(c *Config) { c.Spin = -1 }, "negative"},
@@ -128,4 +130,19 @@ func TestNames(t *testing.T) {
 	require.Equal(t, "unknown", NumDrops.String())
 	require.Equal(t, "adaptive", Adaptive.String())
 	require.Equal(t, "busy", Busy.String())
+}
+
+// Tables have the sizes that they are given.
+func TestTableSizes(t *testing.T) {
+	q, _ := newMemWire(t, 8, false)
+	c := Config{Ports: []PortQueues{{Queues: []ports.Queue{q}}}, MaxConns: 10, MaxListeners: 4}
+	small := tcpoffload.NewMemoryOf(c.sizes())
+	c.HalfOpens, c.TimeWaits, c.Flights, c.Islands = 11, 12, 100_000, 200_000
+	m := tcpoffload.NewMemoryOf(c.sizes())
+	require.Len(t, m.HalfOpens, 11)
+	require.Len(t, m.TimeWaits, 12)
+	require.Greater(t, len(m.Flights), 100_000)
+	require.Greater(t, len(m.Ranges), 200_000)
+	require.Less(t, len(small.Flights), 100_000)
+	require.Len(t, m.Conns, len(small.Conns))
 }

@@ -74,10 +74,7 @@ func (d *Device) newEngine(worker int) (*tcpoffload.Engine, error) {
 		mtu = max(mtu, p.Port.MTU())
 	}
 	return tcpoffload.New(tcpoffload.Config{
-		Memory: tcpoffload.NewMemoryOf(tcpoffload.Sizes{
-			Conns: cfg.connsPerWorker(), Listeners: cfg.MaxListeners,
-			HalfOpens: cfg.HalfOpens, TimeWaits: cfg.TimeWaits,
-		}),
+		Memory: tcpoffload.NewMemoryOf(cfg.sizes()),
 		Tunables:    cfg.Tunables,
 		PortUse:     use,
 		ISNKey:      [16]byte(secret[:16]),

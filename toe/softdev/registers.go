@@ -42,6 +42,7 @@ func counts(t *tcpoffload.Tunables) map[string]*uint8 {
 		"TP_SHIFT_CNT.KeepaliveMax":   &t.KeepCnt,
 		"TPX_SYNACK_RETRIES":          &t.SynAckRetries,
 		"TPX_CHALLENGE_ACK_LIMIT":     &t.ChallengeAcks,
+		"TPX_BURST_SEGS":              &t.BurstSegs,
 	}
 }
 

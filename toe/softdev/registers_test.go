@@ -100,7 +100,7 @@ func TestModeRegisters(t *testing.T) {
 	for name, v := range map[string]uint64{
 		"TP_TCP_OPTIONS.SACKMode": 0, "TP_TCP_OPTIONS.TimestampsMode": 0, "TP_TCP_OPTIONS.WindowScaleMode": 0,
 		"TPX_MODES.Pacing": 1, "TPX_MODES.IdleRestart": 0, "TPX_MODES.AbortOnOverflow": 1,
-		"TPX_ECN_MODE": 3, "TPX_SYN_COOKIES": 2, "TPX_FAST_OPEN.Sides": 1, "TPX_MTU_PROBING": 2, "TPX_MIN_PMTU": 1000,
+		"TPX_ECN_MODE": 3, "TPX_SYN_COOKIES": 2, "TPX_FAST_OPEN.Sides": 9, "TPX_BURST_SEGS": 4, "TPX_MTU_PROBING": 2, "TPX_MIN_PMTU": 1000,
 	} {
 		require.NoError(t, bank.Set(name, v), name)
 		got, err := bank.Get(name)
@@ -112,7 +112,9 @@ func TestModeRegisters(t *testing.T) {
 	require.False(t, tun.SACK || tun.Timestamps || tun.WindowScale || tun.IdleRestart)
 	require.True(t, tun.Pacing && tun.AbortOnOverflow)
 	require.Equal(t, tcpoffload.ECNOn, tun.ECN)
-	require.Equal(t, tcpoffload.FastOpenClient, tun.FastOpen)
+	require.Equal(t, tcpoffload.FastOpenClient|tcpoffload.FastOpenServerBare, tun.FastOpen)
+	require.EqualValues(t, 4, tun.BurstSegs)
+	require.Error(t, bank.Set("TPX_BURST_SEGS", 256))
 	require.Error(t, bank.Set("TPX_ECN_MODE", 9))
 	require.Error(t, bank.Set("TPX_MIN_PMTU", 10))
 }

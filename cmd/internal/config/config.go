@@ -97,6 +97,10 @@ type TCP struct {
 	CongestionControl string   `mapstructure:"congestion_control"`
 	MaxConnections    int      `mapstructure:"max_connections"`
 	MaxListeners      int      `mapstructure:"max_listeners"`
+	MaxHalfOpen       int      `mapstructure:"max_half_open"` // 0: follows from MaxConnections; likewise below
+	MaxTimeWait       int      `mapstructure:"max_time_wait"`
+	MaxFlights        int      `mapstructure:"max_flights"`
+	MaxIslands        int      `mapstructure:"max_islands"`
 	InitialWindow     int      `mapstructure:"initial_window"` // segments
 	RcvBuf            Size     `mapstructure:"rcvbuf"`
 	RcvBufMax         Size     `mapstructure:"rcvbuf_max"`
@@ -118,12 +122,14 @@ type TCP struct {
 	SynAckRetries     int      `mapstructure:"synack_retries"`
 	DataRetries       int      `mapstructure:"data_retries"`
 	ChallengeAcks     int      `mapstructure:"challenge_acks"` // a second and connection
+	BurstSegments     int      `mapstructure:"burst_segments"`
 	Pacing            bool     `mapstructure:"pacing"`
 	IdleRestart       bool     `mapstructure:"idle_restart"`
 	ECN               string   `mapstructure:"ecn"`
 	SynCookies        string   `mapstructure:"syn_cookies"`
 	AbortOnOverflow   bool     `mapstructure:"abort_on_overflow"`
 	FastOpen          string   `mapstructure:"fast_open"`
+	FastOpenBare      string   `mapstructure:"fast_open_without_cookies"`
 	MTUProbing        string   `mapstructure:"mtu_probing"`
 	MinPathMTU        int      `mapstructure:"min_path_mtu"` // octets
 	UserTimeout       bool     `mapstructure:"user_timeout_option"`

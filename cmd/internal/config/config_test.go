@@ -100,6 +100,10 @@ func TestBadInput(t *testing.T) {
 		{"out of range", good + "workers: {count: 17}", `x.yaml:6: workers.count: "17": out of range: choose 1 to 16`},
 		{"no unit", good + "tcp: {rto_min: 200}", `x.yaml:6: tcp.rto_min: "200": bad value: write a duration with its unit`},
 		{"bad size", good + "dpdk: {memory: 1MB}", `x.yaml:6: dpdk.memory: "1MB": bad value: write a size as 64KiB`},
+		{"half-open", good + "tcp: {max_half_open: 3000000}", `x.yaml:6: tcp.max_half_open: "3000000": out of range: choose 0 to 2097152`},
+		{"flights", good + "tcp: {max_flights: -1}", `x.yaml:6: tcp.max_flights: "-1": out of range: choose 0 to 268435456`},
+		{"burst", good + "tcp: {burst_segments: 256}", `x.yaml:6: tcp.burst_segments: "256": out of range: choose 0 to 255`},
+		{"no cookies", good + "tcp: {fast_open_without_cookies: all}", `x.yaml:6: tcp.fast_open_without_cookies: "all"`},
 		{"bounds crossed", good + "tcp: {rto_min: 2s, rto_initial: 1s}", `x.yaml:6: tcp.rto_initial: "1s": out of range: choose 2s to 2m0s`},
 		{"choice", good + "workers: {poll: often}", `x.yaml:6: workers.poll: "often": not a valid choice: choose adaptive, busy`},
 		{"mode", good + "clients: {socket_mode: 600}", `x.yaml:6: clients.socket_mode: "600": bad value: write a file mode in octal`},
@@ -155,4 +159,25 @@ func TestDefaultsAreTheEngines(t *testing.T) {
 	require.Equal(t, tcpoffload.DefaultTunables(), tcp.Tunables())
 	_, err := tcpoffload.New(tcpoffload.Config{Memory: tcpoffload.NewMemory(16, 1), Tunables: tcp.Tunables()})
 	require.NoError(t, err)
+}
+
+// Every mode of Fast Open has its words in a file, and the default of any engine finds them.
+func TestFastOpenModes(t *testing.T) {
+	for sides, name := range fastOpenModes {
+		for bare, bareName := range fastOpenModes {
+			c := TCP{FastOpen: name, FastOpenBare: bareName, BurstSegments: 3}
+			got := c.Tunables()
+			require.Equal(t, tcpoffload.FastOpenMode(sides|bare<<2), got.FastOpen)
+			require.EqualValues(t, 3, got.BurstSegs)
+			require.NoError(t, validTunables(got.FastOpen), "%s, %s", name, bareName)
+		}
+	}
+}
+
+// validTunables reports whether an engine takes the mode.
+func validTunables(mode tcpoffload.FastOpenMode) error {
+	t := tcpoffload.DefaultTunables()
+	t.FastOpen = mode
+	_, err := tcpoffload.New(tcpoffload.Config{Memory: tcpoffload.NewMemory(16, 1), Tunables: t})
+	return err
 }

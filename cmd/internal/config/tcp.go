@@ -41,7 +41,9 @@ func tcpDefaults() TCP {
 		ECN:               ecnModes[t.ECN],
 		SynCookies:        cookieModes[t.SynCookies],
 		AbortOnOverflow:   t.AbortOnOverflow,
-		FastOpen:          fastOpenModes[t.FastOpen],
+		FastOpen:          fastOpenModes[t.FastOpen&fastOpenSides],
+		FastOpenBare:      fastOpenModes[t.FastOpen>>fastOpenBareShift],
+		BurstSegments:     int(t.BurstSegs),
 		MTUProbing:        probingModes[t.MTUProbing],
 		MinPathMTU:        int(t.MinPMTU),
 		UserTimeout:       t.UTO,
@@ -72,13 +74,21 @@ func (c *TCP) Tunables() tcpoffload.Tunables {
 	t.ECN = tcpoffload.ECNMode(slices.Index(ecnModes, c.ECN))
 	t.SynCookies = tcpoffload.SynCookieMode(slices.Index(cookieModes, c.SynCookies))
 	t.AbortOnOverflow = c.AbortOnOverflow
-	t.FastOpen = tcpoffload.FastOpenMode(slices.Index(fastOpenModes, c.FastOpen))
+	t.FastOpen = tcpoffload.FastOpenMode(slices.Index(fastOpenModes, c.FastOpen) |
+		slices.Index(fastOpenModes, c.FastOpenBare)<<fastOpenBareShift)
+	t.BurstSegs = uint8(c.BurstSegments)
 	t.MTUProbing = tcpoffload.MTUProbing(slices.Index(probingModes, c.MTUProbing))
 	t.MinPMTU = uint16(c.MinPathMTU)
 	t.DefaultSndBuf, t.MaxSndBuf = uint32(c.SndBuf), uint32(c.SndBufMax)
 	t.UTO, t.UTOMin, t.UTOMax = c.UserTimeout, vtime.Duration(c.UserTimeoutMin), vtime.Duration(c.UserTimeoutMax)
 	return t
 }
+
+// The engine's modes of Fast Open are the sides, and those of them that do without cookies.
+const (
+	fastOpenSides     = tcpoffload.FastOpenClient | tcpoffload.FastOpenServer
+	fastOpenBareShift = 2
+)
 
 // Names of the engine's modes in a file, by their numbers.
 var (
