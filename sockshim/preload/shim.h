@@ -347,6 +347,7 @@ struct shim_sock {
 	uint8_t shut;	    /* TOE_SHUT_* asked by this process */
 	uint8_t turn;	    /* listener: alternates between toed and kernel */
 	uint8_t held;	    /* the slot is ours: it has to be closed */
+	uint8_t signals;    /* TOE_SIGNAL_*: what this process is to hear by signal */
 	int hold; /* descriptor that keeps the placeholder while a call outlives close; -1 */
 	struct shim_mutex lock; /* role changes */
 	struct shim_region *region;
@@ -452,6 +453,9 @@ void shim_options_load(int fd, struct shim_options *o);	       /* from the place
 void shim_options_apply(int fd, const struct shim_options *o); /* to a placeholder of accept */
 void shim_options_request(struct shim_sock *s);		       /* into slot.req_* before an open */
 void shim_options_send(struct shim_sock *s); /* the ones that an open cannot carry */
+/* shim_signals tells toed of the signals that fd's owner and flags ask for, now or when it comes to
+ * carry the socket. */
+void shim_signals(struct shim_sock *s, int fd);
 /* shim_rx_step returns how many octets may be read between two RX_DATA_ACK. */
 uint32_t shim_rx_step(uint32_t rcvbuf);
 

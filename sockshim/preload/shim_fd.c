@@ -130,6 +130,16 @@ SHIM_API int dup3(int from, int to, int flags)
 	return put_over(from, to, shim_real()->dup3(from, to, flags));
 }
 
+static void signals_changed(int fd)
+{
+	struct shim_sock *s = shim_sock_get(fd);
+
+	if (s) {
+		shim_signals(s, fd);
+		shim_obj_put(&s->obj);
+	}
+}
+
 static int control(int fd, int command, void *arg)
 {
 	int rc = shim_real()->fcntl64(fd, command, arg);
@@ -146,8 +156,15 @@ static int control(int fd, int command, void *arg)
 		s = shim_sock_get(fd);
 		if (s) {
 			s->nonblock = ((int)(intptr_t)arg & O_NONBLOCK) != 0;
+			if (((int)(intptr_t)arg & O_ASYNC) || s->signals)
+				shim_signals(s, fd);
 			shim_obj_put(&s->obj);
 		}
+		break;
+	case F_SETOWN:
+	case F_SETOWN_EX:
+	case F_SETSIG:
+		signals_changed(fd);
 		break;
 	}
 	return rc;
@@ -218,6 +235,13 @@ SHIM_API int ioctl(int fd, unsigned long request, ...)
 			shim_obj_put(&s->obj);
 		}
 		return rc == 0 ? 0 : shim_real()->ioctl(fd, request, arg);
+	case FIOSETOWN:
+	case SIOCSPGRP:
+	case FIOASYNC:
+		rc = shim_real()->ioctl(fd, request, arg);
+		if (rc == 0)
+			signals_changed(fd);
+		return rc;
 	case FIONBIO:
 		rc = shim_real()->ioctl(fd, request, arg);
 		s = rc == 0 ? shim_sock_get(fd) : NULL;

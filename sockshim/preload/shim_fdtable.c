@@ -174,6 +174,8 @@ static void probe(int fd, uintptr_t entry)
 		s->role = SHIM_KERNEL;
 	}
 	install(fd, entry, &s->obj);
+	if (s->held)
+		shim_signals(s, fd); /* the owner is of the process, whatever program it runs */
 	shim_obj_put(&s->obj);
 out:
 	errno = saved;

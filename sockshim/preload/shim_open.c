@@ -548,6 +548,7 @@ static void offer_listen(struct shim_sock *s, int fd, int backlog)
 		shim_log(1, "fd %d: listening on toed too, slot %u", fd, s->slot_no);
 		store_release(&s->role, SHIM_LISTENER);
 		shim_epoll_rebind(s);
+		shim_signals(s, fd);
 	} else {
 		shim_log(1, "fd %d: listening on the kernel only, reason %u", fd, s->slot->reason);
 		slot_return(s);

@@ -5,11 +5,13 @@
  */
 #include "shim.h"
 
+#include <fcntl.h>
 #include <linux/sockios.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/syscall.h>
 
 #ifndef TCP_ULP
 #define TCP_ULP 31
@@ -145,6 +147,37 @@ static void send_option(struct shim_sock *s, uint32_t option, uint64_t value)
 	shim_mutex_unlock(&s->lock);
 }
 
+static bool ours(pid_t id)
+{
+	return id == shim_pid || (id > 0 && shim_real()->syscall(SYS_tgkill, shim_pid, id, 0) == 0);
+}
+
+/* The kernel keeps owner and flags for us. It signals whom the program names; toed signals nobody
+ * but who asks, and with the signal's default number. */
+void shim_signals(struct shim_sock *s, int fd)
+{
+	struct f_owner_ex owner = {0};
+	int saved = errno, flags = shim_real()->fcntl64(fd, F_GETFL);
+	uint8_t bits = 0;
+
+	if (shim_real()->fcntl64(fd, F_GETOWN_EX, &owner) == 0 && owner.type != F_OWNER_PGRP &&
+	    ours(owner.pid)) {
+		bits = TOE_SIGNAL_URG;
+		if (flags >= 0 && (flags & O_ASYNC) && shim_real()->fcntl64(fd, F_GETSIG) == 0)
+			bits |= TOE_SIGNAL_IO;
+	}
+	errno = saved;
+	if ((bits | s->signals) == 0)
+		return;
+	s->signals = bits;
+	if (shim_role(s) != SHIM_CONN && shim_role(s) != SHIM_LISTENER)
+		return;
+	/* toed signals the process whose queue says so: a child's must not be its parent's. */
+	if (!shim_attached() && shim_region_ok(s->region))
+		shim_attach();
+	send_option(s, TOE_OPT_SIGNALS, bits);
+}
+
 uint32_t shim_rx_step(uint32_t rcvbuf)
 {
 	return rcvbuf && rcvbuf / 4 < TOE_CHUNK_BYTES ? rcvbuf / 4 + 1 : TOE_CHUNK_BYTES;
@@ -185,6 +218,8 @@ void shim_options_send(struct shim_sock *s)
 					    kept(&s->opt, &forwards[i]) * forwards[i].factor);
 	if (s->opt.no_pmtu)
 		send_option(s, TOE_OPT_PMTU_DISCOVER, 0);
+	if (s->signals)
+		send_option(s, TOE_OPT_SIGNALS, s->signals);
 }
 
 /* ---- settings that are no plain integers ---------------------------------------------------- */

@@ -33,7 +33,8 @@ type client struct {
 	program string // what people know it by
 	l       *layer
 	own     *region
-	wakefds []int // one per worker; the client writes them
+	wakefds []int        // one per worker; the client writes them
+	pidfd   atomic.Int32 // names the process, for signals; -1 none
 
 	attached []*region // own included; under Server.mu
 	bye      atomic.Bool
@@ -185,6 +186,7 @@ func (c *client) hello(m *shm.Msg) ([]int, unix.Errno) {
 	}
 	s.regions[id] = r
 	c.l, c.own = l, r
+	c.takeProcess()
 	c.join(r)
 	if err := c.openWakeFDs(); err != nil {
 		s.cfg.Log.Warn("no wake descriptors for client", "program", c.program, "pid", c.cred.Pid, "error", err)
@@ -340,6 +342,7 @@ func (s *Server) clientGone(c *client) {
 	defer s.mu.Unlock()
 	delete(s.clients, c)
 	c.ended.Store(true)
+	pidfd := c.pidfd.Swap(-1)
 	if c.own == nil {
 		return
 	}
@@ -371,6 +374,9 @@ func (s *Server) clientGone(c *client) {
 				sh.names = nil
 			}
 		})
+	}
+	if pidfd >= 0 {
+		unix.Close(int(pidfd)) // no worker is using it any more
 	}
 }
 

@@ -3,6 +3,8 @@ package server
 import (
 	"sync/atomic"
 
+	"golang.org/x/sys/unix"
+
 	"opentoe/sockshim/shm"
 	"opentoe/toe"
 )
@@ -37,6 +39,9 @@ func (l *layer) Notify(id toe.SockID, e toe.Event) {
 		if e.Pos > atomic.LoadUint64(&p.RxUrg) {
 			atomic.StoreUint64(&p.RxUrg, e.Pos)
 			sh.wake(n)
+			if s.signals&shm.SignalURG != 0 {
+				sh.raise(s, unix.SIGURG)
+			}
 		}
 	case toe.EventSent:
 		sh.sent(n, e.Pos)

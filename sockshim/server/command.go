@@ -98,7 +98,12 @@ func (sh *share) command(from *region, c shm.Command) {
 	case shm.OpAbortReq:
 		sh.abort(c.Slot)
 	case shm.OpSetTCBField:
-		sh.setOption(c.Slot, c.Arg, int64(atomic.LoadUint64(&p.ReqValue)))
+		value := int64(atomic.LoadUint64(&p.ReqValue))
+		if c.Arg == shm.OptSignals {
+			sh.setSignals(c.Slot, from, value)
+		} else {
+			sh.setOption(c.Slot, c.Arg, value)
+		}
 	case shm.OpTxCreditReq:
 		if (s.state == sockOpen || s.early) && !s.credit && len(sh.credit) < cap(sh.credit) {
 			s.credit = true

@@ -23,6 +23,7 @@ type Counters struct {
 	Commands        [numOps]uint64 // by TOE_OP_*
 	FutexWakes      uint64
 	Signals         uint64 // eventfds written
+	ProcessSignals  uint64 // SIGURG and SIGIO sent
 	AcceptOverflows uint64 // connections refused because nobody accepts
 	NoSlots         uint64 // connections refused for want of a slot
 	NoChunks        uint64 // segments left to be sent again for want of a chunk
@@ -52,6 +53,7 @@ func (c *Counters) add(o *Counters) {
 	c.OrphansReset += o.OrphansReset
 	c.FutexWakes += o.FutexWakes
 	c.Signals += o.Signals
+	c.ProcessSignals += o.ProcessSignals
 	c.AcceptOverflows += o.AcceptOverflows
 	c.NoSlots += o.NoSlots
 	c.NoChunks += o.NoChunks

@@ -27,8 +27,23 @@ func (c *client) readCred() error {
 		return err
 	}
 	c.cred = *cred
+	c.pidfd.Store(-1)
 	c.lowPort = cred.Uid == 0 || mayBindLow(cred)
 	return nil
+}
+
+// takeProcess has c hold its process, so that a signal cannot reach another with the number. Kernels before
+// Linux 6.5 do not say which it is: then there are no signals.
+func (c *client) takeProcess() {
+	raw, err := c.conn.SyscallConn()
+	if err != nil {
+		return
+	}
+	_ = raw.Control(func(fd uintptr) {
+		if pidfd, err := unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_PEERPIDFD); err == nil {
+			c.pidfd.Store(int32(pidfd))
+		}
+	})
 }
 
 // identify fills in what rules of the policy may ask about c, at its HELLO: a process that goes on to

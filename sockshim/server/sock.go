@@ -51,7 +51,9 @@ type sock struct {
 	orderly  bool   // CLOSE_SHARED or BYE was seen: its end is a close, not a death
 	credit   bool   // stands in share.credit
 	stopping bool   // closed while listening had not been answered
+	signals  uint8  // shm.SignalURG, SignalIO: what signalTo wants to hear by signal
 	listener *listener
+	signalTo *client // valid only if signals != 0
 	owner    *region // of the client that opened or accepted it
 	cookie   uint64  // SO_COOKIE of the placeholder; 0 not known
 	looked   uint64  // txCons when a closed connection was last looked at,

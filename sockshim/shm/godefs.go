@@ -102,6 +102,7 @@ const (
 	OptFastOpenBare  = C.TOE_OPT_FASTOPEN_BARE
 	OptSynRetries    = C.TOE_OPT_SYN_RETRIES
 	OptRcvClamp      = C.TOE_OPT_RCV_CLAMP
+	OptSignals       = C.TOE_OPT_SIGNALS
 
 	FastOpenUse  = C.TOE_FASTOPEN_USE
 	FastOpenHold = C.TOE_FASTOPEN_HOLD

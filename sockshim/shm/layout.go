@@ -114,8 +114,7 @@ type (
 		TxLock         uint32
 		Shared         uint32
 		TxNospace      uint32
-		Signals        uint32
-		Pad3           [4]uint32
+		Pad3           [5]uint32
 		RxEntry        [16]uint32
 		TxEntry        [16]uint32
 		ReqLocalAddr   [16]uint8
@@ -251,6 +250,7 @@ const (
 	OptFastOpenBare  = 0x14
 	OptSynRetries    = 0x15
 	OptRcvClamp      = 0x16
+	OptSignals       = 0x17
 
 	FastOpenUse  = 0x1
 	FastOpenHold = 0x2

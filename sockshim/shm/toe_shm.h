@@ -145,6 +145,10 @@ struct toe_shm_cmdq {
 #define TOE_OPT_FASTOPEN_BARE 20u /* listeners only: Fast Open without cookies */
 #define TOE_OPT_SYN_RETRIES 21u	  /* before the handshake is complete */
 #define TOE_OPT_RCV_CLAMP 22u
+#define TOE_OPT_SIGNALS 23u /* TOE_SIGNAL_*: what the process that says so hears by signal; a process hears only of itself */
+
+#define TOE_SIGNAL_URG 1u /* SIGURG with every urgent octet (F_SETOWN) */
+#define TOE_SIGNAL_IO 2u  /* SIGIO with every change (O_ASYNC) */
 
 /* Fast Open, req_fastopen */
 #define TOE_FASTOPEN_USE 1u  /* connect: ask for a cookie, or use one */
@@ -272,8 +276,7 @@ struct toe_shm_slot {
 	uint32_t tx_lock;
 	uint32_t shared;      /* 1: more than one process may hold the socket (C) */
 	uint32_t tx_nospace;  /* 1: a writer wants to hear when a third of tx_limit is free again */
-	uint32_t signals;     /* TOE_SIGNAL_*: what the process that opened or accepted the socket wants to hear by signal (C) */
-	uint32_t pad3[4];
+	uint32_t pad3[5];
 
 	/* line 4, T: directory of the receive stream */
 	uint32_t rx_entry[TOE_DIR_INLINE]; /* chunk or 0 */
@@ -309,10 +312,6 @@ struct toe_shm_slot {
 	uint32_t pad6;
 	uint32_t tx_eor[TOE_EORS]; /* MSG_EOR: the low half of the position after each message's end; under tx_lock */
 };
-
-/* slot.signals */
-#define TOE_SIGNAL_URG 1u /* SIGURG with every urgent octet (F_SETOWN) */
-#define TOE_SIGNAL_IO 2u  /* SIGIO with every change (O_ASYNC) */
 
 #define TOE_LOCK_CONTENDED 0x80000000u
 

@@ -74,7 +74,7 @@ func (d *Device) newEngine(worker int) (*tcpoffload.Engine, error) {
 		mtu = max(mtu, p.Port.MTU())
 	}
 	return tcpoffload.New(tcpoffload.Config{
-		Memory: tcpoffload.NewMemoryOf(cfg.sizes()),
+		Memory:      tcpoffload.NewMemoryOf(cfg.sizes()),
 		Tunables:    cfg.Tunables,
 		PortUse:     use,
 		ISNKey:      [16]byte(secret[:16]),

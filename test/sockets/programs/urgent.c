@@ -146,6 +146,113 @@ static void selected(void)
 	MUST(close(set));
 }
 
+static volatile sig_atomic_t urgs, ios;
+
+static void on_signal(int sig)
+{
+	if (sig == SIGURG)
+		urgs++;
+	else
+		ios++;
+}
+
+static bool arrives(volatile sig_atomic_t *count, int than)
+{
+	struct timespec pause = {.tv_nsec = 1000000};
+
+	for (int i = 0; i < 5000 && *count <= than; i++)
+		nanosleep(&pause, NULL);
+	return *count > than;
+}
+
+static void settled(void)
+{
+	struct timespec pause = {.tv_nsec = 50000000};
+
+	nanosleep(&pause, NULL);
+}
+
+/* The owner of a socket hears of an urgent octet, and with O_ASYNC of everything. */
+static void signalled(void)
+{
+	struct sigaction act = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
+	struct f_owner_ex self = {.type = F_OWNER_PID, .pid = getpid()};
+	int p[2], l, fd, on = 1, owner = getpid(), before;
+	pid_t pid;
+	char c;
+
+	say("-- signals");
+	MUST(sigaction(SIGURG, &act, NULL));
+	MUST(sigaction(SIGIO, &act, NULL));
+	make_pair(p);
+	tell("send", send(p[0], "a", 1, MSG_OOB));
+	await(p[1], POLLPRI);
+	settled();
+	say("without an owner: %d", (int)urgs);
+	tell("own", fcntl(p[1], F_SETOWN, getpid()));
+	say("owner is this process: %d", MUST(fcntl(p[1], F_GETOWN)) == getpid());
+	tell("send", send(p[0], "b", 1, MSG_OOB));
+	say("SIGURG %d", arrives(&urgs, 0));
+	write_all(p[0], "x", 1);
+	settled();
+	say("SIGIO %d", (int)ios);
+	tell("async", fcntl(p[1], F_SETFL, O_ASYNC));
+	write_all(p[0], "x", 1);
+	say("SIGIO %d", arrives(&ios, 0));
+	on = 0;
+	tell("not async", ioctl(p[1], FIOASYNC, &on));
+	settled();
+	before = ios;
+	write_all(p[0], "x", 1);
+	settled();
+	say("no more SIGIO: %d", ios - before);
+	tell("no owner", fcntl(p[1], F_SETOWN, 0));
+	settled();
+	before = urgs;
+	tell("send", send(p[0], "c", 1, MSG_OOB));
+	settled();
+	say("no more SIGURG: %d", urgs - before);
+
+	/* A child that has the socket from its parent, as a server's does. */
+	pid = MUST(fork());
+	if (pid == 0) {
+		urgs = 0;
+		MUST(fcntl(p[1], F_SETOWN_EX,
+			   &(struct f_owner_ex){.type = F_OWNER_PID, .pid = getpid()}));
+		tell("send", send(p[0], "d", 1, MSG_OOB));
+		say("child's SIGURG %d", arrives(&urgs, 0));
+		_exit(0);
+	}
+	reap(pid);
+	say("not the parent's: %d", urgs - before);
+	MUST(close(p[0]));
+	MUST(close(p[1]));
+
+	/* Before it listens, and before it connects. */
+	l = MUST(socket(AF_INET, SOCK_STREAM, 0));
+	struct sockaddr_in at = make_address(0);
+	MUST(bind(l, (struct sockaddr *)&at, sizeof at));
+	MUST(ioctl(l, FIOSETOWN, &owner));
+	on = 1;
+	MUST(ioctl(l, FIOASYNC, &on));
+	MUST(listen(l, 8));
+	settled();
+	before = ios;
+	fd = MUST(socket(AF_INET, SOCK_STREAM, 0));
+	MUST(fcntl(fd, F_SETOWN_EX, &self));
+	at = name_of(l);
+	MUST(connect(fd, (struct sockaddr *)&at, sizeof at));
+	say("listener's SIGIO %d", arrives(&ios, before));
+	p[0] = MUST(accept(l, NULL, NULL));
+	before = urgs;
+	tell("send", send(p[0], "e", 1, MSG_OOB));
+	say("SIGURG %d", arrives(&urgs, before));
+	tell("read", recv(fd, &c, 1, MSG_OOB));
+	MUST(close(p[0]));
+	MUST(close(fd));
+	MUST(close(l));
+}
+
 static void test(void)
 {
 	out_of_line();
@@ -153,4 +260,5 @@ static void test(void)
 	in_line();
 	twice();
 	selected();
+	signalled();
 }

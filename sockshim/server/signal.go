@@ -1,0 +1,32 @@
+package server
+
+import (
+	"golang.org/x/sys/unix"
+
+	"opentoe/sockshim/shm"
+)
+
+// Signals of sockets: SIGURG and SIGIO for programs that have asked for them by F_SETOWN and O_ASYNC. A
+// process is signalled only for what it has asked itself, whoever else holds the socket.
+
+// setSignals notes what the client that has region from wants to hear of slot n; zero: nothing more. What
+// another client asked for is replaced: a socket has one owner.
+func (sh *share) setSignals(n uint32, from *region, bits int64) {
+	s := sh.sock(n)
+	if s.state != sockOpening && s.state != sockOpen && s.state != sockListen {
+		return
+	}
+	s.signals = uint8(bits & (shm.SignalURG | shm.SignalIO))
+	s.signalTo = from.owner
+}
+
+// raise sends sig to the client that has asked for it. [worker]
+func (sh *share) raise(s *sock, sig unix.Signal) {
+	fd := s.signalTo.pidfd.Load()
+	if fd < 0 {
+		s.signals, s.signalTo = 0, nil // it has gone
+		return
+	}
+	_ = unix.PidfdSendSignal(int(fd), sig, nil, 0) // a process that ends meanwhile needs none
+	sh.w.stats.ProcessSignals++
+}
