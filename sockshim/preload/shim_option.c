@@ -111,6 +111,7 @@ static bool kernel_only(int level, int name)
 		case TCP_REPAIR:
 		case TCP_ULP:
 		case TCP_ZEROCOPY_RECEIVE:
+		case TCP_FASTOPEN_KEY:
 			return true;
 		}
 		return false;
@@ -421,6 +422,13 @@ static void take_option(struct shim_sock *s, int level, int name, const void *va
 		send_option(s, f->option, (uint64_t)(v < 0 ? 0 : v) * f->factor);
 }
 
+/* is_cookie_key says whether the option is the key of Fast Open cookies of a listener whose cookies
+ * toed makes too, with a key of its own. */
+static bool is_cookie_key(struct shim_sock *s, int level, int name)
+{
+	return shim_role(s) == SHIM_LISTENER && level == IPPROTO_TCP && name == TCP_FASTOPEN_KEY;
+}
+
 SHIM_API int setsockopt(int fd, int level, int name, const void *value, socklen_t len)
 {
 	struct shim_sock *s = shim_sock_get(fd);
@@ -430,6 +438,8 @@ SHIM_API int setsockopt(int fd, int level, int name, const void *value, socklen_
 		return shim_real()->setsockopt(fd, level, name, value, len);
 	if (shim_role(s) == SHIM_CONN)
 		rc = refused(level, name);
+	else if (is_cookie_key(s, level, name))
+		rc = -ENOPROTOOPT;
 	if (rc == 0 && level == IPPROTO_TCP && name == TCP_CONGESTION) {
 		rc = set_congestion(s, fd, value, len);
 	} else if (rc == 0) {
@@ -524,9 +534,12 @@ SHIM_API int getsockopt(int fd, int level, int name, void *restrict value, sockl
 	if (s) {
 		rc = conn_option(s, level, name, value, len);
 		shim_obj_put(&s->obj);
-	} else if (level == IPPROTO_TCP && name == TCP_CONGESTION) {
+	} else if (level == IPPROTO_TCP && (name == TCP_CONGESTION || name == TCP_FASTOPEN_KEY)) {
 		s = shim_sock_get(fd);
-		if (s && shim_role(s) != SHIM_KERNEL && s->opt.cc != TOE_CC_DEFAULT)
+		if (s && is_cookie_key(s, level, name))
+			rc = -ENOPROTOOPT;
+		else if (s && name == TCP_CONGESTION && shim_role(s) != SHIM_KERNEL &&
+			 s->opt.cc != TOE_CC_DEFAULT)
 			rc = put_bytes(cc_names[s->opt.cc], sizeof cc_names[0], value, len);
 		if (s)
 			shim_obj_put(&s->obj);

@@ -76,6 +76,7 @@ static void settings(int l)
 	tell("SYNCNT", set(fd, TCP_SYNCNT, 3));
 	MUST(getsockopt(fd, IPPROTO_TCP, TCP_SYNCNT, &v, &len));
 	say("is %d", v);
+	tell("key", setsockopt(fd, IPPROTO_TCP, TCP_FASTOPEN_KEY, "0123456789abcdef", 15));
 	tell("listener", set(l, TCP_FASTOPEN, 5));
 	tell("listener, none", set(l, TCP_FASTOPEN, -1));
 	tell("listener, no cookies", set(l, TCP_FASTOPEN_NO_COOKIE, 1));
