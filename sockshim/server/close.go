@@ -3,8 +3,6 @@ package server
 import (
 	"sync/atomic"
 
-	"golang.org/x/sys/unix"
-
 	"opentoe/sockshim/shm"
 	"opentoe/toe"
 )
@@ -38,10 +36,8 @@ func (l *layer) Notify(id toe.SockID, e toe.Event) {
 	case toe.EventUrgent:
 		if e.Pos > atomic.LoadUint64(&p.RxUrg) {
 			atomic.StoreUint64(&p.RxUrg, e.Pos)
+			s.urgentDue = true
 			sh.wake(n)
-			if s.signals&shm.SignalURG != 0 {
-				sh.raise(s, unix.SIGURG)
-			}
 		}
 	case toe.EventSent:
 		sh.sent(n, e.Pos)

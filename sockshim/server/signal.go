@@ -17,7 +17,19 @@ func (sh *share) setSignals(n uint32, from *region, bits int64) {
 		return
 	}
 	s.signals = uint8(bits & (shm.SignalURG | shm.SignalIO))
-	s.signalTo = from.owner
+	s.signalTo, s.urgentDue = from.owner, false
+}
+
+// signal sends what is due for a change of s: SIGURG when the octets that came with the mark can be read, so
+// that the handler finds the urgent one if it has come. [worker]
+func (sh *share) signal(s *sock) {
+	if s.urgentDue && s.signals&shm.SignalURG != 0 {
+		sh.raise(s, unix.SIGURG)
+	}
+	s.urgentDue = false
+	if s.signals&shm.SignalIO != 0 {
+		sh.raise(s, unix.SIGIO)
+	}
 }
 
 // raise sends sig to the client that has asked for it. [worker]

@@ -40,24 +40,25 @@ type sock struct {
 	waking bool // stands in worker.wakes
 	quiet  bool // stands in worker.quiet
 
-	txLimit  uint64 // octets that the client may be ahead of txCons; only grows
-	eorCons  uint32 // borders of messages taken
-	txFixed  bool   // the program set SO_SNDBUF: txLimit does not grow with use
-	early    bool   // Fast Open: octets may be written before the handshake ends
-	rxEOF    bool   // the peer's FIN was told
-	txShut   bool   // our FIN was asked for
-	accepted bool   // valid only if listener != nil: a client has taken it
-	shared   bool   // a probe gave it to a second process
-	orderly  bool   // CLOSE_SHARED or BYE was seen: its end is a close, not a death
-	credit   bool   // stands in share.credit
-	stopping bool   // closed while listening had not been answered
-	signals  uint8  // shm.SignalURG, SignalIO: what signalTo wants to hear by signal
-	listener *listener
-	signalTo *client // valid only if signals != 0
-	owner    *region // of the client that opened or accepted it
-	cookie   uint64  // SO_COOKIE of the placeholder; 0 not known
-	looked   uint64  // txCons when a closed connection was last looked at,
-	looks    uint8   // so many times since it moved
+	txLimit   uint64 // octets that the client may be ahead of txCons; only grows
+	eorCons   uint32 // borders of messages taken
+	txFixed   bool   // the program set SO_SNDBUF: txLimit does not grow with use
+	early     bool   // Fast Open: octets may be written before the handshake ends
+	rxEOF     bool   // the peer's FIN was told
+	txShut    bool   // our FIN was asked for
+	accepted  bool   // valid only if listener != nil: a client has taken it
+	shared    bool   // a probe gave it to a second process
+	orderly   bool   // CLOSE_SHARED or BYE was seen: its end is a close, not a death
+	credit    bool   // stands in share.credit
+	stopping  bool   // closed while listening had not been answered
+	signals   uint8  // shm.SignalURG, SignalIO: what signalTo wants to hear by signal
+	listener  *listener
+	signalTo  *client // valid only if signals != 0
+	urgentDue bool    // the mark of the peer has moved, and nobody was signalled
+	owner     *region // of the client that opened or accepted it
+	cookie    uint64  // SO_COOKIE of the placeholder; 0 not known
+	looked    uint64  // txCons when a closed connection was last looked at,
+	looks     uint8   // so many times since it moved
 }
 
 // unaccepted reports whether s waits in an accept queue: it lives and dies with its listener.

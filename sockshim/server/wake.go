@@ -4,8 +4,6 @@ import (
 	"math/bits"
 	"sync/atomic"
 
-	"golang.org/x/sys/unix"
-
 	"opentoe/sockshim/shm"
 )
 
@@ -38,8 +36,8 @@ func (w *worker) flushWakes() {
 // ask for it. Both masks are the client's: they decide only what of the client is woken.
 func (sh *share) wakeSleepers(n uint32) {
 	p := sh.slot(n)
-	if s := sh.sock(n); s.signals&shm.SignalIO != 0 {
-		sh.raise(s, unix.SIGIO)
+	if s := sh.sock(n); s.signals != 0 {
+		sh.signal(s)
 	}
 	if atomic.LoadUint32(&p.Waiters) != 0 {
 		shm.FutexWake(&p.EventSeq)
