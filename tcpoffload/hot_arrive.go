@@ -6,7 +6,7 @@ package tcpoffload
 //
 // The functions that every segment passes stand together in the files hot_*.go, not with their topics, because
 // the linker keeps the order of the source: spread over the package they evict each other from the
-// processor's instruction cache (docs/decisions/0009-hot-code.md).
+// processor's instruction cache (docs/decisions/0010-hot-code.md).
 
 import (
 	"opentoe/tcpoffload/vtime"
