@@ -174,7 +174,7 @@ func (p *Port) Neighbours(now vtime.Time) []NeighbourInfo {
 		if e.load().gen() != w.gen() || n.State == StateNone {
 			continue
 		}
-		if n.State == StateReachable && e.since(now) > reachableTime {
+		if n.State == StateReachable && e.since(now) > reachableTime && p.cfg.Control == nil {
 			n.State = StateStale
 		}
 		list = append(list, n)

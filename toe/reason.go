@@ -17,12 +17,13 @@ const (
 	ReasonUnsupported        // the socket has a setting that the device cannot honour
 	ReasonDraining           // the device takes no new connections
 	ReasonInvalid            // the request makes no sense
+	ReasonLinkLocal          // an IPv6 address of link-local scope, which says nothing without its interface
 	NumReasons
 )
 
 var reasonNames = [NumReasons]string{
 	"offloaded", "no-device", "no-route", "local-addr", "loopback", "table-full", "in-use",
-	"no-memory", "policy", "unsupported", "draining", "invalid",
+	"no-memory", "policy", "unsupported", "draining", "invalid", "link-local",
 }
 
 // String returns the name under which the reason is counted.
@@ -46,6 +47,7 @@ var reasonMeanings = [NumReasons]string{
 	"a setting of the socket is one that the TOE does not have",
 	"the TOE is being drained: toectl drain",
 	"the program asked for something that makes no sense",
+	"an address is of IPv6's link-local scope, where connections stay with the kernel",
 }
 
 // Meaning says in plain words why the socket is where it is.

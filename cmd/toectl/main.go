@@ -7,6 +7,8 @@
 //	toectl policy load FILE           another policy
 //	toectl policy test connect|listen what becomes of a socket
 //	toectl drain [--wait|--off]       offload nothing new, and say what remains
+//	toectl neigh                      next hops that the TOE uses, as ip neigh shows them
+//	toectl route                      routes that it goes by
 //	toectl stats                      counters, drop reasons among them
 //	toectl reg NAME[=VALUE]           one register: read or change it
 //	toectl regdump [BLOCK]            all registers
@@ -61,6 +63,6 @@ func root() *cobra.Command {
 	cmd.PersistentFlags().StringVar(&o.socket, "socket", socket, "toed's operator socket")
 	cmd.PersistentFlags().BoolVar(&o.json, "json", false, "answer in JSON")
 	cmd.AddCommand(statusCommand(&o), ssCommand(&o), statsCommand(&o), regCommand(&o), regdumpCommand(&o), captureCommand(&o),
-		policyCommand(&o), drainCommand(&o))
+		policyCommand(&o), drainCommand(&o), neighCommand(&o), routeCommand(&o))
 	return cmd
 }

@@ -34,6 +34,7 @@ func printStats(w io.Writer, s ctl.Stats, all bool) {
 	for _, name := range slices.Sorted(maps.Keys(s.Ports)) {
 		printCounters(w, name, s.Ports[name], all)
 	}
+	printCounters(w, "kernel", s.Kernel, all)
 	printCounters(w, "tcp", s.TCP, all)
 	printCounters(w, "drop", s.Drops, all)
 	printCounters(w, "device", s.Device, all)

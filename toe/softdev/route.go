@@ -45,6 +45,9 @@ func (d *Device) egress(f *wire.Flow) (x exit, reason toe.Reason) {
 	if f.RemotePort == 0 || f.Remote.IsUnspecified() {
 		return x, toe.ReasonInvalid
 	}
+	if d.control() != nil && f.Remote.Netip().Is6() && f.Remote.Netip().IsLinkLocalUnicast() {
+		return x, toe.ReasonLinkLocal
+	}
 	if _, ours := d.home(f.Remote); ours || f.Remote.Netip().IsLoopback() {
 		return x, toe.ReasonLoopback
 	}

@@ -37,9 +37,11 @@ func (f *fake) LoadPolicy(p PolicyFile) (Policy, error) {
 func (f *fake) TestPolicy(q PolicyQuestion) (PolicyAnswer, error) {
 	return PolicyAnswer{Offload: q.Program == "nginx"}, nil
 }
-func (f *fake) Remaining() (Drain, error)    { return Drain{Connections: 7}, nil }
-func (f *fake) Drain(on bool) (Drain, error) { return Drain{Draining: on}, nil }
-func (f *fake) Stats() (Stats, error)        { return Stats{}, errors.New("the device is gone") }
+func (f *fake) Neighbours() ([]Neighbour, error) { return []Neighbour{{State: "STALE"}}, nil }
+func (f *fake) Routes() ([]Route, error)         { return []Route{{Destination: "all"}}, nil }
+func (f *fake) Remaining() (Drain, error)        { return Drain{Connections: 7}, nil }
+func (f *fake) Drain(on bool) (Drain, error)     { return Drain{Draining: on}, nil }
+func (f *fake) Stats() (Stats, error)            { return Stats{}, errors.New("the device is gone") }
 
 func (f *fake) Registers(name string) ([]hwregs.Value, error) {
 	if name == "TP_NONE" {
@@ -83,6 +85,13 @@ func TestAnswers(t *testing.T) {
 
 	_, err = c.Stats(t.Context())
 	require.EqualError(t, err, "the device is gone")
+
+	neighbours, err := c.Neighbours(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, "STALE", neighbours[0].State)
+	routes, err := c.Routes(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, "all", routes[0].Destination)
 
 	regs, err := c.Registers(t.Context(), "TP_RXT_MIN")
 	require.NoError(t, err)

@@ -2,6 +2,7 @@
 // only toed's user may open.
 //
 //	GET  /status, /sockets, /stats      types of this package
+//	GET  /neighbours, /routes           what the TOE's packets go by
 //	GET  /registers?name=NAME           hwregs.Value each, all of them without a name
 //	POST /registers                     an assignment in the body: TP_RXT_MIN=200ms
 //	GET  /capture?filter=&snaplen=      a pcapng stream until the client hangs up

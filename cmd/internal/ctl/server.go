@@ -29,6 +29,8 @@ type Daemon interface {
 	// Drain stops (on) or resumes offloading.
 	Drain(on bool) (Drain, error)
 	Stats() (Stats, error)
+	Neighbours() ([]Neighbour, error)
+	Routes() ([]Route, error)
 	// Registers returns the named register, or all without a name.
 	Registers(name string) ([]hwregs.Value, error)
 	// Assign carries out "NAME=VALUE" and returns the register as it is then.
@@ -94,6 +96,8 @@ func handler(d Daemon) http.Handler {
 	mux.HandleFunc("GET /drain", answer(func(*http.Request) (any, error) { return d.Remaining() }))
 	mux.HandleFunc("POST /drain", answer(posted(d.Drain)))
 	mux.HandleFunc("GET /stats", answer(func(*http.Request) (any, error) { return d.Stats() }))
+	mux.HandleFunc("GET /neighbours", answer(func(*http.Request) (any, error) { return d.Neighbours() }))
+	mux.HandleFunc("GET /routes", answer(func(*http.Request) (any, error) { return d.Routes() }))
 	mux.HandleFunc("GET /registers", answer(func(r *http.Request) (any, error) {
 		return d.Registers(r.FormValue("name"))
 	}))

@@ -54,6 +54,7 @@ type Port struct {
 // Stats are counters since the start, by name.
 type Stats struct {
 	TCP     map[string]uint64 `json:"tcp"`     // the engine's, RFC 4022 names first
+	Kernel  map[string]uint64 `json:"kernel"`  // its tables, as far as they are followed
 	Drops   map[string]uint64 `json:"drops"`   // frames and segments discarded, by reason
 	Device  map[string]uint64 `json:"device"`  // the worker loops'
 	Sockets map[string]uint64 `json:"sockets"` // the shared-memory server's

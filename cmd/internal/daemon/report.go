@@ -78,7 +78,7 @@ func (d *Daemon) ports() []ctl.Port {
 		}
 		if d.hw.soft != nil {
 			nic := d.hw.nics[i].dev
-			port.Device, port.Driver, port.LinkUp = nic.Device(), nic.Driver(), nic.Link().Up
+			port.Device, port.Driver, port.LinkUp = nic.Device(), nic.Driver(), nic.Link().Up && p.LinkUp
 			if on := nic.Enabled().String(); on != "none" {
 				port.Offloads = strings.Fields(on)
 			}

@@ -40,6 +40,7 @@ func (d *Daemon) Stats() (ctl.Stats, error) {
 	if d.hw.soft == nil {
 		return s, nil
 	}
+	s.Kernel = d.hw.controlCounters()
 	wires := make([]counters, len(d.hw.nics))
 	for i, n := range d.hw.nics {
 		wires[i] = counters{}
