@@ -97,6 +97,7 @@ func (w *worker) passEstablish(a *tcpoffload.Action, rest int) {
 		return // reset again by the same segment
 	}
 	id := toe.ListenID(a.Listener)
+	w.unseen.hide(a.Handle, w.unseen.listeners[id]) // the socket layer may say otherwise
 	s, ok := w.up.PassEstablish(w.id, id, w.tid(a.Handle), &w.info.Flow)
 	if !ok || s == 0 {
 		w.count.PassRefused++

@@ -55,6 +55,7 @@ func (d *Device) Connect(i int, r *toe.ConnectRequest) (toe.TID, toe.Reason) {
 		return 0, reason
 	}
 	w.opened(c.Handle)
+	w.unseen.hide(c.Handle, r.Opt.NoMirror)
 	if r.Opt.FastOpenHold {
 		r.SynRoom = uint32(c.Value)
 	}
@@ -106,6 +107,11 @@ func (d *Device) Release(tid toe.TID) {
 // SetOption changes a setting of an open connection. The errors are bare sentinels: a client can
 // provoke them at any rate, and a worker does not allocate. [worker]
 func (d *Device) SetOption(tid toe.TID, o toe.Option, value int64) error {
+	if o == toe.OptionNoMirror {
+		w, h := d.owner(tid)
+		w.unseen.hide(h, value != 0)
+		return nil
+	}
 	opt, value, ok := engineOption(o, value)
 	if !ok {
 		return toe.ErrNotSupported

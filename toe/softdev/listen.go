@@ -43,6 +43,17 @@ func (d *Device) ListenStop(id toe.ListenID) {
 
 // ListenOption changes what connections of listener id start with, on every worker. Not for workers.
 func (d *Device) ListenOption(id toe.ListenID, o toe.Option, value int64) error {
+	switch {
+	case o == toe.OptionNoMirror:
+		return d.hideListener(id, value != 0)
+	case o == toe.OptionPause:
+		// The steering lets go before the workers do, and comes back after them: no SYN falls between.
+		if value != 0 {
+			d.pauseSteering(id, true)
+		} else {
+			defer d.pauseSteering(id, false)
+		}
+	}
 	opt, v, ok := engineOption(o, value)
 	if !ok {
 		return fmt.Errorf("softdev: %s: option %d: %w", d.cfg.Name, o, toe.ErrNotSupported)
@@ -98,6 +109,7 @@ func (w *worker) listen(l *toe.Listener) toe.Reason {
 		return reason
 	}
 	w.listeners[l.ID] = c.Listener
+	w.hideListener(l.ID, l.Opt.NoMirror)
 	return toe.Offloaded
 }
 
@@ -105,6 +117,7 @@ func (w *worker) listen(l *toe.Listener) toe.Reason {
 func (w *worker) unlisten(id toe.ListenID) {
 	w.call(&tcpoffload.Call{Kind: tcpoffload.CallUnlisten, Listener: w.listeners[id]})
 	delete(w.listeners, id)
+	w.hideListener(id, false)
 }
 
 // accepted makes room in a listener's backlog.

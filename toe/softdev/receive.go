@@ -49,8 +49,12 @@ func (w *worker) tap(l *lane, dir toe.Direction, b *frame.Burst) {
 	if taps == nil {
 		return
 	}
+	frames := b.Frames()
+	if w.unseen.any {
+		frames = w.visible(dir, frames)
+	}
 	for _, t := range *taps {
-		t.Tap(w.id, l.id, dir, w.now, b.Frames())
+		t.Tap(w.id, l.id, dir, w.now, frames)
 	}
 }
 

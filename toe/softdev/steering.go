@@ -15,6 +15,7 @@ import (
 type steered struct {
 	mu        sync.Mutex
 	listeners map[toe.ListenID]toe.Listener
+	paused    map[toe.ListenID]bool // of them, those whose SYNs are the kernel's for now
 }
 
 // steer tells the ports that SYNs for l are the device's. The workers listen already.
@@ -36,19 +37,41 @@ func (d *Device) unsteer(id toe.ListenID) {
 	d.steered.mu.Lock()
 	defer d.steered.mu.Unlock()
 	if l, ok := d.steered.listeners[id]; ok {
+		if !d.steered.paused[id] {
+			d.tellSteering(&l, false)
+		}
 		delete(d.steered.listeners, id)
-		d.tellSteering(&l, false)
+		delete(d.steered.paused, id)
 	}
+}
+
+// pauseSteering leaves the SYNs for a listener to the kernel, or takes them back.
+func (d *Device) pauseSteering(id toe.ListenID, pause bool) {
+	d.steered.mu.Lock()
+	defer d.steered.mu.Unlock()
+	s := &d.steered
+	l, ok := s.listeners[id]
+	if !ok || s.paused[id] == pause {
+		return
+	}
+	if s.paused == nil {
+		s.paused = map[toe.ListenID]bool{}
+	}
+	s.paused[id] = pause
+	d.tellSteering(&l, !pause)
 }
 
 // steerNothing leaves all listeners' SYNs to the kernel.
 func (d *Device) steerNothing() {
 	d.steered.mu.Lock()
 	defer d.steered.mu.Unlock()
-	for _, l := range d.steered.listeners {
-		d.tellSteering(&l, false)
+	for id, l := range d.steered.listeners {
+		if !d.steered.paused[id] {
+			d.tellSteering(&l, false)
+		}
 	}
 	clear(d.steered.listeners)
+	clear(d.steered.paused)
 }
 
 // steers reports whether a port has a steering.

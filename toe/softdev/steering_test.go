@@ -55,6 +55,21 @@ func TestSteeringIsToldOfListeners(t *testing.T) {
 		"true v4 true v6 true port 83 true", "true v4 true v6 true port 83 false", "true v4 false v6 true port 84 true",
 	}, steering.take())
 
+	for range 2 {
+		require.NoError(t, d.ListenOption(5, toe.OptionPause, 1))
+	}
+	require.Equal(t, []string{"true v4 false v6 true port 84 false"}, steering.take())
+	for range 2 {
+		require.NoError(t, d.ListenOption(5, toe.OptionPause, 0))
+	}
+	require.Equal(t, []string{"true v4 false v6 true port 84 true"}, steering.take())
+	require.NoError(t, d.ListenOption(5, toe.OptionPause, 1))
+	steering.take()
+	d.ListenStop(5)
+	require.Empty(t, steering.take(), "it was told already")
+	require.Equal(t, toe.Offloaded, d.ListenStart(&toe.Listener{ID: 5, Port: 84, V6: true, V6Only: true}))
+	steering.take()
+
 	require.NoError(t, d.Detach())
 	left := steering.take()
 	slices.Sort(left)

@@ -45,6 +45,7 @@ type worker struct {
 	readable  progress
 	acked     progress
 	listeners map[toe.ListenID]tcpoffload.ListenerID
+	unseen    unseen
 	opens     opens
 	icmp      icmpLimiter
 	acks      uint // ActAcked seen, for confirmations
@@ -99,6 +100,7 @@ func newWorker(d *Device, id int, now clock) (*worker, error) {
 		readable:  progress{kind: toe.EventReadable},
 		acked:     progress{kind: toe.EventAcked},
 		listeners: make(map[toe.ListenID]tcpoffload.ListenerID),
+		unseen:    unseen{conns: make([]uint64, d.cfg.connsPerWorker()/64+1)},
 		waiter:    wait,
 	}, nil
 }
