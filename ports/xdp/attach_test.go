@@ -16,7 +16,7 @@ import (
 	"opentoe/tcpoffload/wire"
 )
 
-func needRoot(t *testing.T) {
+func needRoot(t testing.TB) {
 	if os.Geteuid() != 0 {
 		t.Skip("XDP programs need root")
 	}

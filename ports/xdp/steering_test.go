@@ -24,13 +24,13 @@ var (
 
 // bench is a program with tables of two queues.
 type bench struct {
-	*testing.T
+	testing.TB
 	claims *Claims
 	*Steering
 	ingress int // interface by which frames come; 0: loopback, which has one queue
 }
 
-func newBench(t *testing.T) *bench {
+func newBench(t testing.TB) *bench {
 	needRoot(t)
 	c, err := NewClaims(2)
 	require.NoError(t, err)
