@@ -26,7 +26,8 @@ type Config struct {
 	MaxSegSize     uint32 // octets, valid only with DeviceSegments; 0 means 64 KiB less headers
 	// PortUse, if not empty, has NumPorts counters, one for each local port: of the connections that have
 	// it, half-open ones and those in TIME-WAIT included. The engine sets and keeps them for others to
-	// read; one that goes from one table to another is never seen as gone.
+	// read; one that goes from one table to another is never seen as gone. The first, of no port, is 1
+	// while the connection table is full: SYNs are in vain then.
 	PortUse []uint32
 }
 

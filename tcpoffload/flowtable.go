@@ -90,6 +90,7 @@ func (e *Engine) allocConn(f *wire.Flow) *TCB {
 	t.rtt.timedAt = vtime.Never
 	e.hashInsert(f, i, &t.hashNext)
 	r.liveConns++
+	e.showFull()
 	return t
 }
 
@@ -109,6 +110,7 @@ func (e *Engine) free(t *TCB) {
 	t.hashNext = e.root.freeConn
 	e.root.freeConn = t.self
 	e.root.liveConns--
+	e.showFull()
 }
 
 // close moves t to StateClosed and takes it out of every list but the transmit list.

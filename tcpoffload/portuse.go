@@ -5,6 +5,17 @@ package tcpoffload
 // NumPorts is how many TCP ports an address has, 0 among them.
 const NumPorts = 1 << 16
 
+// showFull tells whether another connection fits.
+func (e *Engine) showFull() {
+	if len(e.portUse) == 0 {
+		return
+	}
+	e.portUse[0] = 0
+	if e.Conns() == len(e.conns)-1 {
+		e.portUse[0] = 1
+	}
+}
+
 // countPorts counts what adopted memory holds. From then on hashInsert and hashRemove keep count.
 func (e *Engine) countPorts() {
 	clear(e.portUse)
@@ -18,4 +29,5 @@ func (e *Engine) countPorts() {
 			e.portUse[e.record(i).flow.LocalPort]++
 		}
 	}
+	e.showFull()
 }

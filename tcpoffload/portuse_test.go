@@ -52,6 +52,29 @@ func TestPortUseOfActiveOpens(t *testing.T) {
 	require.Zero(t, use[c.Flow.LocalPort])
 }
 
+// A full table is told; what does not fit may then be left to somebody else.
+func TestPortUseTellsOfAFullTable(t *testing.T) {
+	use := make([]uint32, NumPorts)
+	memory := NewMemory(2, 4)
+	s := newScript(t, func(c *Config) { c.PortUse, c.Memory = use, memory })
+	s.flow.LocalPort = 0
+	open := func() Handle {
+		c := Call{Kind: CallOpen, Flow: s.flow, Cookie: 1}
+		require.Equal(t, CallOK, s.e.Call(s.now, &c, s.out))
+		return c.Handle
+	}
+	open()
+	require.Zero(t, use[0])
+	last := open()
+	require.EqualValues(t, 1, use[0])
+	clear(use)
+	_, err := New(Config{Memory: memory, Tunables: DefaultTunables(), PortUse: use})
+	require.NoError(t, err)
+	require.EqualValues(t, 1, use[0])
+	s.call(Call{Kind: CallAbort, Handle: last})
+	require.Zero(t, use[0])
+}
+
 func TestPortUseOfAdoptedMemory(t *testing.T) {
 	memory := NewMemory(8, 4)
 	s := newScript(t, func(c *Config) { c.Memory = memory })

@@ -37,7 +37,7 @@ func NewClaims(workers int) (*Claims, error) {
 	return c, nil
 }
 
-// Worker returns the counts of worker w by local port. The worker alone writes them, with plain stores:
+// Worker returns the counts of worker w by local port; the first is not 0 while the worker takes no SYNs. The worker alone writes them, with plain stores:
 // the program sees each either before or after.
 func (c *Claims) Worker(w int) []uint32 {
 	return words(c.memory)[w*numPorts : (w+1)*numPorts]

@@ -47,7 +47,8 @@ struct {
 } xsks_map SEC(".maps");
 
 // claims has, for each queue, how many connections its worker has with each local port, half-open ones
-// and those in TIME-WAIT included. The workers write them. Its size is set when it is loaded.
+// and those in TIME-WAIT included. The workers write them. The first, of no port, says that the worker's
+// table is full. Its size is set when it is loaded.
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
@@ -189,6 +190,8 @@ static __always_inline enum verdict judge(struct xdp_md *ctx)
 	if (!row || !c)
 		return PASS_OTHER;
 	ours = listens(*row, s.port) || listens(s.any_row, s.port);
+	if (s.syn && c->flows[0])
+		ours = 0; // no room: the program's kernel socket listens, too
 	if (!ours && !c->flows[s.port])
 		return PASS_PORT;
 	// The kernel's own connections come first: they may have been there before the TOE's listener,

@@ -205,6 +205,28 @@ func TestKernelTimeWait(t *testing.T) {
 	b.tell(PassSocket, src, dst, wire.ACK) // it waits to answer the last FIN again
 }
 
+// A worker without room leaves SYNs to the kernel; its connections go on.
+func TestFullTable(t *testing.T) {
+	b := newBench(t)
+	src, dst := at(local4, 999), at(local4, aPort)
+	b.Listen(wire.Addr{}, true, false, aPort, true)
+	b.claims.Worker(0)[0] = 1
+	b.tell(PassPort, src, dst, wire.SYN)
+	b.tell(ToTOE, src, dst, wire.ACK)
+	b.claims.Worker(0)[aPort] = 1
+	b.tell(ToTOE, src, dst, wire.ACK)
+
+	server, err := net.Listen("tcp", at(local4, 0).String())
+	require.NoError(t, err)
+	defer server.Close()
+	dst = addrOf(server.Addr())
+	b.Listen(wire.Addr{}, true, false, dst.Port(), true)
+	b.claims.Worker(0)[dst.Port()] = 1
+	b.tell(PassSocket, src, dst, wire.SYN)
+	b.claims.Worker(0)[0] = 0
+	b.tell(ToTOE, src, dst, wire.SYN)
+}
+
 func TestAddresses(t *testing.T) {
 	b := newBench(t)
 	b.Listen(wire.Addr{}, true, true, aPort, true)

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"strings"
 	"syscall"
 	"testing"
@@ -27,7 +28,7 @@ func keptWire(t *testing.T) *lab.Lab {
 	l := wire(t)
 	near := l.NearHost
 	require.NoError(t, errors.Join(
-		near.Run("sysctl", "-qw", "net.ipv6.conf."+nearIf+".disable_ipv6=0"),
+		near.Run("sysctl", "-qw", "net.ipv6.conf."+nearIf+".disable_ipv6=0", "net.ipv6.conf."+nearIf+".keep_addr_on_down=1"),
 		near.Run("ip", "address", "add", toeAddr+"/24", "dev", nearIf),
 		near.Run("ip", "address", "add", toeAddr6+"/64", "dev", nearIf, "nodad"),
 	))
@@ -216,6 +217,26 @@ func TestNetdev(t *testing.T) {
 		require.EqualValues(t, 2, stats.Device["ICMPErrors"])
 	})
 
+	t.Run("interface down and up", func(t *testing.T) {
+		c, err := dialKernel(t, far, "tcp", fmt.Sprintf("%s:%d", toeAddr, web))
+		require.NoError(t, err)
+		get := func() {
+			require.NoError(t, c.SetDeadline(time.Now().Add(limit)))
+			_, err := io.WriteString(c, "GET /small HTTP/1.1\r\nHost: toe\r\n\r\n")
+			require.NoError(t, err)
+			r, err := http.ReadResponse(c.in, nil)
+			require.NoError(t, err)
+			n, err := io.Copy(io.Discard, r.Body)
+			require.NoError(t, err)
+			require.EqualValues(t, 1000, n)
+		}
+		get()
+		require.NoError(t, near.Run("ip", "link", "set", nearIf, "down"))
+		require.NoError(t, near.Run("ip", "link", "set", nearIf, "up"))
+		get()
+		everything(t)
+	})
+
 	t.Run("toed dies", func(t *testing.T) {
 		require.NoError(t, syscall.Kill(d.PID(), syscall.SIGKILL))
 		<-d.Done()
@@ -282,4 +303,39 @@ func TestNetdevAddresses(t *testing.T) {
 	require.NoError(t, err)
 	require.NotContains(t, out, toeAddr)
 	require.Contains(t, out, other)
+}
+
+// TestNetdevFullTable has more connections than the TOE has room for: the kernel takes the others, to the
+// same program, and all go on.
+func TestNetdevFullTable(t *testing.T) {
+	const room, all = 16, 24
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
+	defer cancel()
+	l := keptWire(t)
+	file, runDir, err := l.WriteConfig(netdevConfig + fmt.Sprintf("tcp: {max_connections: %d}\n", room))
+	require.NoError(t, err)
+	d, err := l.StartToed(ctx, file, runDir)
+	require.NoError(t, err)
+	serve(ctx, t, l, d, 6379, "redis-server", "--bind", toeAddr, "--protected-mode", "no", "--save", "", "--dir", l.Dir)
+	ping := func(c lineClient) {
+		require.NoError(t, c.SetDeadline(time.Now().Add(limit)))
+		_, err := io.WriteString(c, "PING\r\n")
+		require.NoError(t, err)
+		line, err := c.in.ReadString('\n')
+		require.NoError(t, err)
+		require.Equal(t, "+PONG\r\n", line)
+	}
+	var conns []lineClient
+	for range all {
+		c, err := dialKernel(t, l.FarHost, "tcp", toeAddr+":6379")
+		require.NoError(t, err)
+		ping(c)
+		conns = append(conns, c)
+	}
+	for _, c := range conns {
+		ping(c)
+	}
+	s, err := d.Status(ctx)
+	require.NoError(t, err)
+	require.EqualValues(t, room, s.Offloaded)
 }
