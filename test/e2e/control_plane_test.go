@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -34,8 +35,9 @@ const (
 type kernelLab struct {
 	*testing.T
 	*lab.Lab
-	ctx context.Context
-	d   *lab.Toed
+	ctx   context.Context
+	d     *lab.Toed
+	iface string // the kernel's
 }
 
 func newKernelLab(t *testing.T, mode string) *kernelLab {
@@ -43,13 +45,17 @@ func newKernelLab(t *testing.T, mode string) *kernelLab {
 	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	t.Cleanup(cancel)
 	l := &kernelLab{T: t, Lab: wire(t), ctx: ctx}
-	body := fmt.Sprintf("ports:\n  - name: %s\n    device: af_xdp:%s\n    kernel: %s\n", nearIf, nearIf, mode)
-	l.near("sysctl", "-qw", "net.ipv6.conf."+nearIf+".disable_ipv6=0", "net.ipv4.conf.all.rp_filter=0", "net.ipv4.conf."+nearIf+".rp_filter=0")
-	l.near("ip", "address", "add", toeAddr+"/24", "dev", nearIf)
-	l.near("ip", "address", "add", toeAddr6+"/64", "dev", nearIf, "nodad")
-	l.near("ip", "route", "add", "10.50.0.0/16", "via", gateway)
+	l.iface = nearIf
+	if mode == "tap" {
+		l.iface = "k0"
+	}
+	body := fmt.Sprintf("ports:\n  - name: %s\n    device: af_xdp:%s\n    kernel: %s\n    addresses: [%s/24, \"%s/64\"]\n",
+		l.iface, nearIf, mode, toeAddr, toeAddr6)
+	if mode == "netdev" {
+		l.near("sysctl", "-qw", "net.ipv6.conf."+nearIf+".disable_ipv6=0")
+	}
 	l.far("sysctl", "-qw", "net.ipv4.conf.all.rp_filter=0", "net.ipv4.conf.default.rp_filter=0", "net.ipv4.conf."+farIf+".rp_filter=0", "net.ipv4.conf.all.arp_notify=1",
-		"net.ipv4.conf.all.arp_ignore=1", "net.ipv4.conf.default.arp_notify=1")
+		"net.ipv4.conf.all.arp_ignore=1", "net.ipv4.conf.default.arp_notify=1", "net.ipv4.tcp_rmem=4096 131072 262144")
 	l.far("ip", "link", "add", "link", farIf, "name", "gw2", "type", "macvlan", "mode", "bridge")
 	l.far("ip", "address", "add", gateway2+"/32", "dev", "gw2")
 	l.far("ip", "link", "set", "gw2", "up")
@@ -59,6 +65,8 @@ func newKernelLab(t *testing.T, mode string) *kernelLab {
 	require.NoError(t, err)
 	l.d, err = l.StartToed(ctx, file, runDir)
 	require.NoError(t, err)
+	l.near("sysctl", "-qw", "net.ipv4.conf.all.rp_filter=0", "net.ipv4.conf."+l.iface+".rp_filter=0")
+	l.near("ip", "route", "add", "10.50.0.0/16", "via", gateway)
 	nginx(ctx, t, l.Lab, l.d, toePort, 256*megabyte)
 	words, err := lab.Nginx{Name: "kernel-nginx", Port: kernelPort, Workers: 1, Docs: l.Path("docs")}.Words(l.Lab)
 	require.NoError(t, err)
@@ -89,7 +97,7 @@ func (l *kernelLab) downloads(host string, more ...string) []*download {
 	l.Helper()
 	var list []*download
 	for name, port := range map[string]int{"toe": toePort, "kernel": kernelPort} {
-		args := append([]string{"-sS", "--fail", "--limit-rate", "4M", "-o", l.Path("down-" + name)}, more...)
+		args := append([]string{"-sS", "--fail", "--limit-rate", "8M", "-o", l.Path("down-" + name)}, more...)
 		p, err := l.Start(l.FarHost, "curl", append(args, fmt.Sprintf("http://%s:%d/big", host, port))...)
 		require.NoError(l, err)
 		list = append(list, &download{l, name, p})
@@ -162,7 +170,15 @@ func (l *kernelLab) received(iface string) int {
 // TestKernelControls changes what the kernel of the near host controls under transfers of the TOE and of
 // that kernel: whatever the kernel's connections survive, the TOE's do.
 func TestKernelControls(t *testing.T) {
-	l := newKernelLab(t, "netdev")
+	for _, mode := range []string{"netdev", "tap"} {
+		t.Run(mode, func(t *testing.T) {
+			t.Parallel()
+			testKernelControls(t, newKernelLab(t, mode))
+		})
+	}
+}
+
+func testKernelControls(t *testing.T, l *kernelLab) {
 	list := l.downloads(toeAddr, "--interface", remoteAddr)
 	all := func(f func(*download)) {
 		t.Helper()
@@ -187,7 +203,7 @@ func TestKernelControls(t *testing.T) {
 		before, old := l.received("gw2"), l.received(farIf)
 		all((*download).goesOn)
 		eventually(l.ctx, t, func() error {
-			if n := l.received("gw2") - before; n < 400 {
+			if n := l.received("gw2") - before; n < 100 {
 				return fmt.Errorf("%d frames came by the new gateway, %d by the wire", n, l.received(farIf)-old)
 			}
 			return nil
@@ -195,9 +211,9 @@ func TestKernelControls(t *testing.T) {
 	})
 	step("hardware address", func() { l.far("ip", "link", "set", "gw2", "address", "02:00:00:00:55:55") })
 	step("interface down and up", func() {
-		l.near("ip", "link", "set", nearIf, "down")
+		l.near("ip", "link", "set", l.iface, "down")
 		eventually(l.ctx, t, linkIs(l.ctx, l.d, 0, false))
-		l.near("ip", "link", "set", nearIf, "up")
+		l.near("ip", "link", "set", l.iface, "up")
 		l.near("ip", "route", "replace", "10.50.0.0/16", "via", gateway)
 	})
 	step("carrier off and on", func() {
@@ -206,8 +222,8 @@ func TestKernelControls(t *testing.T) {
 		l.far("ip", "link", "set", farIf, "up")
 	})
 	step("address removed and added", func() {
-		l.near("ip", "address", "del", toeAddr+"/24", "dev", nearIf)
-		l.near("ip", "address", "add", toeAddr+"/24", "dev", nearIf)
+		l.near("ip", "address", "del", toeAddr+"/24", "dev", l.iface)
+		l.near("ip", "address", "add", toeAddr+"/24", "dev", l.iface)
 		l.near("ip", "route", "replace", "10.50.0.0/16", "via", gateway)
 	})
 	step("route removed and added", func() {
@@ -218,8 +234,8 @@ func TestKernelControls(t *testing.T) {
 		l.near("ip", "route", "replace", "blackhole", "10.50.0.0/16")
 		l.near("ip", "route", "replace", "10.50.0.0/16", "via", gateway)
 	})
-	step("smaller MTU", func() { l.near("ip", "link", "set", nearIf, "mtu", "1400") })
-	step("MTU as before", func() { l.near("ip", "link", "set", nearIf, "mtu", "1500") })
+	step("smaller MTU", func() { l.near("ip", "link", "set", l.iface, "mtu", "1400") })
+	step("MTU as before", func() { l.near("ip", "link", "set", l.iface, "mtu", "1500") })
 	step("policy rule", func() {
 		l.near("ip", "route", "add", "10.50.0.0/16", "via", gateway2, "table", "77")
 		l.near("ip", "rule", "add", "from", toeAddr, "lookup", "77")
@@ -236,4 +252,69 @@ func TestKernelControls(t *testing.T) {
 	s, err := l.d.Stats(l.ctx)
 	require.NoError(t, err)
 	require.NotZero(t, s.Device["Rerouted"])
+}
+
+// TestKernelRefuses opens connections on the TOE that the kernel would not open, or not for long: the
+// program hears what the kernel would have said.
+func TestKernelRefuses(t *testing.T) {
+	t.Parallel()
+	l := newKernelLab(t, "netdev")
+	for i, kind := range []string{"blackhole", "unreachable", "prohibit"} {
+		l.near("ip", "route", "add", kind, fmt.Sprintf("10.6%d.0.0/16", i))
+	}
+	complaint := func(words ...string) string {
+		_, err := l.NearHost.Output(l.ctx, words[0], words[1:]...)
+		require.Error(t, err)
+		text := err.Error()
+		return regexp.MustCompile(`after \d+ ms`).ReplaceAllString(text[strings.Index(text, "("):], "")
+	}
+	for _, host := range []string{"10.60.0.1", "10.61.0.1", "10.62.0.1", "203.0.113.1", "10.99.0.66", "[fd99::66]"} {
+		words := []string{"curl", "-sS", "--noproxy", "*", "http://" + host + ":80/"}
+		require.Equal(t, complaint(words...), complaint(l.Toerun(l.d.Socket(), words...)...), host)
+	}
+	out, err := l.d.Toectl(l.ctx, "neigh")
+	require.NoError(t, err)
+	require.Regexp(t, `10\.99\.0\.66\s+toe0\s+-\s+FAILED`, out)
+	out, err = l.d.Toectl(l.ctx, "route")
+	require.NoError(t, err)
+	require.Regexp(t, `10\.60\.0\.0/16\s+toe0\s+refused`, out)
+	require.Regexp(t, `10\.50\.0\.0/16\s+toe0\s+port\s+10\.99\.0\.2`, out)
+
+	// What a route leads to is offloaded, over the gateway that the kernel chooses.
+	require.NoError(t, os.WriteFile(l.Path("docs", "small2"), []byte("small"), 0o644))
+	kernelNginx(l.ctx, t, l.Lab, 82)
+	before, err := l.d.Status(l.ctx)
+	require.NoError(t, err)
+	l.near("ip", "route", "add", "10.50.0.0/16", "via", gateway2, "table", "77")
+	l.near("ip", "rule", "add", "to", remoteAddr, "lookup", "77")
+	frames := l.received("gw2")
+	offloadedCurl(l.ctx, t, l.Lab, l.d, "-o", os.DevNull, "http://"+remoteAddr+":82/small2")
+	after, err := l.d.Status(l.ctx)
+	require.NoError(t, err)
+	require.Greater(t, after.Offloaded, before.Offloaded)
+	require.Greater(t, l.received("gw2"), frames+3)
+}
+
+// TestNarrowPath puts a router with a narrow link behind the far host: its ICMP errors make the TOE send
+// smaller packets, as they do the kernel.
+func TestNarrowPath(t *testing.T) {
+	t.Parallel()
+	l := newKernelLab(t, "netdev")
+	behind := lab.Host{Namespace: l.Near + "-behind"}
+	require.NoError(t, lab.Host{}.Run("ip", "netns", "add", behind.Namespace))
+	l.Cleanup(func() error { return lab.Host{}.Run("ip", "netns", "del", behind.Namespace) })
+	l.far("sysctl", "-qw", "net.ipv4.ip_forward=1")
+	l.far("ip", "link", "add", "narrow", "type", "veth", "peer", "name", "b0", "netns", behind.Namespace)
+	l.far("ip", "address", "add", "10.50.9.1/24", "dev", "narrow")
+	l.far("ip", "link", "set", "narrow", "mtu", "1300", "up")
+	l.on(behind, "ip", "address", "add", "10.50.9.2/24", "dev", "b0")
+	l.on(behind, "ip", "link", "set", "b0", "up")
+	l.on(behind, "ip", "route", "add", "default", "via", "10.50.9.1")
+	for _, port := range []int{toePort, kernelPort} {
+		_, err := behind.Output(l.ctx, "curl", "-sS", "--fail", "--range", "0-8388607", "-o", l.Path("narrow"), fmt.Sprintf("http://%s:%d/big", toeAddr, port))
+		require.NoError(t, err, "port %d", port)
+	}
+	s, err := l.d.Stats(l.ctx)
+	require.NoError(t, err)
+	require.NotZero(t, s.Device["ICMPErrors"])
 }
