@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"net/netip"
 	"os"
+	"strings"
 	"time"
 
 	"opentoe/tcpoffload/wire"
@@ -185,8 +186,17 @@ func DefaultPort() Port {
 	}
 }
 
-// KernelInterface returns the name of the interface by which the kernel sees the port.
-func (p *Port) KernelInterface() string { return cmp.Or(p.KernelIf, p.Name) }
+// KernelInterface returns the name of the interface by which the kernel sees the port, "" if it does not.
+func (p *Port) KernelInterface() string {
+	switch p.Kernel {
+	case KernelTAP:
+		return cmp.Or(p.KernelIf, p.Name)
+	case KernelNetdev:
+		_, iface, _ := strings.Cut(p.Device, ":")
+		return iface
+	}
+	return ""
+}
 
 // FileMode returns the socket mode for os.Chmod.
 func (c *Clients) FileMode() os.FileMode { return os.FileMode(c.SocketMode) }

@@ -105,6 +105,12 @@ func TestBadInput(t *testing.T) {
 		{"burst", good + "tcp: {burst_segments: 256}", `x.yaml:6: tcp.burst_segments: "256": out of range: choose 0 to 255`},
 		{"no cookies", good + "tcp: {fast_open_without_cookies: all}", `x.yaml:6: tcp.fast_open_without_cookies: "all"`},
 		{"bounds crossed", good + "tcp: {rto_min: 2s, rto_initial: 1s}", `x.yaml:6: tcp.rto_initial: "1s": out of range: choose 2s to 2m0s`},
+		{"netdev without AF_XDP", strings.Replace(good, "af_xdp:toe0", "af_packet:toe0\n    kernel: netdev", 1),
+			`x.yaml:5: ports[0].kernel: "netdev": af_packet:toe0 cannot leave to the kernel what is not the TOE's: use the device af_xdp:IFACE`},
+		{"routes of the kernel", good + "    kernel: netdev\n    routes: [{to: 0.0.0.0/0, via: 10.99.0.2}]",
+			`x.yaml:7: ports[0].routes: the kernel's routes are followed: leave it out, and use ip route`},
+		{"neighbours of the kernel", good + "    kernel: netdev\n    neighbours: [{address: 10.99.0.2, mac: \"02:00:00:00:00:01\"}]",
+			`x.yaml:7: ports[0].neighbours: the kernel's neighbours are followed: leave it out, and use ip neigh`},
 		{"choice", good + "workers: {poll: often}", `x.yaml:6: workers.poll: "often": not a valid choice: choose adaptive, busy`},
 		{"mode", good + "clients: {socket_mode: 600}", `x.yaml:6: clients.socket_mode: "600": bad value: write a file mode in octal`},
 		{"cpus", good + "workers: {cpus: [0, 1]}", `x.yaml:6: workers.cpus: names 2 CPUs for 1 workers: name one each, or none`},
@@ -180,4 +186,16 @@ func validTunables(mode tcpoffload.FastOpenMode) error {
 	t.FastOpen = mode
 	_, err := tcpoffload.New(tcpoffload.Config{Memory: tcpoffload.NewMemory(16, 1), Tunables: t})
 	return err
+}
+
+func TestKernelInterface(t *testing.T) {
+	for _, c := range []struct{ kernel, name, want string }{
+		{KernelNone, "", ""}, {KernelTAP, "", "toe0"}, {KernelTAP, "tap0", "tap0"}, {KernelNetdev, "", "eth1"},
+	} {
+		p := Port{Name: "toe0", Device: "af_xdp:eth1", Kernel: c.kernel, KernelIf: c.name}
+		require.Equal(t, c.want, p.KernelInterface())
+	}
+	cfg, err := Parse("x.yaml", []byte("ports: [{name: toe0, device: af_xdp:eth1, kernel: netdev}]"))
+	require.NoError(t, err, "the interface has addresses")
+	require.Empty(t, cfg.Ports[0].Addresses)
 }

@@ -34,7 +34,8 @@ func (h *hardware) openControlPlane(cfg *config.Config, log *slog.Logger) (err e
 
 // follow gives the kernel's interface of port number i the configured addresses and makes the port what
 // the interface is, from now on.
-func (h *hardware) follow(i int, p *config.Port, port *ports.Port, iface string) error {
+func (h *hardware) follow(i int, p *config.Port, port *ports.Port) error {
+	iface := p.KernelInterface()
 	remove, err := ports.AddAddresses(iface, p.Addresses)
 	if err == nil {
 		h.onClose(remove)

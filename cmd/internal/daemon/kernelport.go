@@ -38,7 +38,7 @@ func (h *hardware) openKernelPort(i int, n *nic, cfg *config.Config, log *slog.L
 		return fmt.Errorf("ports[%d].kernel: tap: %w", i, err)
 	}
 	h.onClose(n.tap.Close)
-	return h.follow(i, p, n.port, p.KernelInterface())
+	return h.follow(i, p, n.port)
 }
 
 // silence keeps the kernel from answering on the interface that drives port number i: it sees every frame

@@ -3,7 +3,6 @@ package daemon
 import (
 	"fmt"
 	"log/slog"
-	"strings"
 
 	"opentoe/cmd/internal/config"
 	"opentoe/pmd"
@@ -38,7 +37,7 @@ func (h *hardware) openClaims(cfg *config.Config, soft *softdev.Config) (err err
 // those sockets get copies of what the kernel itself answers.
 func (n *nic) openNetdev(eal *pmd.EAL, i int, p *config.Port, workers int, claims *xdp.Claims) error {
 	fail := func(err error) error { return fmt.Errorf("ports[%d].kernel: netdev: %w", i, err) }
-	_, iface, _ := strings.Cut(p.Device, ":")
+	iface := p.KernelInterface()
 	if _, err := xdp.Clear(iface); err != nil {
 		return fail(err)
 	}
@@ -72,9 +71,8 @@ func (h *hardware) hearICMPErrors(cfg *config.Config) error {
 		if n.steer == nil {
 			continue
 		}
-		_, iface, _ := strings.Cut(cfg.Ports[i].Device, ":")
 		var err error
-		n.icmp, err = ports.NewICMPErrors(iface, func(e *wire.ICMPError) {
+		n.icmp, err = ports.NewICMPErrors(cfg.Ports[i].KernelInterface(), func(e *wire.ICMPError) {
 			if n.port.Owns(e.Flow.Local) {
 				h.soft.ICMPError(e)
 			}

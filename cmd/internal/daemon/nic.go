@@ -64,8 +64,7 @@ func (h *hardware) openNIC(i int, p *config.Port, workers int, log *slog.Logger)
 		return nil, err
 	}
 	if p.Kernel == config.KernelNetdev {
-		_, iface, _ := strings.Cut(p.Device, ":")
-		if err := h.follow(i, p, n.port, iface); err != nil {
+		if err := h.follow(i, p, n.port); err != nil {
 			return nil, err
 		}
 		n.followSteering(log)

@@ -5,7 +5,6 @@ import (
 	"strings"
 	"time"
 
-	"opentoe/cmd/internal/config"
 	"opentoe/cmd/internal/ctl"
 	"opentoe/cmd/internal/version"
 	"opentoe/sockshim/server"
@@ -70,9 +69,7 @@ func (d *Daemon) ports() []ctl.Port {
 		cfg := &d.cfg.Ports[i]
 		port := ctl.Port{Name: cfg.Name, Device: cfg.Device, Driver: info.Type, MTU: p.MTU, LinkUp: true, MAC: p.MAC.String()}
 		port.Kernel = cfg.Kernel
-		if cfg.Kernel == config.KernelTAP {
-			port.KernelInterface = cfg.KernelInterface()
-		}
+		port.KernelInterface = cfg.KernelInterface()
 		for _, a := range p.Prefixes {
 			port.Addresses = append(port.Addresses, a.String())
 		}
