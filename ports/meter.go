@@ -48,7 +48,7 @@ func (b *bucket) wait(n int) vtime.Duration {
 	if b.rate == 0 || short <= 0 {
 		return 0
 	}
-	return vtime.Duration(short/int64(b.rate) + 1)
+	return vtime.Duration((short-1)/int64(b.rate) + 1)
 }
 
 // meter holds frames to a rate of both frames and octets.

@@ -24,7 +24,7 @@ func run(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, "e2e: root is needed to make network namespaces: run it as root")
 		return 1
 	}
-	programs := []string{"ip", "ss", "sysctl", "ethtool", "nft", "nstat", "tcpdump", "nginx", "curl", "iperf3", "redis-server", "redis-benchmark"}
+	programs := []string{"ip", "ss", "sysctl", "ping", "ethtool", "nft", "nstat", "tcpdump", "nginx", "curl", "iperf3", "redis-server", "redis-benchmark"}
 	if err := lab.CheckPrograms(programs...); err != nil {
 		fmt.Fprintln(os.Stderr, "e2e:", err)
 		return 1

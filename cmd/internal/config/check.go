@@ -179,6 +179,9 @@ func (c checker) distinct(key string, p *Port, before []Port) {
 		if p.Device != "" && deviceIdentity(p.Device) == deviceIdentity(other.Device) {
 			c.bad(key+".device", "ports[%d] drives it", "name another", i)
 		}
+		if p.Kernel == KernelTAP && other.Kernel == KernelTAP && p.KernelInterface() == other.KernelInterface() {
+			c.bad(key+".kernel_interface", "that of ports[%d]", "give every port its own", i)
+		}
 		for j, a := range p.Addresses {
 			if slices.ContainsFunc(other.Addresses, func(b netip.Prefix) bool { return a.Addr() == b.Addr() }) {
 				c.bad(fmt.Sprintf("%s.addresses[%d]", key, j), "ports[%d] has it", "give an address to one port", i)

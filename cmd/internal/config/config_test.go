@@ -73,6 +73,18 @@ func TestQuickstartLoads(t *testing.T) {
 	require.Equal(t, "toemon0", cfg.Mirror.Interface)
 }
 
+// A port that the kernel sees needs no addresses of its own: the kernel has them.
+func TestKernelPort(t *testing.T) {
+	cfg, err := Parse("x.yaml", []byte("ports: [{name: toe0, device: '0000:01:00.0', kernel: tap}]"))
+	require.NoError(t, err)
+	require.Equal(t, "toe0", cfg.Ports[0].KernelInterface())
+	require.Equal(t, Rate{Frames: 200_000}, cfg.Ports[0].KernelRate)
+	cfg, err = Parse("x.yaml", []byte(good+"    kernel: tap\n    kernel_interface: tap0\n    kernel_rate: {frames: 0, octets: 100MiB}"))
+	require.NoError(t, err)
+	require.Equal(t, "tap0", cfg.Ports[0].KernelInterface())
+	require.Equal(t, Rate{Octets: 100 * MiB}, cfg.Ports[0].KernelRate)
+}
+
 const good = `
 ports:
   - name: toe0
@@ -126,6 +138,15 @@ func TestBadInput(t *testing.T) {
 		{"address twice", second("toe1", "af_xdp:toe1", "10.99.0.1/16"), `x.yaml:6: ports[1].addresses[0]: "10.99.0.1/16": ports[0] has it`},
 		{"loopback beside", second("lo0", "loopback", "10.98.0.1/24"), `x.yaml:6: ports[1].device: "loopback": a loopback is no wire`},
 		{"too many ports", good + strings.Repeat("  - {}\n", 4), `x.yaml:2: ports: 5 ports: at most 4 fit`},
+		{"kernel", good + "    kernel: tape", `x.yaml:6: ports[0].kernel: "tape": not a valid choice: choose none, tap, netdev`},
+		{"kernel interface", good + "    kernel: tap\n    kernel_interface: a/b", `x.yaml:7: ports[0].kernel_interface: "a/b": not an interface name`},
+		{"no kernel interface", good + "    kernel_interface: tap0", `x.yaml:6: ports[0].kernel_interface: "tap0": toed makes no interface for the port: leave it out`},
+		{"kernel rate", good + "    kernel_rate: {frames: 10}", `x.yaml:6: ports[0].kernel_rate.frames: "10": out of range: choose 100 to 100000000`},
+		{"kernel octets", good + "    kernel_rate: {octets: 1KiB}", `x.yaml:6: ports[0].kernel_rate.octets: "1KiB": out of range: choose 1MiB to 32GiB`},
+		{"kernel without a wire", strings.Replace(good, "af_xdp:toe0", "loopback\n    kernel: tap", 1), `x.yaml:5: ports[0].kernel: "tap": a loopback is no wire`},
+		{"kernel's routes", good + "    kernel: tap\n    routes: [{to: 0.0.0.0/0, via: 10.99.0.2}]", `x.yaml:7: ports[0].routes: the kernel's routes are followed: leave it out, and use ip route`},
+		{"kernel's neighbours", good + "    kernel: tap\n    neighbours: [{address: 10.99.0.2, mac: '02:00:00:00:00:01'}]", `x.yaml:7: ports[0].neighbours: the kernel's neighbours are followed: leave it out, and use ip neigh`},
+		{"kernel interface twice", good + "    kernel: tap\n    kernel_interface: tap0\n  - {name: b, device: 'af_xdp:b', addresses: [10.98.0.1/24], kernel: tap, kernel_interface: tap0}", `x.yaml:8: ports[1].kernel_interface: "tap0": that of ports[0]: give every port its own`},
 		{"not YAML", "ports: [", `x.yaml:1: not YAML: `},
 		{"relative runtime_dir", good + "runtime_dir: run", `x.yaml:6: runtime_dir: "run": not an absolute path`},
 	}
