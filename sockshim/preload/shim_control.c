@@ -195,7 +195,6 @@ static int hello(int control)
 	struct toe_shm_status *status = NULL;
 	int rc;
 
-	strncpy(m.prog, program_invocation_short_name, sizeof m.prog - 1);
 	rc = exchange(control, &m, -1, fds, &nfds);
 	if (rc == 0 && (nfds < 3 || m.magic != TOE_SHM_MAGIC || m.abi != TOE_SHM_ABI))
 		rc = -EPROTO;

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"errors"
 	"os"
 	"strconv"
@@ -47,10 +48,10 @@ func (c *client) takeProcess() {
 }
 
 // identify fills in what rules of the policy may ask about c, at its HELLO: a process that goes on to
-// another program says HELLO again. What the client says of itself is for people, where the kernel has
-// nothing to tell: a process of another user or PID namespace.
+// another program says HELLO again. A name that the client gives itself is for people only, and need not be
+// given.
 func (c *client) identify(said string) {
-	c.who, c.program = toe.Client{UID: c.cred.Uid, GID: c.cred.Gid}, said
+	c.who, c.program = toe.Client{UID: c.cred.Uid, GID: c.cred.Gid}, cmp.Or(said, "unknown")
 	dir := "/proc/" + strconv.Itoa(int(c.cred.Pid))
 	var st unix.Stat_t
 	if c.cred.Pid <= 0 || unix.Stat(dir, &st) != nil || st.Uid != c.cred.Uid {
@@ -62,8 +63,7 @@ func (c *client) identify(said string) {
 	if text, err := os.ReadFile(dir + "/cgroup"); err == nil {
 		c.who.Cgroup = unifiedGroup(string(text))
 	}
-	if said == "" {
-		comm, _ := os.ReadFile(dir + "/comm")
+	if comm, err := os.ReadFile(dir + "/comm"); err == nil && said == "" {
 		c.program = strings.TrimSpace(string(comm))
 	}
 }

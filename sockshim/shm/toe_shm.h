@@ -368,7 +368,7 @@ struct toe_shm_msg {
 	uint32_t abi;
 	uint64_t magic;
 	uint8_t token[TOE_TOKEN_BYTES];
-	char prog[16];
+	char prog[16]; /* what the client wants to be called; empty: as the kernel calls the process */
 	uint32_t naddrs;
 	uint32_t info_len;
 	struct toe_shm_more more;
