@@ -13,6 +13,11 @@
 // know the neighbour. The states are the kernel's (RFC 4861 §7.3.2 and INCOMPLETE, FAILED,
 // PERMANENT).
 //
+// What a port is, its addresses, routes, MTU and Ethernet address, is one [View], which workers read
+// through an atomic pointer and which is replaced as a whole. Where the kernel sees the port it is the
+// kernel's interface, and the kernel ([ControlPlane], package rtnl) resolves neighbours and answers for
+// routes that the view has not.
+//
 // A [Mirror] is a sniffer (toe.Tap): frames go through a bounded ring to a goroutine that filters
 // them and writes them to pcapng streams or an interface. It loses frames rather than time, and
 // counts them.
@@ -22,5 +27,5 @@
 // answered or not sent is counted under a name.
 //
 // Not here: duplicate address detection, router discovery and MLD (addresses and routes are
-// configured), IP reassembly, the exception path to a kernel port.
+// configured, or the kernel's), IP reassembly, the exception path to a kernel port.
 package ports

@@ -23,7 +23,7 @@ const patience = 10 * time.Second
 // lab is a network namespace with an interface "toe" whose wire leads to the interface "far" in a second
 // namespace, where the kernel answers for addresses.
 type lab struct {
-	*testing.T
+	testing.TB
 	near, far *netlink.Handle
 	port      *ports.Port
 	k         *Kernel
@@ -32,7 +32,7 @@ type lab struct {
 
 // namespace runs f on a thread in a fresh network namespace. The thread ends with it, the namespace with
 // the last socket that f has opened there.
-func namespace(t *testing.T, f func(ns int)) {
+func namespace(t testing.TB, f func(ns int)) {
 	t.Helper()
 	if os.Getuid() != 0 {
 		t.Skip("needs CAP_NET_ADMIN")
@@ -53,8 +53,8 @@ func namespace(t *testing.T, f func(ns int)) {
 	require.NoError(t, <-done)
 }
 
-func newLab(t *testing.T, change func(*Config)) *lab {
-	l := &lab{T: t, changes: make(chan struct{}, 1000)}
+func newLab(t testing.TB, change func(*Config)) *lab {
+	l := &lab{TB: t, changes: make(chan struct{}, 1000)}
 	var errs []error
 	try := func(err error) { errs = append(errs, err) }
 	farNS := -1
