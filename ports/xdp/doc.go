@@ -8,6 +8,8 @@
 // all else is the kernel's. The TOE's side of it is two tables in memory that the program and the process
 // share, so that a connection begins and ends without a system call.
 //
+// What the workers do not know after all, Inject gives back.
+//
 // Invariants: the program is attached by a link, which goes with the process, so that an interface whose
 // toed has died is the kernel's alone; only segments for the interface's own hardware address and
 // addresses are redirected; the program has no loop that a frame controls.

@@ -34,8 +34,9 @@ const MaxAddresses = maxRows - firstRow
 // Steering is the program on one interface. Its methods may be called from any goroutine; they are for
 // the control path.
 type Steering struct {
-	objects steerObjects
-	link    link.Link
+	objects  steerObjects
+	link     link.Link
+	injector injector
 
 	mu        sync.Mutex
 	memory    []byte   // of the table of listeners; nil once closed
@@ -82,6 +83,9 @@ func (s *Steering) attach(iface string, sockets []int) error {
 	if err != nil {
 		return err
 	}
+	if s.injector, err = newInjector(index); err != nil {
+		return err
+	}
 	s.link, err = link.AttachXDP(link.XDPOptions{Program: s.objects.Steer, Interface: index})
 	return err
 }
@@ -123,7 +127,7 @@ func (s *Steering) Close() error {
 		errs = append(errs, unix.Munmap(s.memory))
 		s.memory, s.listening = nil, nil
 	}
-	return errors.Join(append(errs, s.objects.Close())...)
+	return errors.Join(append(errs, s.injector.pass.Close(), s.objects.Close())...)
 }
 
 // SetStation says which frames are for the interface: those to mac, with packets to one of its addresses.

@@ -56,11 +56,6 @@ func segment(src, dst netip.AddrPort, flags wire.Flags) []byte {
 	return b
 }
 
-// context is struct xdp_md.
-type context struct {
-	Data, DataEnd, DataMeta, Ingress, Queue, Egress uint32
-}
-
 // judge returns what the program makes of a frame on the queue.
 func (b *bench) judge(frame []byte, queue uint32) Verdict {
 	b.Helper()

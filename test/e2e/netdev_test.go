@@ -339,3 +339,37 @@ func TestNetdevFullTable(t *testing.T) {
 	require.NoError(t, err)
 	require.EqualValues(t, room, s.Offloaded)
 }
+
+// TestNetdevCookies has a server of the kernel that answers every SYN by a cookie, on a port on which the
+// TOE still has a connection: the ACK that brings the cookie back is nobody's at first sight. The TOE hands it
+// back to the kernel, and what else it does not know, too.
+func TestNetdevCookies(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
+	defer cancel()
+	l := keptWire(t)
+	const web = 80
+	file, runDir, err := l.WriteConfig(netdevConfig)
+	require.NoError(t, err)
+	d, err := l.StartToed(ctx, file, runDir)
+	require.NoError(t, err)
+	server, _ := nginx(ctx, t, l, d, web, megabyte)
+	idle, err := dialKernel(t, l.FarHost, "tcp", toeAddr+":80")
+	require.NoError(t, err)
+	offloadedOnly(ctx, t, d)
+	require.NoError(t, server.Stop())
+	_, err = idle.in.ReadByte()
+	require.Error(t, err, "nginx has gone; we do not, so that its end waits for ours")
+
+	require.NoError(t, l.NearHost.Run("sysctl", "-qw", "net.ipv4.tcp_syncookies=2"))
+	serveLines(t, l.NearHost, fmt.Sprintf(":%d", web))
+	for _, a := range []string{toeAddr, toeAddr6} {
+		c, err := dialKernel(t, l.FarHost, "tcp", net.JoinHostPort(a, fmt.Sprint(web)))
+		require.NoError(t, err)
+		c.works(t)
+	}
+	stats, err := d.Stats(ctx)
+	require.NoError(t, err)
+	require.GreaterOrEqual(t, stats.Ports["toe0"]["kernel-up"], uint64(2))
+	require.Zero(t, stats.Ports["toe0"]["kernel-up-refused"])
+	require.Zero(t, stats.TCP["OutRsts"])
+}

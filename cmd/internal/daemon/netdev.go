@@ -61,6 +61,10 @@ func (n *nic) openNetdev(eal *pmd.EAL, i int, p *config.Port, workers int, claim
 	if n.steer, err = xdp.Attach(iface, sockets, claims); err != nil {
 		return fail(err)
 	}
+	limit := ports.Rate{Frames: uint64(p.KernelRate.Frames), Octets: uint64(p.KernelRate.Octets)}
+	if n.back, err = ports.NewReturn(workers, limit, n.steer.Inject); err != nil {
+		return fail(err)
+	}
 	return nil
 }
 
@@ -104,6 +108,11 @@ func (c counters) addNetdev(n *nic) {
 		return
 	}
 	c["icmp-errors"], c["icmp-errors-limited"] = n.icmp.Counters()
+	for i, v := range n.back.Counters() {
+		if ports.KernelCounter(i) < ports.KernelDown { // nothing comes down
+			c[ports.KernelCounter(i).String()] += v
+		}
+	}
 	verdicts, err := n.steer.Verdicts()
 	if err != nil {
 		return // the tables are gone: toed ends

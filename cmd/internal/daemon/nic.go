@@ -26,11 +26,15 @@ type nic struct {
 	// Of a port whose interface the kernel keeps, else nil:
 	steer *xdp.Steering
 	icmp  *ports.ICMPErrors
+	back  *ports.Return // of what the program took for the TOE's
 }
 
 // close gives back what is the port's.
 func (n *nic) close() error {
 	var errs []error
+	if n.back != nil {
+		errs = append(errs, n.back.Close())
+	}
 	if n.steer != nil {
 		errs = append(errs, n.steer.Close())
 	}
@@ -109,6 +113,11 @@ func (n *nic) queues() softdev.PortQueues {
 	}
 	if n.steer != nil {
 		q.Steering = n.steer
+	}
+	if n.back != nil {
+		for i := range n.dev.Queues() {
+			q.Kernel = append(q.Kernel, n.back.End(i))
+		}
 	}
 	if n.tap != nil {
 		for i := range n.dev.Queues() {
