@@ -1,0 +1,119 @@
+package server
+
+import (
+	"os"
+	"os/exec"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+
+	"opentoe/sockshim/shm"
+	"opentoe/tcpoffload/vtime"
+	"opentoe/tcpoffload/wire"
+	"opentoe/toe"
+)
+
+// The last opens that were left to the kernel are remembered, and survive their client for a while.
+func TestDeclinesAreRemembered(t *testing.T) {
+	rules, err := toe.NewPolicy([]toe.Rule{{Offload: toe.No}})
+	require.NoError(t, err)
+	r := newRig(t, 1, func(c *Config) { c.Rules = rules })
+	decline := func(op uint8, port uint16) {
+		n := r.mem.SlotLoans[0].Take()
+		p := &r.mem.Slots[n]
+		p.ReqFamily, p.ReqLocalPort = 4, port
+		if op == shm.OpActOpenReq {
+			p.ReqRemoteAddr, p.ReqRemotePort = wire.AddrFrom4([4]byte{10, 7, 0, 2}), 80
+		}
+		p.CookieLo, p.CookieHi = uint32(port), 1
+		r.post(0, op, n, 1)
+		r.dev.iterate()
+		require.EqualValues(t, toe.ReasonPolicy, p.Reason)
+		r.post(0, shm.OpSlotReturn, n, 0)
+		r.dev.iterate()
+	}
+	for i := range declinesKept + 3 {
+		decline(shm.OpActOpenReq, uint16(5000+i))
+	}
+	decline(shm.OpPassOpenReq, 81)
+	list := r.srv.Declines()
+	require.Len(t, list, declinesKept)
+	first, last := list[0], list[declinesKept-1]
+	require.Equal(t, "0.0.0.0:5004", first.Local.String())
+	require.Equal(t, "10.7.0.2:80", first.Remote.String())
+	require.EqualValues(t, 1<<32|5004, first.Cookie)
+	require.Equal(t, toe.ReasonPolicy, first.Reason)
+	require.False(t, first.Listen || first.Gone)
+	require.True(t, last.Listen)
+	require.Equal(t, "0.0.0.0:81", last.Local.String())
+	require.False(t, last.Remote.IsValid())
+
+	r.srv.mu.Lock()
+	for range pastDeclines/declinesKept + 1 {
+		r.srv.keepDeclines(r.reg)
+	}
+	require.Len(t, r.srv.past, pastDeclines)
+	require.True(t, r.srv.past[0].Gone)
+	r.srv.mu.Unlock()
+}
+
+func TestDeclineHasItsTime(t *testing.T) {
+	var d declines
+	d.add(vtime.Time(5*vtime.Second), &shm.Slot{ReqFamily: 6, ReqLocalPort: 1}, toe.ReasonNoRoute)
+	wall := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	list := d.list(nil, vtime.Time(8*vtime.Second), wall, &client{program: "x"})
+	require.Equal(t, wall.Add(-3*time.Second), list[0].Time)
+	require.Equal(t, "[::]:1", list[0].Local.String())
+}
+
+// Who a client is, the kernel says.
+func TestIdentify(t *testing.T) {
+	c := &client{cred: unix.Ucred{Pid: int32(os.Getpid()), Uid: uint32(os.Getuid()), Gid: 77}}
+	c.identify("somebody else")
+	exe, err := os.Executable()
+	require.NoError(t, err)
+	require.Equal(t, exe, c.who.Program)
+	require.EqualValues(t, os.Getuid(), c.who.UID)
+	require.EqualValues(t, 77, c.who.GID)
+	require.Equal(t, "somebody else", c.program, "what people see")
+	c.identify("")
+	require.Contains(t, exe, c.program)
+
+	for _, cred := range []unix.Ucred{{Pid: int32(os.Getpid()), Uid: uint32(os.Getuid()) + 1}, {Pid: 0}, {Pid: 1 << 30}} {
+		c = &client{cred: cred}
+		c.identify("")
+		require.Equal(t, toe.Client{UID: cred.Uid}, c.who, "another's process number says nothing")
+		require.Equal(t, "unknown", c.program)
+	}
+	require.Equal(t, "/a/b", unifiedGroup("4:memory:/x\n0::/a/b\n"))
+	require.Empty(t, unifiedGroup("4:memory:/x\n"))
+}
+
+// Descriptors of a process are found by the cookies of their sockets.
+func TestHolders(t *testing.T) {
+	r := newRig(t, 1, nil)
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM, 0)
+	require.NoError(t, err)
+	defer unix.Close(fd)
+	cookie, err := unix.GetsockoptUint64(fd, unix.SOL_SOCKET, unix.SO_COOKIE)
+	require.NoError(t, err)
+	r.srv.mu.Lock()
+	r.srv.clients[r.c] = struct{}{}
+	pid := r.c.cred.Pid
+	r.c.cred.Pid = int32(os.Getpid())
+	r.srv.mu.Unlock()
+	for range 2 { // the second time by what is remembered
+		require.Contains(t, r.srv.Holders()[cookie], Holder{PID: int32(os.Getpid()), FD: fd, Program: r.c.program})
+	}
+	gone := exec.Command("true")
+	require.NoError(t, gone.Run())
+	r.srv.mu.Lock()
+	r.c.cred.Pid = int32(gone.Process.Pid)
+	r.srv.mu.Unlock()
+	require.Empty(t, r.srv.Holders())
+	r.srv.mu.Lock()
+	r.c.cred.Pid = pid
+	r.srv.mu.Unlock()
+}
