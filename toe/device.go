@@ -29,6 +29,7 @@ type PortInfo struct {
 	MAC      wire.MAC       // zero if it has none
 	LinkUp   bool           // as far as the device knows
 	Prefixes []netip.Prefix // the port's own addresses with their on-link prefixes
+	Kernel   bool           // the addresses are the kernel's too, and come and go there
 }
 
 // Prefixes returns the addresses of all ports with their on-link prefixes.

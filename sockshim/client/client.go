@@ -147,7 +147,7 @@ func (c *Client) openEvents() error {
 	return nil
 }
 
-// Addrs returns the addresses of the TOE with their on-link prefixes.
+// Addrs returns those addresses of the TOE that the kernel does not have, with their on-link prefixes.
 func (c *Client) Addrs() []netip.Prefix { return c.addrs }
 
 // Close ends the client. Its connections are closed in order, its listeners stop.

@@ -213,10 +213,14 @@ func (s *Server) freeRegionID() uint32 {
 	return 0
 }
 
-// addrList returns the device's addresses at the moment: a client learns those of its start.
+// addrList returns the device's addresses that the kernel does not have: a program may bind to them all
+// the same. Those that it has come and go, and its own bind knows.
 func addrList(l *layer) []shm.AddrPrefix {
 	var list []shm.AddrPrefix
 	for _, port := range l.dev.Info().Ports {
+		if port.Kernel {
+			continue
+		}
 		for _, p := range port.Prefixes {
 			bits := p.Bits()
 			if p.Addr().Is4() {

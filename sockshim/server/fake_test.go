@@ -62,7 +62,7 @@ var fakePrefix = netip.MustParsePrefix("10.7.0.1/24")
 
 func (d *fakeDev) Name() string { return "fake0" }
 func (d *fakeDev) Info() toe.Info {
-	return toe.Info{Type: "fake", Workers: d.workers, Ports: []toe.PortInfo{{MTU: 1500, Prefixes: []netip.Prefix{fakePrefix}}}}
+	return toe.Info{Type: "fake", Workers: d.workers, Ports: []toe.PortInfo{{MTU: 1500, Prefixes: []netip.Prefix{fakePrefix}}, {MTU: 1500, Kernel: true, Prefixes: []netip.Prefix{netip.MustParsePrefix("10.8.0.1/24")}}}}
 }
 func (d *fakeDev) Attach(up toe.UpperLayer) error { d.up = up; return nil }
 func (d *fakeDev) Detach() error                  { return nil }

@@ -94,6 +94,7 @@ func (d *Device) Info() toe.Info {
 		s := p.Port.View()
 		info.Ports = append(info.Ports, toe.PortInfo{
 			Name: p.Port.Name(), MTU: s.MTU, MAC: s.MAC, LinkUp: s.Up, Prefixes: slices.Clone(s.Addresses),
+			Kernel: p.Port.Control() != nil,
 		})
 	}
 	return info
