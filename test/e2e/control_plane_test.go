@@ -318,3 +318,51 @@ func TestNarrowPath(t *testing.T) {
 	require.NoError(t, err)
 	require.NotZero(t, s.Device["ICMPErrors"])
 }
+
+// TestKernelChoosesThePort opens connections over two ports at once, each by the one that the kernel's
+// routes name, over IPv4 and IPv6, and moves a route from one port to the other.
+func TestKernelChoosesThePort(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
+	defer cancel()
+	l := wire(t)
+	require.NoError(t, l.AddWire(lab.Wire{NearIf: nearIfB, FarIf: farIfB, Address: peerAddrB + "/24", Address6: peerAddrB6 + "/64"}))
+	for _, iface := range []string{nearIf, nearIfB} {
+		require.NoError(t, l.NearHost.Run("sysctl", "-qw", "net.ipv6.conf."+iface+".disable_ipv6=0", "net.ipv6.conf."+iface+".accept_dad=0"))
+	}
+	require.NoError(t, l.FarHost.Run("ip", "address", "add", remoteAddr+"/32", "dev", "lo"))
+	port := func(iface, addr, addr6 string) string {
+		return fmt.Sprintf("  - name: %s\n    device: af_xdp:%s\n    kernel: netdev\n    addresses: [%s/24, \"%s/64\"]\n", iface, iface, addr, addr6)
+	}
+	file, runDir, err := l.WriteConfig("ports:\n" + port(nearIf, toeAddr, toeAddr6) + port(nearIfB, toeAddrB, toeAddrB6))
+	require.NoError(t, err)
+	d, err := l.StartToed(ctx, file, runDir)
+	require.NoError(t, err)
+	docs := l.Path("docs")
+	require.NoError(t, os.MkdirAll(docs, 0o755))
+	sum, err := lab.WriteRandom(filepath.Join(docs, "big"), 4*megabyte, 1)
+	require.NoError(t, err)
+	kernelNginx(ctx, t, l, 81)
+
+	octets := func(name string) uint64 {
+		s, err := d.Stats(ctx)
+		require.NoError(t, err)
+		return s.Ports[name]["RxOctets"]
+	}
+	get := func(host, by string) {
+		t.Helper()
+		before := octets(by)
+		offloadedCurl(ctx, t, l, d, "-o", l.Path("got"), "http://"+host+":81/big")
+		require.NoError(t, lab.CheckSum(l.Path("got"), sum))
+		require.Greater(t, octets(by)-before, uint64(4*megabyte), "%s should have come by %s", host, by)
+	}
+	get(peerAddr, nearIf)
+	get(peerAddrB, nearIfB)
+	get("["+peerAddr6+"]", nearIf)
+	get("["+peerAddrB6+"]", nearIfB)
+	require.NoError(t, l.NearHost.Run("ip", "route", "add", remoteAddr, "via", peerAddr))
+	get(remoteAddr, nearIf)
+	require.NoError(t, l.NearHost.Run("ip", "route", "replace", remoteAddr, "via", peerAddrB))
+	get(remoteAddr, nearIfB)
+	offloadedOnly(ctx, t, d)
+}
