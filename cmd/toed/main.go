@@ -99,8 +99,14 @@ func serve(file string, cfg *config.Config, signals <-chan os.Signal) error {
 	return nil
 }
 
+// attended is what signals are for.
+type attended interface {
+	Finish(ctx context.Context, grace time.Duration)
+	ReloadPolicy(file string) error
+}
+
 // attend acts on signals until ctx ends, which the last of them does by calling end.
-func attend(ctx context.Context, end func(), d *daemon.Daemon, file string, grace time.Duration,
+func attend(ctx context.Context, end func(), d attended, file string, grace time.Duration,
 	signals <-chan os.Signal, log *slog.Logger) {
 	finishing := false
 	for {
