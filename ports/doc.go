@@ -1,4 +1,5 @@
-// Package ports is ports, neighbour and route tables, the built-in responder and the mirror port.
+// Package ports is ports, neighbour and route tables, the built-in responder, the exception path to the
+// kernel and the mirror port.
 //
 // A [Port] is one Ethernet interface of the TOE: its addresses, its routes and the L2 table of its
 // neighbours. Workers share it. A [Host] is one worker's hand on it: what the worker asks for next
@@ -18,6 +19,10 @@
 // kernel's interface, and the kernel ([ControlPlane], package rtnl) resolves neighbours and answers for
 // routes that the view has not.
 //
+// A [TAP] is the kernel's interface on a wire that a driver owns: frames that the TOE does not take go up,
+// and what the kernel sends comes down, by bounded rings between a worker and goroutines that do the
+// system calls ([KernelEnd]). It loses the kernel's frames rather than the worker's time, and counts them.
+//
 // A [Mirror] is a sniffer (toe.Tap): frames go through a bounded ring to a goroutine that filters
 // them and writes them to pcapng streams or an interface. It loses frames rather than time, and
 // counts them.
@@ -28,4 +33,6 @@
 //
 // Not here: duplicate address detection, router discovery and MLD (addresses and routes are
 // configured, or the kernel's), IP reassembly, the exception path to a kernel port.
+//
+// configured, or the kernel's), IP reassembly.
 package ports

@@ -11,6 +11,9 @@
 // [Engine.Transmit], which forms segments under a budget. Arrive answers at most one segment by
 // itself; ACKs for in-order data wait for Transmit, so that a burst of segments costs one ACK.
 //
+// Where another stack has the same addresses, [Engine.Claims] says which segments are this one's: the
+// owner hands the others on instead of having Arrive refuse them (RFC 9293 §3.10.7.1).
+//
 // Stream positions are 64-bit and count octets of payload from 0. Sequence numbers are [seq.Num].
 //
 // All state lies in the tables of [Memory], which hold no pointers and may lie in memory that

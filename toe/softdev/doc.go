@@ -13,6 +13,8 @@
 //	  calling Connect, Output, Received, ...       calls.go
 //	receive a burst: taps, parse, engine.Arrive    receive.go
 //	  (SYNs of a flood are dropped before that)    syngate.go
+//	  (what is not ours goes to the kernel, where
+//	  it shares the port; and a burst of its own)  kernel.go
 //	carry out the engine's actions as upcalls      actions.go
 //	engine.Expire: timers
 //	engine.Transmit: build frames, taps, send      transmit.go
