@@ -131,15 +131,15 @@ static void decided_later(void)
 
 static void *wait_thread(void *arg)
 {
-	(void)arg;
+	__atomic_store_n((pid_t *)arg, gettid(), __ATOMIC_RELEASE);
 	wait_for("woken by an addition", 20000);
 	return NULL;
 }
 
 static void changed_meanwhile(void)
 {
-	struct timespec pause = {.tv_nsec = 20000000};
 	pthread_t thread;
+	pid_t tid = 0;
 	int p[2], q[2];
 
 	make_pair(p);
@@ -148,13 +148,14 @@ static void changed_meanwhile(void)
 	await(p[1], POLLIN);
 	ep = MUST(epoll_create1(0));
 	ctl(EPOLL_CTL_ADD, q[1], EPOLLIN, 2);
-	pthread_create(&thread, NULL, wait_thread, NULL);
-	nanosleep(&pause, NULL);
+	pthread_create(&thread, NULL, wait_thread, &tid);
+	asleep(&tid);
 	ctl(EPOLL_CTL_ADD, p[1], EPOLLIN, 1);
 	pthread_join(thread, NULL);
 	ctl(EPOLL_CTL_DEL, p[1], 0, 0);
-	pthread_create(&thread, NULL, wait_thread, NULL);
-	nanosleep(&pause, NULL);
+	tid = 0;
+	pthread_create(&thread, NULL, wait_thread, &tid);
+	asleep(&tid);
 	write_all(q[0], "x", 1);
 	pthread_join(thread, NULL);
 	for (int i = 0; i < 2; i++) {

@@ -212,6 +212,29 @@ __attribute__((unused)) static void reap(pid_t pid)
 		say("child ended with status %#x", status);
 }
 
+/* asleep waits until the thread whose number *tid will hold sleeps in the kernel, where a spinning
+ * one does not. */
+__attribute__((unused)) static void asleep(pid_t *tid)
+{
+	char path[64], state = 0;
+
+	while (state != 'S') {
+		pid_t t = __atomic_load_n(tid, __ATOMIC_ACQUIRE);
+		FILE *f;
+
+		sched_yield();
+		if (t == 0)
+			continue;
+		snprintf(path, sizeof path, "/proc/self/task/%d/stat", t);
+		f = fopen(path, "re");
+		if (!f)
+			return; /* it has ended already */
+		if (fscanf(f, "%*d (%*[^)]) %c", &state) != 1)
+			say("no such thread");
+		fclose(f);
+	}
+}
+
 static void test(void);
 
 int main(int argc, char **argv)

@@ -5,27 +5,6 @@ static int ep;
 static pid_t sleeper[2];
 static int took[2]; /* pipe: which event a thread got */
 
-/* asleep waits until a thread sleeps in the kernel, where a spinning one does not. */
-static void asleep(pid_t *tid)
-{
-	char path[64], state = 0;
-	FILE *f;
-
-	while (state != 'S') {
-		pid_t t = __atomic_load_n(tid, __ATOMIC_ACQUIRE);
-
-		sched_yield();
-		if (t == 0)
-			continue;
-		snprintf(path, sizeof path, "/proc/self/task/%d/stat", t);
-		f = fopen(path, "re");
-		if (!f || fscanf(f, "%*d (%*[^)]) %c", &state) != 1)
-			say("no such thread");
-		if (f)
-			fclose(f);
-	}
-}
-
 /* take_one reports one event and is not seen in epoll_wait again until all are done. */
 static void *take_one(void *arg)
 {

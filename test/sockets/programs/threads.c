@@ -19,10 +19,30 @@ static void *writer(void *arg)
 	return NULL;
 }
 
+/* call is what a thread blocks in. */
+struct call {
+	int fd;
+	pid_t tid;
+	pthread_t thread;
+};
+
+/* block starts a thread and returns when it sleeps. */
+static void block(struct call *c, int fd, void *(*f)(void *))
+{
+	c->fd = fd;
+	c->tid = 0;
+	pthread_create(&c->thread, NULL, f, c);
+	asleep(&c->tid);
+}
+
 static void *blocked(void *arg)
 {
+	struct call *call = arg;
 	char c;
-	ssize_t n = read(*(int *)arg, &c, 1);
+	ssize_t n;
+
+	__atomic_store_n(&call->tid, gettid(), __ATOMIC_RELEASE);
+	n = read(call->fd, &c, 1);
 
 	say("blocked read: %s", n < 0 ? strerrorname_np(errno) : n == 0 ? "end" : "data");
 	return NULL;
@@ -30,10 +50,12 @@ static void *blocked(void *arg)
 
 static void *blocked_writer(void *arg)
 {
+	struct call *call = arg;
 	static char big[1 << 16];
 	ssize_t n;
 
-	while ((n = send(*(int *)arg, big, sizeof big, MSG_NOSIGNAL)) == sizeof big)
+	__atomic_store_n(&call->tid, gettid(), __ATOMIC_RELEASE);
+	while ((n = send(call->fd, big, sizeof big, MSG_NOSIGNAL)) == sizeof big)
 		;
 	say("blocked write ended: %d", n < (ssize_t)sizeof big);
 	return NULL;
@@ -43,7 +65,7 @@ static void test(void)
 {
 	pthread_t thread[WRITERS];
 	uint32_t record[4], next[WRITERS] = {0};
-	struct timespec pause = {.tv_nsec = 30000000};
+	struct call call;
 	struct linger hard = {.l_onoff = 1};
 
 	make_pair(p);
@@ -60,36 +82,32 @@ static void test(void)
 		pthread_join(thread[i], NULL);
 	say("%d records in order", WRITERS * EACH);
 
-	pthread_create(&thread[0], NULL, blocked, &p[1]);
-	nanosleep(&pause, NULL);
+	block(&call, p[1], blocked);
 	MUST(shutdown(p[1], SHUT_RD));
-	pthread_join(thread[0], NULL);
+	pthread_join(call.thread, NULL);
 	MUST(close(p[0]));
 	MUST(close(p[1]));
 
 	make_pair(p);
-	pthread_create(&thread[0], NULL, blocked, &p[1]);
-	nanosleep(&pause, NULL);
+	block(&call, p[1], blocked);
 	MUST(setsockopt(p[0], SOL_SOCKET, SO_LINGER, &hard, sizeof hard));
 	MUST(close(p[0]));
-	pthread_join(thread[0], NULL);
+	pthread_join(call.thread, NULL);
 	MUST(close(p[1]));
 
 	/* A call that is under way keeps the socket though its descriptor is closed. */
 	make_pair(p);
-	pthread_create(&thread[0], NULL, blocked, &p[1]);
-	nanosleep(&pause, NULL);
+	block(&call, p[1], blocked);
 	MUST(close(p[1]));
 	write_all(p[0], "x", 1);
-	pthread_join(thread[0], NULL);
+	pthread_join(call.thread, NULL);
 	tell("peer", read(p[0], record, 1));
 	MUST(close(p[0]));
 
 	make_pair(p);
-	pthread_create(&thread[0], NULL, blocked_writer, &p[0]);
-	nanosleep(&pause, NULL);
+	block(&call, p[0], blocked_writer);
 	MUST(setsockopt(p[1], SOL_SOCKET, SO_LINGER, &hard, sizeof hard));
 	MUST(close(p[1]));
-	pthread_join(thread[0], NULL);
+	pthread_join(call.thread, NULL);
 	MUST(close(p[0]));
 }
