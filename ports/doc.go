@@ -32,7 +32,5 @@
 // answered or not sent is counted under a name.
 //
 // Not here: duplicate address detection, router discovery and MLD (addresses and routes are
-// configured, or the kernel's), IP reassembly, the exception path to a kernel port.
-//
 // configured, or the kernel's), IP reassembly.
 package ports
