@@ -20,8 +20,10 @@ const (
 	farIf      = "toe-wire"
 	mirrorIf   = "toemon0"
 	toeAddr    = "10.99.0.1"
+	toeAddr6   = "fd99::1"
 	peerAddr   = "10.99.0.2"
 	firstPort  = 8080 // nginx on the TOE gets this port or the next that is free
+	loginPort  = 2222 // of a server on the kernel, likewise
 	peerPort   = 8081 // nginx on the kernel
 	fileBytes  = 1 << 30
 	smallFiles = 200
@@ -41,6 +43,8 @@ type demo struct {
 	pcapng *lab.Process // toectl capture
 	sums   map[string]string
 	rows   []row
+	kernel kernelLife
+	beside []string                // what it has done, for the report
 	fail   context.CancelCauseFunc // ends the show
 }
 
@@ -55,23 +59,23 @@ func newDemo(fail context.CancelCauseFunc) (*demo, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := lab.CheckPrograms("ip", "ss", "sysctl", "ethtool", "tcpdump", "nginx", "curl", "nstat"); err != nil {
+	if err := lab.CheckPrograms("ip", "ss", "sysctl", "ethtool", "ping", "tcpdump", "nginx", "curl", "nstat"); err != nil {
 		return nil, err
 	}
 	l, err := lab.New(lab.Config{
 		Root: root, Dir: scratch(), Far: peerName,
-		Wire: lab.Wire{NearIf: nearIf, FarIf: farIf, Address: peerAddr + "/24", Address6: "fd99::2/64"},
+		Wire: lab.Wire{NearIf: nearIf, FarIf: farIf, Address: peerAddr + "/24", Address6: "fd99::2/64", Shared: true},
 	})
 	if err != nil {
 		return nil, err
 	}
-	return &demo{lab: l, port: freePort(), sums: map[string]string{}, fail: fail}, nil
+	return &demo{lab: l, port: freePort(firstPort), sums: map[string]string{}, fail: fail}, nil
 }
 
-// freePort returns a port on which nobody on this machine listens: the placeholders of nginx on the
-// TOE take it in the kernel, too.
-func freePort() int {
-	for port := firstPort; ; port++ {
+// freePort returns the first port on which nobody on this machine listens: the placeholders of nginx on
+// the TOE take it in the kernel, too.
+func freePort(port int) int {
+	for ; ; port++ {
 		l, err := net.Listen("tcp", fmt.Sprintf(":%d", port))
 		if err == nil {
 			l.Close()
@@ -83,13 +87,15 @@ func freePort() int {
 func (d *demo) steps() []step {
 	return []step{
 		{"files: 1 GiB each way, " + fmt.Sprint(smallFiles) + " small ones", d.files},
-		{"toed --config " + configFile, d.startToed},
+		{"kernel: " + nearIf + " gets the address " + toeAddr + ", a TCP and a DNS server, and is pinged from now on", d.startKernel},
+		{"toed --config " + configFile + ": takes from " + nearIf + " what is the TOE's, and leaves the rest", d.startToed},
 		{"sniffer: tcpdump on " + mirrorIf + ", toectl capture into a pcapng file", d.startSniffers},
-		{"toerun nginx: master and 2 workers, address " + toeAddr + " known to toed only", d.startNginx},
+		{"toerun nginx: master and 2 workers, on the same address", d.startNginx},
 		{"passive: kernel curl downloads 1 GiB from nginx on the TOE", d.download},
 		{"passive: kernel curl uploads 1 GiB to nginx on the TOE", d.upload},
 		{fmt.Sprintf("passive: %d small requests over %d parallel connections", smallFiles, parallel), d.small},
 		{"active: curl on the TOE downloads 1 GiB from a kernel nginx", d.active},
+		{"kernel: what it did on " + toeAddr + " all the while", d.kernelToo},
 		{"sniffer: the handshakes", d.handshakes},
 		{"result", d.report},
 	}
@@ -128,10 +134,7 @@ func (d *demo) startToed(ctx context.Context) (err error) {
 		return err
 	}
 	for _, p := range s.Ports {
-		fmt.Printf("   port %s through %s\n", p.Name, p.Driver)
-	}
-	if d.toed.Said("falling back") {
-		fmt.Println("   AF_XDP is not to be had here: AF_PACKET does it")
+		fmt.Printf("   port %s through %s, beside the kernel\n", p.Name, p.Driver)
 	}
 	return nil
 }

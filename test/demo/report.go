@@ -11,8 +11,8 @@ import (
 	"text/tabwriter"
 )
 
-// report prints the table and judges it: every connection that the peer's kernel saw must have
-// been offloaded at our end.
+// report prints the table and judges it: every connection that the peer's kernel saw, but for those to the
+// kernel's own server, must have been offloaded at our end.
 func (d *demo) report(ctx context.Context) error {
 	status, err := d.toed.Status(ctx)
 	if err != nil {
@@ -27,7 +27,8 @@ func (d *demo) report(ctx context.Context) error {
 		return err
 	}
 	seen := peer["TcpActiveOpens"] + peer["TcpPassiveOpens"]
-	left := int64(seen) - int64(status.Offloaded)
+	kernels := 1 + d.kernel.opens.answered.Load()
+	left := int64(seen) - int64(status.Offloaded) - int64(kernels)
 	for _, n := range status.Refused {
 		left += int64(n)
 	}
@@ -37,8 +38,15 @@ func (d *demo) report(ctx context.Context) error {
 	for _, r := range d.rows {
 		fmt.Fprintf(w, "   %s\t%d\t%.2f\n", r.what, r.octets, gbps(r.octets, r.seconds))
 	}
+	for _, line := range d.beside {
+		fmt.Fprintf(w, "   kernel, %s\n", line)
+	}
 	fmt.Fprintf(w, "   connections offloaded\t%d\n", status.Offloaded)
-	fmt.Fprintf(w, "   connections left to the kernel\t%d\n", left)
+	fmt.Fprintf(w, "   connections to the kernel's own server\t%d\n", kernels)
+	fmt.Fprintf(w, "   connections of the TOE left to the kernel\t%d\n", left)
+	port := stats.Ports[nearIf]
+	fmt.Fprintf(w, "   frames to the TOE, to the kernel\t%d / %d\n", port["xdp-to-toe"],
+		port["xdp-pass-socket"]+port["xdp-pass-port"]+port["xdp-pass-other"])
 	fmt.Fprintf(w, "   segments retransmitted, TOE / peer\t%d / %d\n", stats.TCP["RetransSegs"], peer["TcpRetransSegs"])
 	fmt.Fprintf(w, "   drops\t%s\n", listed(stats.Drops))
 	fmt.Fprintf(w, "   frames mirrored, lost by a sniffer\t%d / %d\n", stats.Mirror["frames"], stats.Mirror["dropped"])
@@ -46,7 +54,7 @@ func (d *demo) report(ctx context.Context) error {
 		return err
 	}
 	if left != 0 {
-		return fmt.Errorf("%d connections were left to the kernel", left)
+		return fmt.Errorf("%d connections of the TOE were left to the kernel", left)
 	}
 	return nil
 }

@@ -12,13 +12,11 @@ import (
 	"math/rand/v2"
 	"net"
 	"os"
-	"runtime"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"golang.org/x/sys/unix"
 
 	"opentoe/sockshim/client"
 	"opentoe/test/lab"
@@ -108,18 +106,7 @@ func dial(ctx context.Context, t *testing.T, a end, addr string) (c stream) {
 // inside runs f on a thread that visits namespace ns: sockets made there stay there.
 func inside(t *testing.T, ns string, f func() error) {
 	t.Helper()
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	home, err := unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
-	require.NoError(t, err)
-	defer unix.Close(home)
-	visit, err := unix.Open("/run/netns/"+ns, unix.O_RDONLY|unix.O_CLOEXEC, 0)
-	require.NoError(t, err)
-	defer unix.Close(visit)
-	require.NoError(t, unix.Setns(visit, unix.CLONE_NEWNET))
-	err = f()
-	require.NoError(t, unix.Setns(home, unix.CLONE_NEWNET))
-	require.NoError(t, err)
+	require.NoError(t, lab.Host{Namespace: ns}.Inside(f))
 }
 
 // put sends n octets drawn from seed and then FIN.

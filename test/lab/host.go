@@ -3,9 +3,13 @@ package lab
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os/exec"
+	"runtime"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // Host is a network namespace with a name, or this machine itself.
@@ -31,6 +35,33 @@ func (h Host) Output(ctx context.Context, name string, args ...string) (string, 
 // Run is Output for a short command whose output does not matter.
 func (h Host) Run(name string, args ...string) error {
 	_, err := h.Output(context.Background(), name, args...)
+	return err
+}
+
+// Inside calls f on the host: sockets that f makes are the host's, and stay so.
+func (h Host) Inside(f func() error) error {
+	if h.Namespace == "" {
+		return f()
+	}
+	runtime.LockOSThread()
+	home, err := unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(home)
+	visit, err := unix.Open("/run/netns/"+h.Namespace, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(visit)
+	if err := unix.Setns(visit, unix.CLONE_NEWNET); err != nil {
+		return err
+	}
+	err = f()
+	if back := unix.Setns(home, unix.CLONE_NEWNET); back != nil {
+		return errors.Join(err, back) // the thread stays locked, and ends with its goroutine
+	}
+	runtime.UnlockOSThread()
 	return err
 }
 

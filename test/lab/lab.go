@@ -22,6 +22,7 @@ type Wire struct {
 	FarIf    string // the kernel's end
 	Address  string // of the far end, with prefix
 	Address6 string
+	Shared   bool // the near kernel has its end as well as toed
 }
 
 // Lab is a running set-up. It is used by one goroutine.
@@ -87,9 +88,12 @@ func (l *Lab) AddWire(w Wire) error {
 	})
 
 	near, far := l.NearHost, l.FarHost
+	if !w.Shared { // the near kernel must stay silent: the addresses behind this interface are toed's
+		if err := near.Run("sysctl", "-qw", "net.ipv6.conf."+w.NearIf+".disable_ipv6=1"); err != nil {
+			return err
+		}
+	}
 	return errors.Join(
-		// The near kernel must stay silent: the addresses behind this interface are toed's.
-		near.Run("sysctl", "-qw", "net.ipv6.conf."+w.NearIf+".disable_ipv6=1"),
 		near.Run("ethtool", "-K", w.NearIf, "tx", "off", "tso", "off", "gso", "off", "gro", "off"),
 		near.Run("ip", "link", "set", w.NearIf, "up"),
 		far.Run("ethtool", "-K", w.FarIf, "tx", "off", "tso", "off", "gso", "off", "gro", "off"),
