@@ -134,7 +134,7 @@ type CallKind uint8
 // The calls. Fields named are inputs unless marked as results.
 const (
 	CallOpen      CallKind = iota + 1 // active open: Flow, NextHop, MTU, Cookie, Opt → Handle, Value = octets that the SYN takes; local port 0: the engine chooses → Flow
-	CallListen                        // passive open: Flow.Local, Flow.LocalPort, V6Only, Value = backlog, Cookie, Opt → Listener
+	CallListen                        // passive open: Flow.Local, Flow.LocalPort, V6Only, Group, Value = backlog, Cookie, Opt → Listener
 	CallUnlisten                      // stop Listener: half-open connections of it are reset
 	CallAccepted                      // Listener: the program took Value connections off the accept queue
 	CallSend                          // Handle: the send stream now ends at Pos; More = hold a partial segment back; Border
@@ -171,6 +171,7 @@ type Call struct {
 	V6Only   bool // CallListen on the zero address: do not accept IPv4
 	Handle   Handle
 	Listener ListenerID
+	Group    uint64 // CallListen: listeners of one group share address and port, and the connections; 0: of none
 	Flow     wire.Flow
 	NextHop  uint32
 	Seq      seq.Num // CallICMP: sequence number that the error quotes

@@ -44,7 +44,7 @@ func (e *Engine) arriveNoConn(i uint32, now vtime.Time, seg *Segment, out *Outpu
 	if seg.Flow.RemotePort == 0 || src.IsUnspecified() || multicast {
 		return DropBadSource
 	}
-	if i := e.findListener(seg.Flow.Local, seg.Flow.LocalPort); i != 0 {
+	if i := e.findListener(&seg.Flow); i != 0 {
 		return e.arriveListen(i, now, seg, out)
 	}
 	return e.arriveClosed(seg, out)

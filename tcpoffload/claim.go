@@ -21,7 +21,7 @@ func (e *Engine) Knows(f *wire.Flow) bool { return e.lookupAny(f) != 0 }
 func (e *Engine) Claims(now vtime.Time, seg *Segment) bool {
 	const control = wire.SYN | wire.ACK | wire.RST | wire.FIN
 	syn := seg.Flags&control == wire.SYN
-	i, l := e.lookupAny(&seg.Flow), e.findListener(seg.Flow.Local, seg.Flow.LocalPort)
+	i, l := e.lookupAny(&seg.Flow), e.findListener(&seg.Flow)
 	switch {
 	case i >= e.twBase && syn && l == 0 && e.tws[i-e.twBase].reopens(seg):
 		e.timeWaitFree(i)

@@ -205,7 +205,7 @@ func (e *Engine) Lookup(f *wire.Flow) (Handle, bool) {
 // owner, who has no room for text before that, lets such a segment arrive without its text first.
 func (e *Engine) Opens(f *wire.Flow) bool {
 	i := e.lookupAny(f)
-	return i >= e.synBase && i < e.twBase || (i == 0 || i >= e.twBase) && e.findListener(f.Local, f.LocalPort) != 0
+	return i >= e.synBase && i < e.twBase || (i == 0 || i >= e.twBase) && e.findListener(f) != 0
 }
 
 // find returns the TCB of h, or nil.

@@ -181,6 +181,11 @@ func (e *Engine) checkRecords() {
 			}
 			must(n == l.halfOpen && n <= l.backlog, "a listener counts its half-open connections")
 			listed += n
+			for k := l.next; k != 0; k = e.lsts[k].next {
+				o := &e.lsts[k]
+				must(!o.beside(l.port, l.addr, l.v6only) || l.group != 0 && l.group == o.group,
+					"listeners that share an address are of one group")
+			}
 		}
 	}
 	for i := sc.resets; i != 0; i = e.syns[i-e.synBase].next {

@@ -37,6 +37,9 @@ const (
 	synQueues = 8
 	// maxListeners bounds the listener table.
 	maxListeners = 1 << 16
+	// MaxListenerGroup is how many listeners share an address and port, all of whom a SYN looks at. Beyond:
+	// CallTableFull.
+	MaxListenerGroup = 256
 	// portBuckets is the number of buckets of the listener table, by port.
 	portBuckets = 1 << 10
 

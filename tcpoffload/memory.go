@@ -92,6 +92,7 @@ type Listener struct {
 	resetUntil vtime.Time
 	// cookieUntil is when the last SYN cookie sent runs out; before the first one, zero.
 	cookieUntil vtime.Time
+	group       uint64 // those of one group may share address and port; 0: of none
 }
 
 // Range is the octets [left, right), one element of a list sorted by left. The elements are also linked

@@ -233,12 +233,12 @@ func TestListenerAddresses(t *testing.T) {
 		addr wire.Addr
 		want ListenerID
 	}{{one, exact}, {other, v4}, {six, v6}} {
-		require.Equal(t, uint32(c.want), s.e.findListener(c.addr, 80))
+		require.Equal(t, uint32(c.want), s.e.findListener(&wire.Flow{Local: c.addr, LocalPort: 80}))
 	}
 	s.ok(s.call(Call{Kind: CallUnlisten, Listener: v4}))
 	s.ok(s.call(Call{Kind: CallUnlisten, Listener: v6}))
-	require.Equal(t, uint32(both), s.e.findListener(other, 80))
-	require.Equal(t, uint32(both), s.e.findListener(six, 80))
+	require.Equal(t, uint32(both), s.e.findListener(&wire.Flow{Local: other, LocalPort: 80}))
+	require.Equal(t, uint32(both), s.e.findListener(&wire.Flow{Local: six, LocalPort: 80}))
 	require.Equal(t, CallNoConnection, s.call(Call{Kind: CallUnlisten, Listener: v4}))
 }
 

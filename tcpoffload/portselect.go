@@ -27,7 +27,7 @@ func (e *Engine) choosePort(f *wire.Flow) bool {
 	for range portTries {
 		f.LocalPort = uint16(ephemeralFirst + (uint64(uint32(h))+uint64(*count))%span)
 		*count++
-		if e.lookupAny(f) == 0 && e.findListener(f.Local, f.LocalPort) == 0 {
+		if e.lookupAny(f) == 0 && e.findListener(f) == 0 {
 			return true
 		}
 	}

@@ -104,7 +104,7 @@ func (e *Engine) arriveTimeWait(i uint32, now vtime.Time, seg *Segment, out *Out
 	case seg.Flags.Has(wire.RST):
 		return DropTimeWaitReset // RFC 1337: a RST does not cut TIME-WAIT short
 	case seg.Flags&control == wire.SYN && w.reopens(seg):
-		if l := e.findListener(seg.Flow.Local, seg.Flow.LocalPort); l != 0 {
+		if l := e.findListener(&seg.Flow); l != 0 {
 			// Sequence numbers go on beyond those of the old incarnation.
 			d := e.synArrives(l, now, seg, reopening{true, w.sndNxt.Add(issGap)}, out)
 			if d == DropNone {

@@ -132,6 +132,7 @@ type Listener struct {
 	Port    uint16    // host order
 	V6      bool      // the socket is AF_INET6
 	V6Only  bool      // valid only if V6: do not accept IPv4
+	Group   uint64    // those of one group may share address and port, and then the connections; 0: of none
 	Backlog int       // connections half-open or waiting for accept, each worker
 	Opt     SocketOptions
 

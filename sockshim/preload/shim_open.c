@@ -525,7 +525,7 @@ int shim_fastopen(struct shim_sock *s, int fd, const struct sockaddr *to, sockle
 static void offer_listen(struct shim_sock *s, int fd, int backlog)
 {
 	struct endpoint local;
-	int v6only = 0, saved = errno;
+	int v6only = 0, reuseport = 0, saved = errno;
 	socklen_t len = sizeof v6only;
 
 	if (s->opt.kernel_only || !local_name(fd, &local) || local.scoped ||
@@ -535,12 +535,14 @@ static void offer_listen(struct shim_sock *s, int fd, int backlog)
 	}
 	if (s->domain == AF_INET6)
 		shim_real()->getsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &v6only, &len);
+	shim_real()->getsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &reuseport, &len);
 	memset(s->slot->req_local_addr, 0, 16);
 	if (!is_any(local.addr))
 		memcpy(s->slot->req_local_addr, local.addr, 16);
 	s->slot->req_local_port = local.port;
 	s->slot->req_family = s->domain == AF_INET ? 4 : 6;
 	s->slot->req_v6only = v6only != 0;
+	s->slot->req_reuseport = reuseport != 0;
 	shim_options_request(s);
 	slot_cookie(s, fd);
 	if (slot_ask(s, TOE_OP_PASS_OPEN_REQ, backlog < 0 ? INT32_MAX : (uint32_t)backlog) ==

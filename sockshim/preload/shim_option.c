@@ -119,7 +119,8 @@ static bool kernel_only(int level, int name)
 	if (level == SOL_SOCKET)
 		return name == SO_ZEROCOPY || name == SO_BINDTODEVICE || name == SO_BINDTOIFINDEX ||
 		       name == SO_MARK || name == SO_TIMESTAMPING || name == SO_ATTACH_FILTER ||
-		       name == SO_ATTACH_BPF;
+		       name == SO_ATTACH_BPF || name == SO_ATTACH_REUSEPORT_CBPF ||
+		       name == SO_ATTACH_REUSEPORT_EBPF;
 	return false;
 }
 

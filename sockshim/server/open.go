@@ -224,6 +224,9 @@ func (sh *share) listen(n uint32, from *region, backlog uint32) {
 		Backlog: int(min(max(backlog, 1), backlogMax)), Opt: reqOptions(p), Client: &from.owner.who,
 	}
 	l.Asked = l.Opt
+	if p.ReqReuseport != 0 {
+		l.Group = uint64(from.owner.cred.Uid) + 1 // only with others of the same user, as in Linux
+	}
 	if !ok || l.Port == 0 {
 		sh.decline(n, from, toe.ReasonInvalid)
 		return

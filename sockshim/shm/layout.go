@@ -137,7 +137,8 @@ type (
 		ReqFastopenLen uint32
 		ReqTos         uint8
 		ReqTtl         uint8
-		Pad5           [2]uint8
+		ReqReuseport   uint8
+		Pad5           uint8
 		ReqClamp       uint32
 		ReqUserTimeout uint32
 		Pad6           uint32

@@ -306,7 +306,8 @@ struct toe_shm_slot {
 	uint32_t req_fastopen_len; /* PASS_OPEN_REQ: connections that may wait for their handshake's end, 0: no Fast Open */
 	uint8_t req_tos; /* DSCP in the upper six bits */
 	uint8_t req_ttl; /* or hop limit, 0 default */
-	uint8_t pad5[2];
+	uint8_t req_reuseport; /* PASS_OPEN_REQ: SO_REUSEPORT, others of the user may listen there, too */
+	uint8_t pad5;
 	uint32_t req_clamp; /* TCP_WINDOW_CLAMP, octets, 0 none */
 	uint32_t req_user_timeout; /* ms, 0 none */
 	uint32_t pad6;

@@ -35,7 +35,7 @@ func (d *Device) CanOffload(r *toe.ConnectRequest) toe.Reason {
 	return toe.Offloaded
 }
 
-// ListenStart adds a listener; two may not take the same address and port.
+// ListenStart adds a listener; two may not take the same address and port, unless they are of one group.
 func (d *Device) ListenStart(l *toe.Listener) toe.Reason {
 	d.listenMu.Lock()
 	defer d.listenMu.Unlock()
@@ -44,7 +44,7 @@ func (d *Device) ListenStart(l *toe.Listener) toe.Reason {
 	}
 	old := *d.listeners.Load()
 	for _, o := range old {
-		if o.Port == l.Port && o.Addr == l.Addr && o.V6 == l.V6 {
+		if o.Port == l.Port && o.Addr == l.Addr && o.V6 == l.V6 && (l.Group == 0 || l.Group != o.Group) {
 			return toe.ReasonInUse
 		}
 	}
@@ -108,7 +108,7 @@ func (d *Device) Connect(i int, r *toe.ConnectRequest) (toe.TID, toe.Reason) {
 
 // open pairs c with a listener, or refuses it; while the backlog is full, c waits as a SYN would.
 func (w *worker) open(c *conn) {
-	l := w.dev.lookup(c.flow.Remote, c.flow.RemotePort)
+	l := w.dev.lookup(&c.flow)
 	if l == nil {
 		w.finish(c, toe.EndRefused)
 		return
@@ -137,16 +137,27 @@ func (w *worker) open(c *conn) {
 	}
 }
 
-func (d *Device) lookup(addr wire.Addr, port uint16) *listener {
-	var wild *listener
+// lookup returns the listener for a flow of the side that connects, or nil: one for the address before one
+// for any. The flow chooses among those of a group.
+func (d *Device) lookup(f *wire.Flow) *listener {
+	var best *listener
+	var bound bool
+	var weight uint32
 	for _, l := range *d.listeners.Load() {
-		switch {
-		case !l.matches(addr, port):
-		case !l.Addr.IsUnspecified():
-			return l
-		default:
-			wild = l
+		if !l.matches(f.Remote, f.RemotePort) {
+			continue
+		}
+		b, w := !l.Addr.IsUnspecified(), mix(uint32(f.LocalPort)<<16^uint32(l.ID))
+		if best == nil || b && !bound || b == bound && (w > weight || w == weight && l.ID < best.ID) {
+			best, bound, weight = l, b, w
 		}
 	}
-	return wild
+	return best
+}
+
+// mix spreads the bits of x.
+func mix(x uint32) uint32 {
+	x = (x ^ x>>16) * 0x7feb352d
+	x = (x ^ x>>15) * 0x846ca68b
+	return x ^ x>>16
 }

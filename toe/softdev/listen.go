@@ -94,6 +94,7 @@ func (w *worker) listen(l *toe.Listener) toe.Reason {
 		Kind:   tcpoffload.CallListen,
 		Flow:   wire.Flow{Local: l.Addr, LocalPort: l.Port},
 		V6Only: l.V6 && l.V6Only,
+		Group:  l.Group,
 		Value:  int64(max(1, l.Backlog)),
 		Cookie: uint64(l.ID),
 		Opt:    engineOptions(&l.Opt),
