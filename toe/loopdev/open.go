@@ -137,22 +137,33 @@ func (w *worker) open(c *conn) {
 	}
 }
 
-// lookup returns the listener for a flow of the side that connects, or nil: one for the address before one
-// for any. The flow chooses among those of a group.
+// lookup returns the listener for a flow of the side that connects, or nil: the one that is bound most
+// exactly. The flow chooses among those of a group.
 func (d *Device) lookup(f *wire.Flow) *listener {
 	var best *listener
-	var bound bool
+	var rank int
 	var weight uint32
 	for _, l := range *d.listeners.Load() {
 		if !l.matches(f.Remote, f.RemotePort) {
 			continue
 		}
-		b, w := !l.Addr.IsUnspecified(), mix(uint32(f.LocalPort)<<16^uint32(l.ID))
-		if best == nil || b && !bound || b == bound && (w > weight || w == weight && l.ID < best.ID) {
-			best, bound, weight = l, b, w
+		k, w := l.rank(), mix(uint32(f.LocalPort)<<16^uint32(l.ID))
+		if k > rank || k == rank && (w > weight || w == weight && l.ID < best.ID) {
+			best, rank, weight = l, k, w
 		}
 	}
 	return best
+}
+
+// rank says how exactly l is bound.
+func (l *listener) rank() int {
+	switch {
+	case !l.Addr.IsUnspecified():
+		return 3
+	case !l.V6 || l.V6Only:
+		return 2
+	}
+	return 1
 }
 
 // mix spreads the bits of x.

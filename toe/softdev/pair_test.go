@@ -58,17 +58,18 @@ type fakeSock struct {
 
 // fakeUpper is a socket layer with programs in it, for one worker. Socket n has ID n+1.
 type fakeUpper struct {
-	dev      *Device
-	socks    []*fakeSock
-	rcvbuf   int
-	sndbuf   uint64
-	total    uint64 // of accepted sockets
-	refuse   bool   // PassEstablish says no
-	full     bool   // Reserve says no
-	noCheck  bool   // benchmarks: do not compare, do not record events
-	accepted int
-	reserved int
-	slept    int
+	dev        *Device
+	socks      []*fakeSock
+	rcvbuf     int
+	sndbuf     uint64
+	total      uint64 // of accepted sockets
+	refuse     bool   // PassEstablish says no
+	full       bool   // Reserve says no
+	noCheck    bool   // benchmarks: do not compare, do not record events
+	accepted   int
+	lastListen toe.ListenID // of the connection accepted last
+	reserved   int
+	slept      int
 }
 
 func (u *fakeUpper) add(total uint64) *fakeSock {
@@ -141,6 +142,7 @@ func (u *fakeUpper) PassEstablish(w int, l toe.ListenID, tid toe.TID, f *wire.Fl
 	s.tid, s.flow = tid, *f
 	u.dev.Accepted(w, l, 1)
 	u.accepted++
+	u.lastListen = l
 	return s.id, true
 }
 

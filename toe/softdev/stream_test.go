@@ -309,3 +309,30 @@ func TestL2Update(t *testing.T) {
 	require.Error(t, p.dev[0].L2Update(addrOf("192.0.2.1"), macs[1], true), "not a neighbour")
 	require.NoError(t, p.dev[0].L2Update(wire.AddrFrom(addr4[1]), wire.MAC{}, false))
 }
+
+// Listeners of one group share what comes, and one may leave.
+func TestListenerGroup(t *testing.T) {
+	p := newPair(t, true)
+	for _, id := range []toe.ListenID{7, 8} {
+		require.Equal(t, toe.Offloaded, p.w[1].listen(&toe.Listener{ID: id, Port: 80, Group: 1, Backlog: 8}))
+	}
+	require.Equal(t, toe.ReasonInUse, p.w[1].listen(&toe.Listener{ID: 9, Port: 80, Group: 2}))
+	had := map[toe.ListenID]int{}
+	opens := func() {
+		for range 32 {
+			n := p.up[1].accepted
+			s := p.connect(0, netip.Addr{}, addr4[1], 0)
+			p.run(vtime.Second, func() bool { return p.up[1].accepted > n })
+			had[p.up[1].lastListen]++
+			s.closed = true
+			p.dev[0].SendFIN(s.tid)
+			p.run(vtime.Second, func() bool { return s.finished })
+		}
+	}
+	opens()
+	require.Len(t, had, 2)
+	p.w[1].unlisten(7)
+	clear(had)
+	opens()
+	require.Equal(t, map[toe.ListenID]int{8: 32}, had)
+}
