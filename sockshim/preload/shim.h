@@ -226,7 +226,11 @@ struct shim_session {
 	struct shim_region *own; /* the region in which this process opens sockets */
 	struct toe_shm_addr addr[TOE_MAX_ADDRS];
 	uint32_t naddrs;
-	uint64_t retry_at; /* toed turned us down: not to be asked before */
+	uint64_t retry_at; /* toed was not there, or turned us down: not to be asked before */
+	uint32_t losses;   /* +1 each time a toed with all its regions is lost */
+	uint32_t homeless; /* not 0: there may be listeners that toed has to be asked about */
+	uint64_t away;	   /* since when no toed could be had */
+	uint64_t look_at;  /* when a waiting thread looks for toed next */
 };
 
 extern struct shim_session shim_session;
@@ -312,7 +316,7 @@ enum shim_role {
 	SHIM_UNDECIDED,
 	SHIM_KERNEL,   /* the kernel carries it */
 	SHIM_CONN,     /* offloaded connection, or one that is being opened */
-	SHIM_LISTENER, /* both the kernel and toed listen */
+	SHIM_LISTENER, /* the kernel listens, and toed when region is in use by it */
 };
 
 /* Socket options that we act upon, as they were last set. */
@@ -347,6 +351,8 @@ struct shim_sock {
 	uint8_t shut;	    /* TOE_SHUT_* asked by this process */
 	uint8_t turn;	    /* listener: alternates between toed and kernel */
 	uint8_t held;	    /* the slot is ours: it has to be closed */
+	uint8_t shared;	    /* another process may hold the descriptor */
+	uint32_t asked;	    /* listener: toed was asked to take it, after so many losses less one */
 	uint8_t signals;    /* TOE_SIGNAL_*: what this process is to hear by signal */
 	int hold; /* descriptor that keeps the placeholder while a call outlives close; -1 */
 	struct shim_mutex lock; /* role changes */
@@ -447,6 +453,29 @@ void shim_connect_failed(struct shim_sock *s);
 void shim_sock_close(struct shim_sock *s);
 void shim_sock_share(struct shim_sock *s); /* another process may hold it from now on */
 
+/* shim_place makes slot n of r the slot of s. Who reads the slot of a listener without its lock
+ * reads region first. */
+void shim_place(struct shim_sock *s, struct shim_region *r, uint32_t n);
+/* shim_listen_ask asks toed to listen too: TOE_SLOT_LISTEN, or TOE_SLOT_DECLINED with the reason in
+ * *reason, or TOE_SLOT_OPENING: no answer. In the latter cases s has no slot. Under lock. */
+uint32_t shim_listen_ask(struct shim_sock *s, int fd, int backlog, uint8_t *reason);
+
+/* ---- shim_relisten.c ------------------------------------------------------------------------ */
+
+/* shim_listen_alone makes s a listener that toed does not have, yet. asked says whether toed has
+ * been asked. Under lock. */
+void shim_listen_alone(struct shim_sock *s, bool asked);
+/* shim_listeners_lost notes that toed has lost its half of all listeners. */
+void shim_listeners_lost(void);
+/* shim_relisten offers toed the listeners that it does not have, if it has come back. It returns
+ * until when (ns) a thread may sleep before it has to ask again; SHIM_FOREVER when there is no need
+ * to. Not under any lock. */
+uint64_t shim_relisten_slow(void);
+static inline uint64_t shim_relisten(void)
+{
+	return likely(!load_relaxed(&shim_session.homeless)) ? SHIM_FOREVER : shim_relisten_slow();
+}
+
 /* ---- shim_option.c -------------------------------------------------------------------------- */
 
 void shim_options_load(int fd, struct shim_options *o);	       /* from the placeholder */
@@ -481,6 +510,9 @@ void shim_poll_after_fork(void);
 /* shim_epoll_rebind moves the registrations of s to where its role now belongs. */
 void shim_epoll_rebind(struct shim_sock *s);
 void shim_epoll_forget(struct shim_sock *s); /* s is closed */
+/* shim_epoll_home registers with toed a listener that toed has just been asked about; what the
+ * kernel has stays as it is. */
+void shim_epoll_home(struct shim_sock *s);
 void shim_epoll_destroy(struct shim_obj *o);
 void shim_epoll_watch(struct shim_obj *o); /* somebody polls the epoll descriptor itself */
 void shim_epoll_before_fork(void);

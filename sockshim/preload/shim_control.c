@@ -11,9 +11,11 @@
 /* How long an answer may take: toed answers from a thread of its own, in microseconds. */
 #define ANSWER_SECONDS 5
 /* After toed was there and turned us down, how long before we ask again: this, or as long as it
- * took to answer. That nobody serves the path costs next to nothing to find out, and is asked each
- * time: a toed that has come back is used at once. */
+ * took to answer. That nobody serves the path costs little to find out, and is asked more often: a
+ * toed that has come back is used at once, yet without one a program that opens thousands of
+ * sockets a second is none the slower. */
 #define RETRY_NS 100000000ull
+#define ABSENT_NS 1000000ull
 
 struct shim_session shim_session = {
 	.control = -1,
@@ -227,6 +229,8 @@ static int hello(int control)
 /* claim tells toed that this process, a child, uses the regions that its parent had mapped. */
 static void claim(int control)
 {
+	bool lost = false;
+
 	for (int i = 0; i < SHIM_REGIONS; i++) {
 		struct shim_region *r = &shim_regions[i];
 		struct toe_shm_msg m = {.type = TOE_MSG_ATTACH, .region_id = r->id};
@@ -234,8 +238,15 @@ static void claim(int control)
 		if (r->id == 0 || r->dead || r == shim_session.own)
 			continue;
 		memcpy(m.token, r->token, sizeof m.token);
-		if (exchange(control, &m, -1, NULL, NULL) < 0)
+		if (exchange(control, &m, -1, NULL, NULL) < 0) {
 			store_relaxed(&r->dead, 1);
+			lost = true;
+		}
+	}
+	if (lost) {
+		/* The toed that the parent had has ended, and this is another. */
+		store_release(&shim_session.losses, shim_session.losses + 1);
+		shim_listeners_lost();
 	}
 }
 
@@ -271,10 +282,13 @@ int shim_attach(void)
 			claim(fd);
 			take_over(&c->control, fd);
 			c->number++;
+			c->look_at = 0; /* listeners need not wait */
 			store_release(&c->pid, shim_pid);
 			shim_log(1, "attached to %s, region %u", shim_config.path, c->own->id);
 		} else {
-			if (rc != -ENOENT && rc != -ECONNREFUSED)
+			if (rc == -ENOENT || rc == -ECONNREFUSED)
+				c->retry_at = began + ABSENT_NS;
+			else
 				turned_down(began, rc);
 			/* A child that cannot reach toed has lost what it inherited. */
 			if (c->pid != 0 && c->pid != shim_pid)
@@ -300,6 +314,9 @@ void shim_toed_lost(void)
 		if (shim_regions[i].id)
 			store_release(&shim_regions[i].dead, 1);
 	store_release(&shim_session.pid, 0);
+	store_release(&shim_session.losses, shim_session.losses + 1);
+	shim_session.away = shim_now();
+	shim_listeners_lost();
 }
 
 /* hung_up reports whether the control connection or the status page says that toed has ended. */

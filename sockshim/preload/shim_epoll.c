@@ -293,8 +293,10 @@ int shim_item_bind(struct set *set, int epfd, struct shim_item *it)
 			return rc;
 		it->in_kernel = true;
 	}
-	if (role == SHIM_CONN || role == SHIM_LISTENER)
+	if (role == SHIM_CONN || (role == SHIM_LISTENER && shim_region_ok(it->sock->region)))
 		rc = toed_bind(set, epfd, it);
+	else if (role == SHIM_LISTENER && shim_attached())
+		rc = set_equip(set, epfd); /* who waits has to hear of toed's end */
 	return rc;
 }
 
@@ -358,6 +360,31 @@ void shim_epoll_rebind(struct shim_sock *s)
 		it->disarmed = false;
 		if (epfd >= 0)
 			shim_item_bind(it->set, epfd, it);
+		shim_mutex_unlock(&it->set->lock);
+	}
+	shim_mutex_unlock(&shim_topology);
+	errno = saved;
+}
+
+void shim_epoll_home(struct shim_sock *s)
+{
+	int saved = errno;
+
+	if (!load_relaxed(&s->items))
+		return;
+	shim_mutex_lock(&shim_topology);
+	for (struct shim_item *it = s->items; it; it = it->next) {
+		int epfd = it->set->stale ? -1 : epfd_of(it->set);
+
+		if (epfd < 0)
+			continue; /* a set of the parent's: bound when the child uses it */
+		shim_mutex_lock(&it->set->lock);
+		if (it->queue >= 0)
+			shim_toed_unbind(it);
+		if (shim_region_ok(s->region))
+			toed_bind(it->set, epfd, it);
+		else
+			set_equip(it->set, epfd);
 		shim_mutex_unlock(&it->set->lock);
 	}
 	shim_mutex_unlock(&shim_topology);

@@ -274,6 +274,7 @@ static int block(struct set *set, int epfd, struct epoll_event *events, int max,
 static int wait_set(struct set *set, int epfd, struct epoll_event *events, int max,
 		    uint64_t deadline, const sigset_t *mask)
 {
+	uint32_t losses = load_acquire(&shim_session.losses);
 	int n;
 
 	for (;;) {
@@ -298,6 +299,8 @@ static int wait_set(struct set *set, int epfd, struct epoll_event *events, int m
 			return n;
 		if (deadline != SHIM_FOREVER && shim_now() >= deadline)
 			return 0;
+		if (unlikely(load_acquire(&shim_session.losses) != losses))
+			return 0; /* listeners have to be looked after */
 	}
 }
 
@@ -314,10 +317,14 @@ static int wait_until(int epfd, struct epoll_event *events, int max, uint64_t de
 	}
 	if (unlikely(set->stale))
 		shim_set_renew(set, epfd);
-	shim_mutex_lock(&set->lock);
-	n = wait_set(set, epfd, events, max, deadline, mask);
-	rest(set);
-	shim_mutex_unlock(&set->lock);
+	do {
+		uint64_t look = shim_relisten(), until = look < deadline ? look : deadline;
+
+		shim_mutex_lock(&set->lock);
+		n = wait_set(set, epfd, events, max, until, mask);
+		rest(set);
+		shim_mutex_unlock(&set->lock);
+	} while (unlikely(n == 0 && deadline != 0 && shim_now() < deadline));
 	shim_obj_put(&set->obj);
 	if (n >= 0)
 		errno = saved;

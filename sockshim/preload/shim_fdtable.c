@@ -156,22 +156,25 @@ static void probe(int fd, uintptr_t entry)
 	if (!s)
 		goto out;
 	shim_options_load(fd, &s->opt);
+	s->shared = 1;
 	rc = shim_probe_fd(fd, &r, &slot, &gen);
+	if (rc == 0 && state == TCP_LISTEN && load_acquire(&r->slot[slot].state) != TOE_SLOT_LISTEN)
+		rc = -EAGAIN; /* another process is just bringing it to toed */
 	if (rc == -EACCES)
 		shim_log(0, "fd %d: a socket that toed carries for another user; out of reach", fd);
 	if (rc == 0) {
-		s->region = r;
-		s->slot_no = slot;
-		s->slot = &r->slot[slot];
+		shim_place(s, r, slot);
 		s->gen = gen;
 		s->held = true;
 		s->rx_step = shim_rx_step(0);
 		s->rx_told = load_relaxed(&s->slot->rx_cons);
 		shim_sock_share(s);
-		s->role = load_acquire(&s->slot->state) == TOE_SLOT_LISTEN ? SHIM_LISTENER
-									   : SHIM_CONN;
-	} else if (state == TCP_LISTEN) {
+		s->role = state == TCP_LISTEN ? SHIM_LISTENER : SHIM_CONN;
+		s->asked = shim_session.losses + 1;
+	} else if (state == TCP_LISTEN && rc == -EACCES) {
 		s->role = SHIM_KERNEL;
+	} else if (state == TCP_LISTEN) {
+		shim_listen_alone(s, rc == -ENOENT);
 	}
 	install(fd, entry, &s->obj);
 	if (s->held)

@@ -113,6 +113,13 @@ static bool local_name(int fd, struct endpoint *e)
 
 /* ---- slots ---------------------------------------------------------------------------------- */
 
+void shim_place(struct shim_sock *s, struct shim_region *r, uint32_t n)
+{
+	s->slot_no = n;
+	s->slot = &r->slot[n];
+	store_release(&s->region, r);
+}
+
 /* slot_take gives s a borrowed slot of worker w (of any worker if w is negative). */
 static bool slot_take(struct shim_sock *s, int w)
 {
@@ -134,11 +141,10 @@ static bool slot_take(struct shim_sock *s, int w)
 	}
 	if (n >= r->nslots)
 		return false;
-	s->region = r;
-	s->slot_no = n;
-	s->slot = &r->slot[n];
+	shim_place(s, r, n);
 	s->gen = s->slot->gen;
 	s->held = true;
+	store_relaxed(&s->slot->shared, s->shared);
 	s->rx_told = 0;
 	s->spare = 0;
 	s->shut = 0;
@@ -188,6 +194,7 @@ static uint32_t slot_ask(struct shim_sock *s, uint32_t op, uint32_t arg)
 
 void shim_sock_share(struct shim_sock *s)
 {
+	s->shared = 1;
 	if (s->held)
 		__atomic_store_n(&s->slot->shared, 1, __ATOMIC_SEQ_CST);
 }
@@ -521,18 +528,17 @@ int shim_fastopen(struct shim_sock *s, int fd, const struct sockaddr *to, sockle
 	return rc < 0 ? rc : 1;
 }
 
-/* offer_listen asks toed to listen too. */
-static void offer_listen(struct shim_sock *s, int fd, int backlog)
+uint32_t shim_listen_ask(struct shim_sock *s, int fd, int backlog, uint8_t *reason)
 {
+	struct shim_region *r = s->region;
+	uint32_t n = s->slot_no, state = TOE_SLOT_OPENING;
 	struct endpoint local;
-	int v6only = 0, reuseport = 0, saved = errno;
+	int v6only = 0, reuseport = 0;
 	socklen_t len = sizeof v6only;
 
-	if (s->opt.kernel_only || !local_name(fd, &local) || local.scoped ||
-	    is_loopback(local.addr) || shim_attach_live() < 0 || !slot_take(s, -1)) {
-		errno = saved;
-		return;
-	}
+	*reason = 0;
+	if (!local_name(fd, &local) || !slot_take(s, -1))
+		return TOE_SLOT_OPENING;
 	if (s->domain == AF_INET6)
 		shim_real()->getsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &v6only, &len);
 	shim_real()->getsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &reuseport, &len);
@@ -545,16 +551,38 @@ static void offer_listen(struct shim_sock *s, int fd, int backlog)
 	s->slot->req_reuseport = reuseport != 0;
 	shim_options_request(s);
 	slot_cookie(s, fd);
-	if (slot_ask(s, TOE_OP_PASS_OPEN_REQ, backlog < 0 ? INT32_MAX : (uint32_t)backlog) ==
-	    TOE_SLOT_LISTEN) {
-		shim_log(1, "fd %d: listening on toed too, slot %u", fd, s->slot_no);
-		store_release(&s->role, SHIM_LISTENER);
-		shim_epoll_rebind(s);
+	state = slot_ask(s, TOE_OP_PASS_OPEN_REQ, backlog < 0 ? INT32_MAX : (uint32_t)backlog);
+	if (state == TOE_SLOT_LISTEN) {
 		shim_signals(s, fd);
-	} else {
-		shim_log(1, "fd %d: listening on the kernel only, reason %u", fd, s->slot->reason);
-		slot_return(s);
+		return state;
 	}
+	if (state == TOE_SLOT_DECLINED)
+		*reason = s->slot->reason;
+	slot_return(s);
+	shim_place(s, r, n);
+	return state;
+}
+
+/* decide_listen makes s a listener, toed's too if toed takes it. */
+static void decide_listen(struct shim_sock *s, int fd, int backlog)
+{
+	struct endpoint local;
+	int saved = errno;
+	uint8_t reason;
+
+	if (s->opt.kernel_only || !local_name(fd, &local) || local.scoped ||
+	    is_loopback(local.addr)) {
+		store_release(&s->role, SHIM_KERNEL);
+	} else if (shim_attach_live() < 0) {
+		shim_listen_alone(s, false);
+	} else {
+		shim_listen_alone(s, true);
+		if (shim_listen_ask(s, fd, backlog, &reason) == TOE_SLOT_LISTEN)
+			shim_log(1, "fd %d: listening on toed too, slot %u", fd, s->slot_no);
+		else
+			shim_log(1, "fd %d: listening on the kernel only, reason %u", fd, reason);
+	}
+	shim_epoll_rebind(s);
 	errno = saved;
 }
 
@@ -572,14 +600,10 @@ SHIM_API int listen(int fd, int backlog)
 	rc = shim_real()->listen(fd, backlog);
 	if (rc == 0) {
 		shim_mutex_lock(&s->lock);
-		if (shim_role(s) == SHIM_UNDECIDED) {
-			offer_listen(s, fd, backlog);
-			if (shim_role(s) == SHIM_UNDECIDED) {
-				store_release(&s->role, SHIM_KERNEL);
-				shim_epoll_rebind(s);
-			}
-		}
+		if (shim_role(s) == SHIM_UNDECIDED)
+			decide_listen(s, fd, backlog);
 		shim_mutex_unlock(&s->lock);
+		shim_relisten();
 	}
 	shim_obj_put(&s->obj);
 	return rc;
@@ -587,31 +611,43 @@ SHIM_API int listen(int fd, int backlog)
 
 /* ---- accept --------------------------------------------------------------------------------- */
 
+/* A connection that toed has accepted, and whose it was. */
+struct arrival {
+	struct toe_shm_accept record;
+	struct shim_region *region;
+	uint32_t listener; /* its slot */
+};
+
 static bool waiting_on_toed(struct shim_sock *l)
 {
-	return shim_role(l) == SHIM_LISTENER && shim_region_ok(l->region) &&
+	struct shim_region *r = load_acquire(&l->region);
+
+	return shim_role(l) == SHIM_LISTENER && shim_region_ok(r) &&
 	       load_acquire(&l->slot->rx_prod) - load_relaxed(&l->slot->rx_cons) >=
 		       sizeof(struct toe_shm_accept);
 }
 
-/* take_record takes the oldest connection off the listener's stream, unless another was faster. */
-static int take_record(struct shim_sock *l, struct toe_shm_accept *record)
+/* take_record takes the oldest connection off the listener's stream, unless another was faster. The
+ * listener's slot stays the same meanwhile: its lock is held. */
+static int take_record(struct shim_sock *l, struct arrival *a)
 {
-	struct iovec iov = {.iov_base = record, .iov_len = sizeof *record};
+	struct iovec iov = {.iov_base = &a->record, .iov_len = sizeof a->record};
 	struct shim_iter it = {.iov = &iov, .count = 1};
 	ssize_t rc = shim_slot_lock(&l->slot->rx_lock);
 
 	if (rc < 0)
 		return (int)rc;
 	rc = -EAGAIN;
+	a->region = l->region;
+	a->listener = l->slot_no;
 	if (waiting_on_toed(l)) {
 		uint64_t pos = l->slot->rx_cons;
 
-		rc = shim_rx_copy(l, pos, sizeof *record, shim_iter_drain, &it);
-		if (rc == sizeof *record) {
-			store_release(&l->slot->rx_cons, pos + sizeof *record);
-			if (pos + sizeof *record - l->rx_told >= l->rx_step) {
-				l->rx_told = pos + sizeof *record;
+		rc = shim_rx_copy(l, pos, sizeof a->record, shim_iter_drain, &it);
+		if (rc == sizeof a->record) {
+			store_release(&l->slot->rx_cons, pos + sizeof a->record);
+			if (pos + sizeof a->record - l->rx_told >= l->rx_step) {
+				l->rx_told = pos + sizeof a->record;
 				shim_post_once(l->region, l->slot_no, TOE_OP_RX_DATA_ACK);
 			}
 		}
@@ -624,9 +660,9 @@ static int take_record(struct shim_sock *l, struct toe_shm_accept *record)
  * first: when no descriptor is left, the connection has to stay in the queue. */
 static int accept_toed(struct shim_sock *l, int flags, struct sockaddr *addr, socklen_t *len)
 {
-	struct toe_shm_accept record = {0};
+	struct arrival a = {0};
 	struct shim_sock *s;
-	int fd, rc;
+	int fd, rc = -ENOBUFS;
 
 	if (!waiting_on_toed(l))
 		return -EAGAIN;
@@ -634,8 +670,12 @@ static int accept_toed(struct shim_sock *l, int flags, struct sockaddr *addr, so
 	if (fd < 0)
 		return -errno;
 	s = shim_sock_new(l->domain, flags & SOCK_NONBLOCK);
-	rc = s ? take_record(l, &record) : -ENOBUFS;
-	if (rc == 0 && (record.slot == 0 || record.slot >= l->region->nslots))
+	if (s) {
+		shim_mutex_lock(&l->lock);
+		rc = take_record(l, &a);
+		shim_mutex_unlock(&l->lock);
+	}
+	if (rc == 0 && (a.record.slot == 0 || a.record.slot >= a.region->nslots))
 		rc = -ECONNABORTED;
 	if (rc < 0) {
 		if (s)
@@ -643,10 +683,8 @@ static int accept_toed(struct shim_sock *l, int flags, struct sockaddr *addr, so
 		shim_real()->close(fd);
 		return rc;
 	}
-	s->region = l->region;
-	s->slot_no = record.slot;
-	s->slot = &l->region->slot[record.slot];
-	s->gen = record.gen;
+	shim_place(s, a.region, a.record.slot);
+	s->gen = a.record.gen;
 	s->held = true;
 	s->opt = l->opt;
 	s->rx_step = shim_rx_step(s->opt.rcvbuf);
@@ -655,7 +693,7 @@ static int accept_toed(struct shim_sock *l, int flags, struct sockaddr *addr, so
 	shim_options_apply(fd, &s->opt);
 	slot_cookie(s, fd);
 	store_release(&s->role, SHIM_CONN);
-	shim_post(s->region, s->slot->worker, TOE_OP_PASS_ACCEPT_RPL, 0, s->slot_no, l->slot_no);
+	shim_post(s->region, s->slot->worker, TOE_OP_PASS_ACCEPT_RPL, 0, s->slot_no, a.listener);
 	if (addr && len)
 		endpoint_put(s->domain, s->slot->remote_addr, s->slot->remote_port, addr, len);
 	shim_options_send(s);
@@ -671,14 +709,15 @@ static int accept_kernel(struct shim_sock *l, int lfd, int flags, struct sockadd
 			 socklen_t *len)
 {
 	struct pollfd p = {.fd = lfd, .events = POLLIN};
-	int fd, rc = shim_slot_lock(&l->slot->tx_lock);
+	uint32_t *lock = &l->slot->tx_lock; /* the slot may become another's meanwhile */
+	int fd, rc = shim_slot_lock(lock);
 
 	if (rc < 0)
 		return rc;
 	fd = shim_real()->poll(&p, 1, 0) > 0 ? shim_real()->accept4(lfd, addr, len, flags)
 					     : (errno = EAGAIN, -1);
 	rc = fd < 0 ? -errno : fd;
-	shim_slot_unlock(&l->slot->tx_lock);
+	shim_slot_unlock(lock);
 	if (fd >= 0)
 		shim_fd_pass(fd);
 	return rc;
@@ -743,6 +782,7 @@ SHIM_API int accept4(int lfd, struct sockaddr *addr, socklen_t *len, int flags)
 	if (l && shim_role(l) == SHIM_LISTENER) {
 		if (unlikely(!shim_attached()) && shim_region_ok(l->region))
 			shim_attach();
+		shim_relisten();
 		fd = accept_any(l, lfd, addr, len, flags);
 		shim_obj_put(&l->obj);
 		errno = saved;

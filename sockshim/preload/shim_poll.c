@@ -95,11 +95,6 @@ static int queue_for(struct poller *p, struct shim_region *r)
 {
 	int eq;
 
-	shim_attach();
-	if (p->session != shim_session.number) {
-		p->nqueues = 0; /* they went with the connection */
-		p->session = shim_session.number;
-	}
 	for (uint32_t i = 0; i < p->nqueues; i++)
 		if (p->queue[i].region == r)
 			return (int)i;
@@ -192,8 +187,6 @@ static void collect(struct waiting *w)
 		if (o->kind == SHIM_EPOLL)
 			shim_epoll_watch(o);
 		role = o->kind == SHIM_SOCK ? shim_role((struct shim_sock *)o) : SHIM_KERNEL;
-		if (role == SHIM_LISTENER && !shim_region_ok(((struct shim_sock *)o)->region))
-			role = SHIM_KERNEL; /* toed's half is over */
 		if (role != SHIM_CONN && role != SHIM_LISTENER) {
 			shim_obj_put(o);
 			continue;
@@ -231,12 +224,21 @@ static int look(struct waiting *w)
 /* arm asks toed to tell our queues about the sockets; disarm takes that back. */
 static void arm(struct waiting *w, struct poller *p)
 {
+	shim_attach();
+	if (p->session != shim_session.number) {
+		p->nqueues = 0; /* they went with the connection */
+		p->session = shim_session.number;
+	}
 	for (nfds_t i = 0; i < w->n; i++) {
-		int q = w->sock[i] ? queue_for(p, w->sock[i]->region) : 0;
+		struct shim_region *r = w->sock[i] ? w->sock[i]->region : NULL;
+		int q;
 
+		if (!r || !shim_region_ok(r))
+			continue; /* nothing will be told */
+		q = queue_for(p, r);
 		if (q < 0)
 			w->queues_short = true;
-		else if (w->sock[i])
+		else
 			__atomic_fetch_or(&w->sock[i]->slot->eq_mask, 1ull << p->queue[q].eq,
 					  __ATOMIC_SEQ_CST);
 	}
@@ -269,13 +271,16 @@ static int ask_kernel(struct waiting *w, struct poller *p, uint64_t deadline, co
 
 	if (p) {
 		w->kernel[n++] = (struct pollfd){.fd = p->event_fd, .events = POLLIN};
-		w->kernel[n++] = (struct pollfd){.fd = shim_session.control};
+		/* One that has hung up would be ready all the time. */
+		w->kernel[n++] = (struct pollfd){.fd = shim_attached() ? shim_session.control : -1};
 	}
 	return shim_real()->ppoll(w->kernel, n, deadline == SHIM_FOREVER ? NULL : &t, mask);
 }
 
 static int wait_armed(struct waiting *w, struct poller *p, uint64_t deadline, const sigset_t *mask)
 {
+	uint32_t losses = load_acquire(&shim_session.losses);
+
 	for (;;) {
 		uint64_t next = deadline,
 			 brief = w->queues_short ? shim_now() + NO_QUEUE_NS : deadline;
@@ -298,7 +303,8 @@ static int wait_armed(struct waiting *w, struct poller *p, uint64_t deadline, co
 		if (rc > 0 && w->kernel[w->n].revents)
 			drain(p);
 		rc = look(w);
-		if (rc > 0 || (deadline != SHIM_FOREVER && shim_now() >= deadline))
+		if (rc > 0 || (deadline != SHIM_FOREVER && shim_now() >= deadline) ||
+		    losses != load_acquire(&shim_session.losses))
 			return rc;
 	}
 }
@@ -319,6 +325,7 @@ static bool spin(struct waiting *w, uint64_t deadline)
 	return false;
 }
 
+/* wait_mixed may end early when toed has ended. */
 static int wait_mixed(struct waiting *w, uint64_t deadline, const sigset_t *mask)
 {
 	struct poller *p;
@@ -342,7 +349,8 @@ static int wait_mixed(struct waiting *w, uint64_t deadline, const sigset_t *mask
 	return rc;
 }
 
-int shim_poll(struct pollfd *fds, nfds_t n, uint64_t deadline, const sigset_t *mask)
+/* poll_until is shim_poll, but may end early with nothing ready. */
+static int poll_until(struct pollfd *fds, nfds_t n, uint64_t deadline, const sigset_t *mask)
 {
 	struct pollfd kernel[ON_STACK + 2];
 	struct shim_sock *sock[ON_STACK];
@@ -372,6 +380,18 @@ int shim_poll(struct pollfd *fds, nfds_t n, uint64_t deadline, const sigset_t *m
 	if (n > ON_STACK)
 		munmap(w.sock, bytes);
 	errno = saved;
+	return rc;
+}
+
+int shim_poll(struct pollfd *fds, nfds_t n, uint64_t deadline, const sigset_t *mask)
+{
+	int rc;
+
+	do {
+		uint64_t look = shim_relisten();
+
+		rc = poll_until(fds, n, look < deadline ? look : deadline, mask);
+	} while (unlikely(rc == 0 && deadline != 0 && shim_now() < deadline));
 	return rc;
 }
 

@@ -59,18 +59,28 @@ uint64_t shim_unread(struct shim_sock *s)
 		       : unread;
 }
 
+/* listener_ready looks at region first: a listener can come to another slot meanwhile. */
+static uint32_t listener_ready(struct shim_sock *s)
+{
+	struct shim_region *r = load_acquire(&s->region);
+
+	return shim_region_ok(r) &&
+			       load_acquire(&s->slot->rx_prod) - load_relaxed(&s->slot->rx_cons) >=
+				       sizeof(struct toe_shm_accept)
+		       ? EPOLLIN | EPOLLRDNORM
+		       : 0;
+}
+
 uint32_t shim_ready(struct shim_sock *s, uint32_t want)
 {
+	if (s->role == SHIM_LISTENER)
+		return listener_ready(s);
+
 	struct toe_shm_slot *slot = s->slot;
 	uint32_t state = load_acquire(&slot->state), mask = 0;
 	bool dead = !shim_region_ok(s->region), rx_end, tx_end;
 	uint64_t unread, urgent;
 
-	if (s->role == SHIM_LISTENER)
-		return !dead && load_acquire(&slot->rx_prod) - load_relaxed(&slot->rx_cons) >=
-					       sizeof(struct toe_shm_accept)
-			       ? EPOLLIN | EPOLLRDNORM
-			       : 0;
 	rx_end = shim_rx_ended(s);
 	tx_end = shim_tx_ended(s);
 	if (dead || state == TOE_SLOT_CLOSED || (rx_end && tx_end))

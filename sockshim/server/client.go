@@ -29,6 +29,7 @@ type client struct {
 	conn    *net.UnixConn
 	cred    unix.Ucred
 	lowPort bool // it may take ports below Server.lowPorts
+	vouched vouched
 	who     toe.Client
 	program string // what people know it by
 	l       *layer

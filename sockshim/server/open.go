@@ -231,7 +231,7 @@ func (sh *share) listen(n uint32, from *region, backlog uint32) {
 		sh.decline(n, from, toe.ReasonInvalid)
 		return
 	}
-	if !from.mayUse(l.Port) {
+	if !from.mayUse(l.Port) && !from.owner.vouched.take(l.Port) {
 		sh.decline(n, from, toe.ReasonPolicy)
 		return
 	}

@@ -22,6 +22,7 @@ func (c *client) probe(m *shm.Msg, fds []int) ([]int, unix.Errno) {
 	if err != nil {
 		return nil, unix.EINVAL
 	}
+	c.vouch(fds[0])
 	s := c.srv
 	s.mu.Lock()
 	defer s.mu.Unlock()

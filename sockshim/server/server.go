@@ -31,6 +31,7 @@ type Server struct {
 	lock     *os.File
 	ln       *net.UnixListener
 	lowPorts uint16        // ports below are for privileged clients
+	netns    uint64        // cookie of toed's network namespace, 0 not known
 	hello    time.Duration // a connection that says no HELLO for so long is closed
 
 	mu         sync.Mutex
@@ -57,7 +58,7 @@ func New(cfg Config) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{
-		cfg: cfg, lowPorts: firstOpenPort(), hello: helloWithin,
+		cfg: cfg, lowPorts: firstOpenPort(), netns: ownNetns(), hello: helloWithin,
 		clients: map[*client]struct{}{}, regions: map[uint32]*region{},
 	}
 	if err := s.takeDir(); err != nil {
