@@ -22,8 +22,8 @@ func (v *vouched) take(port uint16) bool {
 	return v[port/64].And(^bit)&bit != 0
 }
 
-// vouch notes the port of fd if that is a TCP socket (or MPTCP, as Go has them) that listens in toed's own network namespace, where the
-// kernel has seen to it that nobody else has the port.
+// vouch notes the port of fd if that is a TCP socket (or MPTCP, as Go makes them) that listens in toed's own
+// network namespace, where the kernel has seen to it that nobody else has the port.
 func (c *client) vouch(fd int) {
 	listens, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ACCEPTCONN)
 	protocol, err2 := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_PROTOCOL)
