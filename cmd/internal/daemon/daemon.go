@@ -57,11 +57,11 @@ func Start(cfg *config.Config, log *slog.Logger) (*Daemon, error) {
 // Run serves programs until ctx ends.
 func (d *Daemon) Run(ctx context.Context) error {
 	for i, p := range d.cfg.Ports {
-		device := p.Device
+		device, addresses := p.Device, p.Addresses
 		if d.hw.soft != nil {
-			device = d.hw.nics[i].description()
+			device, addresses = d.hw.nics[i].description(), d.hw.nics[i].port.Prefixes()
 		}
-		d.log.Info("ready", "port", p.Name, "device", device, "addresses", p.Addresses, "socket", d.sockets.SocketPath())
+		d.log.Info("ready", "port", p.Name, "device", device, "addresses", addresses, "socket", d.sockets.SocketPath())
 	}
 	return d.sockets.Serve(ctx)
 }
