@@ -149,6 +149,8 @@ type ConnectRequest struct {
 	// SynRoom is a result: the SYN waits for Output, as Opt.FastOpenHold asks, and takes so many octets.
 	// Zero: it has gone.
 	SynRoom uint32
+	// PacingBound is a result of the policy: what the program may set, octets per second; 0: no bound.
+	PacingBound uint64
 }
 
 // UpperLayer is what a device calls: the socket layer, after FreeBSD's toe_* upcalls. Every method

@@ -301,6 +301,7 @@ func (p *Policy) find(o *Opening) *Rule {
 // Connect decides about an active open and changes its settings. It does not block or allocate.
 func (p *Policy) Connect(req *ConnectRequest) Reason {
 	f := &req.Flow
+	req.PacingBound = 0
 	r := p.find(&Opening{req.Client, RoleActive, f.Local, f.LocalPort, f.Remote, f.RemotePort, true})
 	if r == nil {
 		return Offloaded
@@ -309,6 +310,7 @@ func (p *Policy) Connect(req *ConnectRequest) Reason {
 		return ReasonPolicy
 	}
 	r.connect(&req.Opt)
+	req.PacingBound = r.MaxPacingRate
 	return Offloaded
 }
 
@@ -340,17 +342,28 @@ func (p *Policy) Reconsider(l *Listener) SocketOptions {
 	return o
 }
 
+// Chosen is what a program has asked for its listener itself; zero fields: nothing.
+type Chosen struct {
+	CC            CC
+	MaxPacingRate uint64 // octets per second
+}
+
 // Accept calls set for the settings of the first rule that matches a connection of a client's listener, if
-// that rule depends on the peer. What is negotiated in the handshake is settled by then.
-func (p *Policy) Accept(c *Client, f *wire.Flow, set func(o Option, value int64)) {
+// that rule depends on the peer. What is negotiated in the handshake is settled by then. It returns the
+// upper bound of the connection's pacing rate, octets per second, 0 for none.
+func (p *Policy) Accept(c *Client, f *wire.Flow, chosen Chosen, set func(o Option, value int64)) (bound uint64) {
 	if p == nil || len(p.set.Load().rules) == 0 {
-		return
+		return 0
 	}
 	r := p.find(&Opening{c, RolePassive, f.Local, f.LocalPort, f.Remote, f.RemotePort, true})
-	if r == nil || !r.peers() {
-		return
+	if r == nil {
+		return 0
 	}
-	if r.CC != CCDefault {
+	bound = r.MaxPacingRate
+	if !r.peers() {
+		return bound
+	}
+	if r.CC != CCDefault && chosen.CC == CCDefault {
 		set(OptionCC, int64(r.CC))
 	}
 	if r.NoDelay == Yes {
@@ -359,12 +372,13 @@ func (p *Policy) Accept(c *Client, f *wire.Flow, set func(o Option, value int64)
 	if r.Keepalive == Yes {
 		set(OptionKeepalive, 1)
 	}
-	if r.MaxPacingRate != 0 {
-		set(OptionMaxPacingRate, int64(r.MaxPacingRate))
+	if bound != 0 && (chosen.MaxPacingRate == 0 || chosen.MaxPacingRate > bound) {
+		set(OptionMaxPacingRate, int64(bound))
 	}
 	if r.Mirror != Unsaid {
 		set(OptionNoMirror, int64(r.Mirror-Yes))
 	}
+	return bound
 }
 
 // connect changes the settings of an active open.

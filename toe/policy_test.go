@@ -88,9 +88,12 @@ func TestPolicyListenAndAccept(t *testing.T) {
 
 	got := map[Option]int64{}
 	set := func(o Option, v int64) { got[o] = v }
-	p.Accept(nil, &wire.Flow{Local: addr("10.9.0.1"), LocalPort: 80, Remote: addr("10.3.0.1")}, set)
+	require.Zero(t, p.Accept(nil, &wire.Flow{Local: addr("10.9.0.1"), LocalPort: 80, Remote: addr("10.3.0.1")}, Chosen{}, set))
 	require.Empty(t, got, "the listener has the settings of a rule without a peer")
-	p.Accept(nil, &wire.Flow{Local: addr("10.9.0.1"), LocalPort: 80, Remote: addr("10.2.0.1")}, set)
+	near := wire.Flow{Local: addr("10.9.0.1"), LocalPort: 80, Remote: addr("10.2.0.1")}
+	require.EqualValues(t, 7, p.Accept(nil, &near, Chosen{CC: CCReno, MaxPacingRate: 6}, set))
+	require.Equal(t, map[Option]int64{OptionNoDelay: 1, OptionKeepalive: 1}, got, "the program has chosen")
+	require.EqualValues(t, 7, p.Accept(nil, &near, Chosen{MaxPacingRate: 8}, set))
 	require.Equal(t, map[Option]int64{OptionCC: int64(CCDCTCP), OptionNoDelay: 1, OptionKeepalive: 1, OptionMaxPacingRate: 7}, got)
 }
 

@@ -215,19 +215,28 @@ func (r *Registry) ListenStop(id ListenID) {
 	}
 }
 
-// ListenOption changes what connections of a listener start with, on every active device and on those
-// that become active later. It fails with what the last device that refused says, when none took it.
-// Not for workers.
-func (r *Registry) ListenOption(id ListenID, o Option, value int64) error {
+// ListenOption changes what connections of a listener start with, as its program asks, on every active device
+// and on those that become active later. What the policy has to say about it, it says as when the listener
+// opened. It fails with what the last device that refused says, when none took it. Not for workers.
+func (r *Registry) ListenOption(p *Policy, id ListenID, o Option, value int64) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	i := slices.IndexFunc(r.listeners, func(l *Listener) bool { return l.ID == id })
 	if i < 0 {
 		return fmt.Errorf("toe: option of listener %d: %w", id, ErrNotFound)
 	}
+	asking := *r.listeners[i]
+	asking.Asked.set(o, value)
+	given := value
+	opt := p.Reconsider(&asking)
+	opt.changed(&asking.Asked, func(ruled Option, by int64) {
+		if ruled == o {
+			given = by
+		}
+	})
 	taken, refusal := false, ErrDetached
 	for _, dev := range *r.active.Load() {
-		if err := dev.ListenOption(id, o, value); err != nil {
+		if err := dev.ListenOption(id, o, given); err != nil {
 			refusal = err
 		} else {
 			taken = true
@@ -236,7 +245,7 @@ func (r *Registry) ListenOption(id ListenID, o Option, value int64) error {
 	if !taken {
 		return fmt.Errorf("toe: option of listener %d: %w", id, refusal)
 	}
-	r.listeners[i].Opt.set(o, value)
+	r.listeners[i].Opt.set(o, given)
 	r.listeners[i].Asked.set(o, value)
 	return nil
 }

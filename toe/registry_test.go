@@ -270,7 +270,22 @@ func TestDrainAndReconsider(t *testing.T) {
 		OptionFastOpen: fastOpenQueue, OptionNoMirror: 1}, dev.options)
 	require.Zero(t, r.Reconsider(p), "nothing more to change")
 	require.Zero(t, p.Rules()[0].Hits)
-	require.NoError(t, r.ListenOption(l.ID, OptionMaxSeg, 700))
+	require.NoError(t, r.ListenOption(p, l.ID, OptionFastOpen, 7))
+	require.EqualValues(t, 7, dev.options[OptionFastOpen], "as the program says: the rule is for who has not asked")
+	bounds, err := NewPolicy([]Rule{{FastOpen: No, MaxPacingRate: 500, MSS: 900, CC: CCBBR}})
+	require.NoError(t, err)
+	for _, c := range []struct {
+		o           Option
+		asks, given int64
+	}{
+		{OptionFastOpen, 9, 0}, {OptionMaxPacingRate, 800, 500}, {OptionMaxPacingRate, 0, 500}, {OptionMaxPacingRate, 300, 300},
+		{OptionMaxSeg, 1400, 900}, {OptionMaxSeg, 800, 800}, {OptionCC, int64(CCReno), int64(CCReno)}, {OptionCC, 0, int64(CCBBR)},
+		{OptionFastOpen, 0, 0}, {OptionMaxPacingRate, 0, 500},
+	} {
+		require.NoError(t, r.ListenOption(bounds, l.ID, c.o, c.asks))
+		require.Equal(t, c.given, dev.options[c.o], "option %d: %d", c.o, c.asks)
+	}
+	require.NoError(t, r.ListenOption(p, l.ID, OptionMaxSeg, 700))
 	require.Equal(t, 1, r.Reconsider(nil))
 	require.EqualValues(t, 700, r.Listeners()[0].Opt.MSS, "what the program said later is kept")
 	require.False(t, r.Listeners()[0].Opt.NoSACK)

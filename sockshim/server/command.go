@@ -223,6 +223,10 @@ func (sh *share) setOption(n, option uint32, value int64) {
 		sh.setSndBuf(n, uint64(value))
 	case shm.OptNotSentLowat:
 		sh.setLowat(n, value)
+	case shm.OptMaxPacingRate:
+		if b := s.pacingBound; b != 0 && (value == 0 || uint64(value) > b) {
+			value = int64(b)
+		}
 	}
 	if s.tid != 0 && sh.w.dev.SetOption(s.tid, options[option], value) != nil {
 		sh.w.stats.OptionsRefused++
@@ -243,9 +247,15 @@ func (sh *share) setListenOption(s *sock, o toe.Option, value int64) {
 	if o == toe.OptionNotSentLowat {
 		ls.lowat.Store(uint32(min(max(value, 0), lowatNone)))
 	}
+	switch {
+	case o == toe.OptionCC && 0 <= value && value <= 255:
+		ls.cc.Store(uint32(value))
+	case o == toe.OptionMaxPacingRate && value >= 0:
+		ls.pacing.Store(uint64(value))
+	}
 	srv := sh.w.l.srv
 	sh.w.l.errands.add(func() {
-		if srv.cfg.Registry.ListenOption(ls.id, o, value) != nil {
+		if srv.cfg.Registry.ListenOption(srv.cfg.Rules, ls.id, o, value) != nil {
 			srv.mu.Lock()
 			srv.stats.OptionsRefused++
 			srv.mu.Unlock()

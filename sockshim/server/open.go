@@ -21,6 +21,8 @@ type listener struct {
 	queued  atomic.Int32 // connections that wait for accept, all workers
 
 	sndBuf, lowat atomic.Uint32 // for the connections; 0 default
+	cc            atomic.Uint32 // a toe.CC and a pacing rate that the program has chosen, for the policy
+	pacing        atomic.Uint64
 	setting       atomic.Bool   // the registry is being asked for a setting
 
 	client *toe.Client // who listens, for the policy
@@ -156,7 +158,7 @@ func (sh *share) connect(n uint32, from *region) {
 		return
 	}
 	s := sh.sock(n)
-	s.tid = tid
+	s.tid, s.pacingBound = tid, req.PacingBound
 	sh.initTx(s, p, req.Opt.SndBuf, req.Opt.NotSentLowat)
 	if w.dev.ConnInfo(tid, &w.info) {
 		f = &w.info.Flow // with the local address that the device chose
@@ -254,6 +256,8 @@ func (sh *share) listen(n uint32, from *region, backlog uint32) {
 		ls := &listener{id: l.ID, reg: sh.reg, slot: n, worker: w.id, backlog: int32(l.Backlog), client: l.Client, v6: l.V6, v6only: l.V6Only}
 		ls.sndBuf.Store(l.Opt.SndBuf)
 		ls.lowat.Store(l.Opt.NotSentLowat)
+		ls.cc.Store(uint32(l.Asked.CC))
+		ls.pacing.Store(l.Asked.MaxPacingRate)
 		if reason == toe.Offloaded {
 			w.l.register(ls)
 		}
@@ -364,7 +368,8 @@ func (l *layer) PassEstablish(wi int, id toe.ListenID, tid toe.TID, flow *wire.F
 		}
 	}
 	w.stats.PassiveOpens++
-	l.srv.cfg.Rules.Accept(ls.client, flow, func(o toe.Option, value int64) {
+	chosen := toe.Chosen{CC: toe.CC(ls.cc.Load()), MaxPacingRate: ls.pacing.Load()}
+	s.pacingBound = l.srv.cfg.Rules.Accept(ls.client, flow, chosen, func(o toe.Option, value int64) {
 		if w.dev.SetOption(tid, o, value) != nil {
 			w.stats.OptionsRefused++
 		}

@@ -267,3 +267,37 @@ func TestRules(t *testing.T) {
 		return false
 	}, waitFor, tick)
 }
+
+// A bound of the policy holds for what the program sets when the connection is open, too.
+func TestPacingStaysBound(t *testing.T) {
+	rules, err := toe.NewPolicy([]toe.Rule{{MaxPacingRate: 1000}})
+	require.NoError(t, err)
+	r := newRig(t, 1, func(c *Config) { c.Rules = rules })
+	set := func(slot uint32, rate uint64) {
+		atomic.StoreUint64(&r.mem.Slots[slot].ReqValue, rate)
+		r.post(0, shm.OpSetTCBField, slot, shm.OptMaxPacingRate)
+		r.dev.iterate()
+	}
+	slot, _ := r.ask(shm.OpActOpenReq, toPeer)
+	require.EqualValues(t, 1000, r.dev.lastOpt.MaxPacingRate)
+	for rate, given := range map[uint64]int64{0: 1000, 900: 900, 1001: 1000, 1 << 63: 1000} {
+		r.dev.options = nil
+		set(slot, rate)
+		require.Len(t, r.dev.options, 1)
+		require.Equal(t, toe.OptionMaxPacingRate, r.dev.options[0].o)
+		require.Equal(t, given, r.dev.options[0].value)
+	}
+
+	slot, p := r.ask(shm.OpPassOpenReq, func(p *shm.Slot) { p.ReqLocalPort = 80 })
+	require.Eventually(t, func() bool { r.dev.iterate(); return atomic.LoadUint32(&p.State) == shm.SlotListen }, waitFor, tick)
+	r.dev.mu.Lock()
+	defer r.dev.mu.Unlock()
+	var id toe.ListenID
+	for id = range r.dev.listens {
+	}
+	flow := wire.Flow{Local: wire.AddrFrom(fakePrefix.Addr()), LocalPort: 80, Remote: wire.AddrFrom4([4]byte{10, 7, 0, 9}), RemotePort: 5}
+	tid, c := r.dev.add(flow)
+	c.sock, _ = r.dev.up.PassEstablish(0, id, tid, &c.flow)
+	sh, n := r.srv.layer.find(c.sock)
+	require.EqualValues(t, 1000, sh.sock(n).pacingBound)
+}

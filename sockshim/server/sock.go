@@ -56,6 +56,8 @@ type sock struct {
 	signalTo  *client // valid only if signals != 0
 	urgentDue bool    // the mark of the peer has moved, and nobody was signalled
 	owner     *region // of the client that opened or accepted it
+
+	pacingBound uint64 // octets per second: the policy's, of what the program may set; 0 none
 	cookie    uint64  // SO_COOKIE of the placeholder; 0 not known
 	looked    uint64  // txCons when a closed connection was last looked at,
 	looks     uint8   // so many times since it moved
