@@ -36,6 +36,7 @@ type client struct {
 	own     *region
 	wakefds []int        // one per worker; the client writes them
 	pidfd   atomic.Int32 // names the process, for signals; -1 none
+	procfd  int          // its directory in /proc; valid only with pidfd
 
 	attached []*region // own included; under Server.mu
 	bye      atomic.Bool
@@ -380,9 +381,7 @@ func (s *Server) clientGone(c *client) {
 			}
 		})
 	}
-	if pidfd >= 0 {
-		unix.Close(int(pidfd)) // no worker is using it any more
-	}
+	c.dropProcess(pidfd) // no worker is using it any more
 }
 
 // endSockets ends the sockets of r that c alone held. Sockets that another process may hold, and

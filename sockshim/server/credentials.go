@@ -6,6 +6,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"unicode"
 
 	"golang.org/x/sys/unix"
 
@@ -42,16 +43,47 @@ func (c *client) takeProcess() {
 	}
 	_ = raw.Control(func(fd uintptr) {
 		if pidfd, err := unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_PEERPIDFD); err == nil {
-			c.pidfd.Store(int32(pidfd))
+			c.holdProcess(pidfd)
 		}
 	})
+}
+
+// holdProcess has c hold the process that pidfd names, if it lives.
+func (c *client) holdProcess(pidfd int) {
+	dir, err := unix.Open("/proc/"+strconv.Itoa(int(c.cred.Pid)), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		unix.Close(pidfd)
+		return
+	}
+	// It lives yet: so its number was not another's when the directory was opened.
+	if err := unix.PidfdSendSignal(pidfd, 0, nil, 0); err != nil {
+		unix.Close(pidfd)
+		unix.Close(dir)
+		return
+	}
+	c.procfd = dir
+	c.pidfd.Store(int32(pidfd))
+}
+
+// dropProcess lets c's process go. Precondition: no worker uses it any more; pidfd is what c.pidfd was.
+func (c *client) dropProcess(pidfd int32) {
+	if pidfd >= 0 {
+		unix.Close(int(pidfd))
+		unix.Close(c.procfd)
+	}
+}
+
+// mayBeSignalled reports whether c's process is its user's still: one that has gone on to a program that
+// runs as somebody else is not for the user to signal, as kill(2) has it. Precondition: c holds its process.
+func (c *client) mayBeSignalled(scratch *unix.Stat_t) bool {
+	return c.cred.Uid == 0 || unix.Fstat(c.procfd, scratch) == nil && scratch.Uid == c.cred.Uid
 }
 
 // identify fills in what rules of the policy may ask about c, at its HELLO: a process that goes on to
 // another program says HELLO again. A name that the client gives itself is for people only, and need not be
 // given.
 func (c *client) identify(said string) {
-	c.who, c.program = toe.Client{UID: c.cred.Uid, GID: c.cred.Gid}, cmp.Or(said, "unknown")
+	c.who, c.program = toe.Client{UID: c.cred.Uid, GID: c.cred.Gid}, cmp.Or(printable(said), "unknown")
 	dir := "/proc/" + strconv.Itoa(int(c.cred.Pid))
 	var st unix.Stat_t
 	if c.cred.Pid <= 0 || unix.Stat(dir, &st) != nil || st.Uid != c.cred.Uid {
@@ -64,8 +96,18 @@ func (c *client) identify(said string) {
 		c.who.Cgroup = unifiedGroup(string(text))
 	}
 	if comm, err := os.ReadFile(dir + "/comm"); err == nil && said == "" {
-		c.program = strings.TrimSpace(string(comm))
+		c.program = printable(strings.TrimSpace(string(comm)))
 	}
+}
+
+// printable returns a name that does nothing to an operator's terminal.
+func printable(name string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return '?'
+	}, name)
 }
 
 // unifiedGroup returns the path of the version-2 control group in /proc/PID/cgroup, "" if there is none.
@@ -79,12 +121,14 @@ func unifiedGroup(text string) string {
 }
 
 // mayBindLow reports whether a process has CAP_NET_BIND_SERVICE. Should its number have passed on to
-// another process, that one counts only if it is the same user's.
+// another process, that one counts only if it is the same user's. Nor does a capability count that came with
+// an executable file: the program that connected may have started that one since. Files of such processes
+// belong to root, which their directory does not show.
 func mayBindLow(cred *unix.Ucred) bool {
 	const bindService = 1 << 10 // CAP_NET_BIND_SERVICE of linux/capability.h
 	dir := "/proc/" + strconv.Itoa(int(cred.Pid))
 	var st unix.Stat_t
-	if unix.Stat(dir, &st) != nil || st.Uid != cred.Uid {
+	if unix.Stat(dir+"/status", &st) != nil || st.Uid != cred.Uid {
 		return false
 	}
 	b, err := os.ReadFile(dir + "/status")

@@ -80,6 +80,8 @@ func TestIdentify(t *testing.T) {
 	require.Equal(t, "somebody else", c.program, "what people see")
 	c.identify("")
 	require.Contains(t, exe, c.program)
+	c.identify("a\x1b[2J\nb\xff")
+	require.Equal(t, "a?[2J?b\ufffd", c.program, "nothing that a terminal obeys")
 
 	for _, cred := range []unix.Ucred{{Pid: int32(os.Getpid()), Uid: uint32(os.Getuid()) + 1}, {Pid: 0}, {Pid: 1 << 30}} {
 		c = &client{cred: cred}

@@ -35,8 +35,8 @@ func (sh *share) signal(s *sock) {
 // raise sends sig to the client that has asked for it. [worker]
 func (sh *share) raise(s *sock, sig unix.Signal) {
 	fd := s.signalTo.pidfd.Load()
-	if fd < 0 {
-		s.signals, s.signalTo = 0, nil // it has gone
+	if fd < 0 || !s.signalTo.mayBeSignalled(&sh.w.stat) {
+		s.signals, s.signalTo = 0, nil // it has gone, or is somebody else's now
 		return
 	}
 	_ = unix.PidfdSendSignal(int(fd), sig, nil, 0) // a process that ends meanwhile needs none

@@ -48,3 +48,27 @@ func TestSignals(t *testing.T) {
 	require.Equal(t, sent, urgent(5))
 	require.Zero(t, sh.sock(n).signals)
 }
+
+// A process that has become another user's is not signalled for who asked before: so a program that anybody
+// may start with the rights of root is safe from them.
+func TestSignalsKeepToTheUser(t *testing.T) {
+	r := newRig(t, 1, nil)
+	slot, c, _ := r.connect(0)
+	heard := make(chan os.Signal, 16)
+	signal.Notify(heard, unix.SIGIO)
+	defer signal.Stop(heard)
+	atomic.StoreUint64(&r.mem.Slots[slot].ReqValue, shm.SignalIO)
+	r.post(0, shm.OpSetTCBField, slot, shm.OptSignals)
+	r.dev.iterate()
+	sh, n := r.srv.layer.find(c.sock)
+	owner := sh.sock(n).signalTo
+	uid := owner.cred.Uid
+	owner.cred.Uid = uint32(os.Getuid()) + 1
+	r.dev.up.Notify(c.sock, toe.Event{Kind: toe.EventUrgent, Pos: 1})
+	r.dev.iterate()
+	require.Zero(t, r.srv.Counters().ProcessSignals)
+	require.Zero(t, sh.sock(n).signals)
+	owner.cred.Uid = uint32(os.Getuid())
+	require.True(t, owner.mayBeSignalled(&sh.w.stat))
+	owner.cred.Uid = uid
+}

@@ -45,6 +45,7 @@ type worker struct {
 	creq  toe.ConnectRequest // scratch, so that passing its address allocates nothing
 	query Query
 	info  toe.ConnInfo
+	stat  unix.Stat_t
 	stats Counters
 }
 
