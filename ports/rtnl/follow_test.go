@@ -1,6 +1,9 @@
 package rtnl
 
 import (
+	"bytes"
+	"fmt"
+	"log/slog"
 	"net"
 	"net/netip"
 	"testing"
@@ -269,4 +272,19 @@ func TestOverrun(t *testing.T) {
 		require.Eventually(t, func() bool { return l.neighbour(a).MAC == wire.MAC{2, 0, 0, 1, 39, byte(i)} }, patience, time.Millisecond, "%v: %v", a, l.neighbour(a))
 	}
 	require.NotZero(t, l.k.Counters()[CountOverruns], "the buffer was large enough")
+}
+
+// An end in the middle of a reading is no trouble to tell of.
+func TestCloseWhileReading(t *testing.T) {
+	for range 5 {
+		t.Run("", func(t *testing.T) {
+			var log bytes.Buffer
+			t.Cleanup(func() { require.Empty(t, log.String()) }) // after Close
+			l := newLab(t, func(cfg *Config) { cfg.Log = slog.New(slog.NewTextHandler(&log, nil)) })
+			l.address(l.near, "toe", "10.0.0.1/8")
+			for i := range 2000 { // takes longer than readings wait for each other
+				l.route(nil, fmt.Sprintf("192.168.%d.%d/32", i/250, i%250), "10.0.0.2")
+			}
+		})
+	}
 }

@@ -112,9 +112,10 @@ func (k *Kernel) open() (err error) {
 // Close ends the following; ports stay what they are.
 func (k *Kernel) Close() error {
 	close(k.closing)
-	err := k.closeSockets()
+	k.events.Close() // ends the waiting for notifications; what is being read is read to its end
 	k.running.Wait()
-	return err
+	k.events = nil
+	return k.closeSockets()
 }
 
 func (k *Kernel) closeSockets() error {
