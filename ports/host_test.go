@@ -292,6 +292,23 @@ func TestHeldFramesAreBounded(t *testing.T) {
 	require.EqualValues(t, 6, b.count(ports.CountHoldRefused))
 }
 
+// A flood from more neighbours than are resolved at a time leaves no entries behind that cannot be given up.
+func TestTableOutlivesAFloodOfNeighbours(t *testing.T) {
+	const table, jobs = 128, 64
+	b := newBench(t, func(c *ports.Config) { c.MaxNeighbours = table })
+	for i := range table {
+		a := wire.AddrFrom4([4]byte{10, 99, 0, byte(100 + i)})
+		b.send(b.hop(a), a, "x")
+	}
+	require.EqualValues(t, table-jobs, b.count(ports.CountHoldRefused))
+	for range 10 {
+		b.expire(vtime.Second)
+	}
+	for _, n := range b.port.Neighbours(b.now) {
+		require.Equal(t, ports.StateFailed, n.State, "%v", n.Addr)
+	}
+}
+
 func TestHeldFramesWaitForRoom(t *testing.T) {
 	b := newBench(t, nil)
 	idx := b.hop(peer4)

@@ -50,12 +50,9 @@ func (h *Host) watch(now vtime.Time, idx uint32) {
 
 // hold keeps f until the neighbour e, which idx names and whose word was w, is resolved.
 func (h *Host) hold(now vtime.Time, idx uint32, e *entry, w word, f *frame.Frame, q Queue) {
-	if w.state() == StateFailed {
-		if h.port.cfg.Control == nil && e.since(now) <= negativeTime {
-			h.discard(f, q, CountNegative)
-			return
-		}
-		h.port.l2.transition(now, idx, StateFailed, StateIncomplete)
+	if w.state() == StateFailed && h.port.cfg.Control == nil && e.since(now) <= negativeTime {
+		h.discard(f, q, CountNegative)
+		return
 	}
 	j := h.find(idx)
 	if j == nil {
@@ -65,6 +62,8 @@ func (h *Host) hold(now vtime.Time, idx uint32, e *entry, w word, f *frame.Frame
 		h.discard(f, q, CountHoldRefused)
 		return
 	}
+	// Not before there is a job: an entry that nobody resolves would be INCOMPLETE for good, and kept.
+	h.port.l2.transition(now, idx, StateFailed, StateIncomplete)
 	if j.nHeld == heldPerHop {
 		h.discard(&j.held[0], q, CountHeldDropped)
 		j.nHeld = uint8(copy(j.held[:], j.held[1:]))

@@ -2,6 +2,7 @@ package softdev
 
 import (
 	"encoding/hex"
+	"fmt"
 	"net/netip"
 	"slices"
 	"testing"
@@ -119,6 +120,50 @@ func TestSteerConnect(t *testing.T) {
 	_, reason := d.Connect(2, &toe.ConnectRequest{})
 	require.Equal(t, toe.ReasonInvalid, reason)
 }
+
+// An address of ours says by itself whose segments they are, also when nothing leads to the other end at the
+// moment and without asking the kernel, which ICMP errors could make a worker do again and again.
+func TestSteerConnectByOurAddress(t *testing.T) {
+	var cfg Config
+	kernel := &silentKernel{}
+	for p := range 2 {
+		a, _ := newMemWire(t, 8, false)
+		b, _ := newMemWire(t, 8, false)
+		port, err := ports.New(ports.Config{Name: fmt.Sprint("p", p), MAC: macs[p], MTU: 1500, Workers: 2, Control: kernel,
+			Addresses: []netip.Prefix{netip.PrefixFrom(addr4[p], 32)}})
+		require.NoError(t, err)
+		key := make([]byte, 40)
+		for i := range key {
+			key[i] = byte(i * (37 + 4*p))
+		}
+		cfg.Ports = append(cfg.Ports, PortQueues{Port: port, Queues: []ports.Queue{a, b}, RSS: &RSS{Key: key}})
+	}
+	cfg.Name, cfg.MaxConns, cfg.MaxListeners, cfg.Tunables = "toe0", 4, 4, tcpoffload.DefaultTunables()
+	d, err := New(cfg)
+	require.NoError(t, err)
+	defer d.Close()
+	for p := range 2 {
+		for i := range uint16(50) {
+			f := wire.Flow{Local: wire.AddrFrom(addr4[p]), LocalPort: 1000 + i, RemotePort: 80,
+				Remote: wire.AddrFrom4([4]byte{198, 51, 100, 1})}
+			require.Equal(t, d.cfg.Ports[p].RSS.queueOf(&f, 2), d.SteerConnect(&f))
+		}
+	}
+	require.Zero(t, kernel.asked)
+}
+
+// silentKernel has no routes.
+type silentKernel struct{ asked int }
+
+func (k *silentKernel) Resolve(*ports.Port, wire.Addr) {}
+func (k *silentKernel) Confirm(*ports.Port, wire.Addr) {}
+
+func (k *silentKernel) Lookup(_, _ wire.Addr) (h ports.Hop, err error) {
+	k.asked++
+	return h, toe.ErrNotFound
+}
+
+func (k *silentKernel) Known(_, _ wire.Addr) (h ports.Hop, err error, ok bool) { return h, nil, false }
 
 func TestNames(t *testing.T) {
 	seen := map[string]bool{}

@@ -52,9 +52,13 @@ func (d *Device) SteerConnect(f *wire.Flow) int {
 		return 0
 	}
 	flow := *f
-	x, _ := d.egress(f) // one that cannot be opened is refused by any worker
-	if flow.Local.IsUnspecified() {
-		flow.Local = x.src
+	port, ours := d.home(flow.Local)
+	if !ours {
+		x, _ := d.egress(f) // one that cannot be opened is refused by any worker
+		port = x.port
+		if flow.Local.IsUnspecified() {
+			flow.Local = x.src
+		}
 	}
-	return d.cfg.Ports[x.port].RSS.queueOf(&flow, len(d.workers))
+	return d.cfg.Ports[port].RSS.queueOf(&flow, len(d.workers))
 }
