@@ -3,9 +3,8 @@
 // AF_XDP sockets of the interface's queues, and lets everything else pass.
 //
 // The program decides by what the kernel has and by what the TOE has, in this order: a kernel socket in
-// a connection gets its segments; a SYN goes to the TOE if it listens there; another segment goes to the
-// TOE if it has connections with that local port, or listens there (an ACK may bring back a SYN cookie);
-// all else is the kernel's. The TOE's side of it is two tables in memory that the program and the process
+// a connection gets its segments; another segment goes to the TOE if it has connections with that local
+// port, or listens there (an ACK may bring back a SYN cookie); all else is the kernel's. The TOE's side of it is two tables in memory that the program and the process
 // share, so that a connection begins and ends without a system call.
 //
 // What the workers do not know after all, Inject gives back.

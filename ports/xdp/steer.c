@@ -16,9 +16,18 @@
 #define ROWS 66 // the two wildcards, and 64 addresses
 #define ROW_ANY4 0
 #define ROW_ANY6 1
+#define EXTENSIONS 8 // IPv6 extension headers before TCP, at most
 
 struct address {
 	__u8 octet[16]; // IPv4 as IPv6-mapped
+};
+
+// extension is the head of an IPv6 extension header: all that a fragment header has.
+struct extension {
+	__u8 next;
+	__u8 len;    // octets beyond eight, in eights; nothing in a fragment header
+	__be16 data; // fragment: offset and flags; routing: type, segments left
+	__u32 more;
 };
 
 struct claims {
@@ -33,7 +42,7 @@ struct row {
 enum verdict {
 	PASS_OTHER,  // no TCP of ours: other protocols, addresses, stations; fragments, VLANs
 	PASS_PORT,   // TCP to a port that is none of the TOE's
-	PASS_SOCKET, // the kernel has the connection, or the SYN is for a listener of its own
+	PASS_SOCKET, // the kernel has the connection
 	TO_TOE,
 	VERDICTS,
 };
@@ -110,9 +119,10 @@ static __always_inline int parse4(void *l3, void *end, struct segment *s)
 {
 	struct iphdr *ip = l3;
 
-	// A fragment has no ports, or not all of the segment: the kernel may put it together.
+	// A first fragment is judged by its ports: the worker drops one of a connection of ours, which the
+	// kernel would put together and then refuse. The others have no ports.
 	if ((void *)(ip + 1) > end || ip->version != 4 || ip->ihl < 5 || ip->protocol != IPPROTO_TCP ||
-	    ip->frag_off & bpf_htons(0x3fff))
+	    ip->frag_off & bpf_htons(0x1fff))
 		return 0;
 	__builtin_memset(s->dst.octet, 0, 10);
 	s->dst.octet[10] = s->dst.octet[11] = 0xff;
@@ -123,20 +133,55 @@ static __always_inline int parse4(void *l3, void *end, struct segment *s)
 	return parse_ports(l3 + ip->ihl * 4, end, s, &s->tuple.ipv4.sport, &s->tuple.ipv4.dport);
 }
 
+// upper6 returns where the TCP header stands behind the extension headers, or null. It passes over those
+// that the workers pass over. A later fragment has no ports.
+static __always_inline void *upper6(struct ipv6hdr *ip, void *end)
+{
+	void *at = ip + 1;
+	__u8 proto = ip->nexthdr;
+
+	for (int i = 0; i < EXTENSIONS; i++) {
+		struct extension *x = at;
+
+		if (proto == IPPROTO_TCP)
+			return at;
+		if (proto != IPPROTO_HOPOPTS && proto != IPPROTO_DSTOPTS && proto != IPPROTO_ROUTING &&
+		    proto != IPPROTO_FRAGMENT)
+			return 0;
+		if ((void *)(x + 1) > end)
+			return 0;
+		if (proto == IPPROTO_FRAGMENT) {
+			if (x->data & bpf_htons(0xfff8))
+				return 0;
+			at += sizeof(*x);
+		} else {
+			if (proto == IPPROTO_ROUTING && x->data & bpf_htons(0x00ff))
+				return 0; // segments are left
+			at += sizeof(*x) + x->len * 8;
+		}
+		proto = x->next;
+	}
+	return proto == IPPROTO_TCP ? at : 0;
+}
+
 static __always_inline int parse6(void *l3, void *end, struct segment *s)
 {
 	struct ipv6hdr *ip = l3;
+	void *tcp;
 
-	if ((void *)(ip + 1) > end || ip->version != 6 || ip->nexthdr != IPPROTO_TCP)
+	if ((void *)(ip + 1) > end || ip->version != 6)
+		return 0;
+	tcp = upper6(ip, end);
+	if (!tcp)
 		return 0;
 	__builtin_memcpy(&s->dst, &ip->daddr, 16);
 	__builtin_memcpy(s->tuple.ipv6.saddr, &ip->saddr, 16);
 	__builtin_memcpy(s->tuple.ipv6.daddr, &ip->daddr, 16);
 	s->any_row = ROW_ANY6;
-	return parse_ports(ip + 1, end, s, &s->tuple.ipv6.sport, &s->tuple.ipv6.dport);
+	return parse_ports(tcp, end, s, &s->tuple.ipv6.sport, &s->tuple.ipv6.dport);
 }
 
-// parse reports whether the frame is for this station and holds an unfragmented TCP segment.
+// parse reports whether the frame is for this station and holds a TCP segment, or the first fragment of one.
 static __always_inline int parse(struct xdp_md *ctx, struct segment *s)
 {
 	void *end = (void *)(long)ctx->data_end;
@@ -162,8 +207,8 @@ static __always_inline int listens(__u32 row, __u16 port)
 }
 
 // kernel_has reports whether the kernel has a socket that is to get the segment: one that is in a
-// connection, half-open and TIME-WAIT included, or for a SYN, unless the TOE listens, a listener.
-static __always_inline int kernel_has(struct xdp_md *ctx, struct segment *s, int ours)
+// connection, half-open and TIME-WAIT included.
+static __always_inline int kernel_has(struct xdp_md *ctx, struct segment *s)
 {
 	__u32 size = s->any_row == ROW_ANY4 ? sizeof(s->tuple.ipv4) : sizeof(s->tuple.ipv6);
 	struct bpf_sock *sk = bpf_skc_lookup_tcp(ctx, &s->tuple, size, BPF_F_CURRENT_NETNS, 0);
@@ -171,7 +216,7 @@ static __always_inline int kernel_has(struct xdp_md *ctx, struct segment *s, int
 
 	if (!sk)
 		return 0;
-	has = sk->state != BPF_TCP_LISTEN || (s->syn && !ours);
+	has = sk->state != BPF_TCP_LISTEN;
 	bpf_sk_release(sk);
 	return has;
 }
@@ -195,8 +240,10 @@ static __always_inline enum verdict judge(struct xdp_md *ctx)
 	if (!ours && !c->flows[s.port])
 		return PASS_PORT;
 	// The kernel's own connections come first: they may have been there before the TOE's listener,
-	// or have got the port of a placeholder.
-	if (kernel_has(ctx, &s, ours))
+	// or have got the port of a placeholder. Its listeners do not: a SYN may be one in a connection of
+	// the TOE (RFC 5961), which a half-open one of the kernel would take its segments from. If it is
+	// none, the worker gives it back.
+	if (kernel_has(ctx, &s))
 		return PASS_SOCKET;
 	return TO_TOE;
 }

@@ -167,7 +167,7 @@ func TestKernelSockets(t *testing.T) {
 		b.claims.Worker(0)[dst.Port()] = 1
 		b.tell(PassSocket, src, dst, wire.ACK)
 		b.tell(PassSocket, src, dst, wire.SYN)
-		b.tell(PassSocket, stranger, dst, wire.SYN) // the kernel's listener, and none of the TOE's
+		b.tell(ToTOE, stranger, dst, wire.SYN) // it may be one in a connection of the TOE
 		b.tell(ToTOE, stranger, dst, wire.ACK)
 
 		b.Listen(wire.AddrFrom(local), true, true, dst.Port(), true)
@@ -217,7 +217,9 @@ func TestFullTable(t *testing.T) {
 	dst = addrOf(server.Addr())
 	b.Listen(wire.Addr{}, true, false, dst.Port(), true)
 	b.claims.Worker(0)[dst.Port()] = 1
-	b.tell(PassSocket, src, dst, wire.SYN)
+	b.tell(ToTOE, src, dst, wire.SYN) // it may be one in a connection of the TOE
+	b.claims.Worker(0)[dst.Port()] = 0
+	b.tell(PassPort, src, dst, wire.SYN)
 	b.claims.Worker(0)[0] = 0
 	b.tell(ToTOE, src, dst, wire.SYN)
 }
@@ -263,33 +265,81 @@ func TestOtherFrames(t *testing.T) {
 	}
 	const ip, tcp4, tcp6 = 14, 34, 54
 	cases := map[string][]byte{
-		"arp":            edit(plain4, put(12, 0x08, 0x06)),
-		"vlan":           edit(plain4, func(b []byte) []byte { return append(append(append([]byte(nil), b[:12]...), 0x81, 0, 0, 5), b[12:]...) }),
-		"broadcast":      edit(plain4, put(0, 255, 255, 255, 255, 255, 255)),
-		"udp":            edit(plain4, put(ip+9, 17)),
-		"icmp":           edit(plain4, put(ip+9, 1)),
-		"first fragment": edit(plain4, put(ip+6, 0x20, 0)),
-		"last fragment":  edit(plain4, put(ip+6, 0, 5)),
-		"version":        edit(plain4, put(ip, 0x65)),
-		"short ihl":      edit(plain4, put(ip, 0x44)),
-		"options beyond": edit(plain4, put(ip, 0x4f)),
-		"cut ip":         plain4[:ip+19],
-		"cut tcp":        plain4[:tcp4+19],
-		"udp6":           edit(plain6, put(ip+6, 17)),
-		"icmp6":          edit(plain6, put(ip+6, 58)),
-		"hop-by-hop":     edit(plain6, put(ip+6, 0)),
-		"fragment6":      edit(plain6, put(ip+6, 44)),
-		"version6":       edit(plain6, put(ip, 0x40)),
-		"cut ip6":        plain6[:ip+39],
-		"cut tcp6":       plain6[:tcp6+19],
+		"arp":             edit(plain4, put(12, 0x08, 0x06)),
+		"vlan":            edit(plain4, func(b []byte) []byte { return append(append(append([]byte(nil), b[:12]...), 0x81, 0, 0, 5), b[12:]...) }),
+		"broadcast":       edit(plain4, put(0, 255, 255, 255, 255, 255, 255)),
+		"udp":             edit(plain4, put(ip+9, 17)),
+		"icmp":            edit(plain4, put(ip+9, 1)),
+		"middle fragment": edit(plain4, put(ip+6, 0x20, 5)),
+		"last fragment":   edit(plain4, put(ip+6, 0, 5)),
+		"version":         edit(plain4, put(ip, 0x65)),
+		"short ihl":       edit(plain4, put(ip, 0x44)),
+		"options beyond":  edit(plain4, put(ip, 0x4f)),
+		"cut ip":          plain4[:ip+19],
+		"cut tcp":         plain4[:tcp4+19],
+		"udp6":            edit(plain6, put(ip+6, 17)),
+		"icmp6":           edit(plain6, put(ip+6, 58)),
+		"hop-by-hop":      edit(plain6, put(ip+6, 0)),
+		"fragment6":       edit(plain6, put(ip+6, 44)),
+		"version6":        edit(plain6, put(ip, 0x40)),
+		"cut ip6":         plain6[:ip+39],
+		"cut tcp6":        plain6[:tcp6+19],
 	}
 	b := newBench(t)
 	b.Listen(wire.Addr{}, true, true, aPort, true)
 	require.Equal(t, ToTOE, b.judge(plain4, 0))
 	require.Equal(t, ToTOE, b.judge(plain6, 0))
 	require.Equal(t, ToTOE, b.judge(edit(plain4, put(ip+6, 0x40, 0)), 0), "don't fragment")
+	require.Equal(t, ToTOE, b.judge(edit(plain4, put(ip+6, 0x20, 0)), 0), "first fragment")
 	for name, frame := range cases {
 		require.Equal(t, PassOther, b.judge(frame, 0), name)
+	}
+}
+
+// Extension headers do not hide a segment that the workers would understand.
+func TestIPv6Extensions(t *testing.T) {
+	const hop, routing, fragment, destination, tcp, auth = 0, 43, 44, 60, 6, 51
+	type header struct {
+		kind byte
+		rest [7]byte // what follows the next header's kind
+		more int     // octets beyond eight
+	}
+	options := header{kind: destination, rest: [7]byte{2}, more: 16}
+	eight := make([]header, 8)
+	for i := range eight {
+		eight[i] = options
+	}
+	plain := segment(at(local6, 999), at(local6, aPort), wire.SYN)
+	b := newBench(t)
+	b.Listen(wire.Addr{}, true, true, aPort, true)
+	for name, c := range map[string]struct {
+		chain []header
+		last  byte
+		want  Verdict
+	}{
+		"options":              {[]header{{kind: hop}, options}, tcp, ToTOE},
+		"eight":                {eight, tcp, ToTOE},
+		"nine":                 {append(eight, options), tcp, PassOther},
+		"used-up routing":      {[]header{{kind: routing}}, tcp, ToTOE},
+		"routing":              {[]header{{kind: routing, rest: [7]byte{2, 0, 1}, more: 16}}, tcp, PassOther},
+		"whole in a fragment":  {[]header{{kind: fragment}}, tcp, ToTOE},
+		"first fragment":       {[]header{{kind: fragment, rest: [7]byte{0, 0, 1}}}, tcp, ToTOE},
+		"last fragment":        {[]header{{kind: fragment, rest: [7]byte{0, 0, 8}}}, tcp, PassOther},
+		"authentication":       {[]header{{kind: auth}}, tcp, PassOther},
+		"udp behind options":   {[]header{options}, 17, PassOther},
+		"options that are cut": {[]header{{kind: destination, rest: [7]byte{200}}}, tcp, PassOther},
+	} {
+		frame := append([]byte(nil), plain[:54]...)
+		frame[20] = c.chain[0].kind
+		for i, h := range c.chain {
+			next := c.last
+			if i+1 < len(c.chain) {
+				next = c.chain[i+1].kind
+			}
+			frame = append(append(append(frame, next), h.rest[:]...), make([]byte, h.more)...)
+		}
+		frame = append(frame, plain[54:]...)
+		require.Equal(t, c.want, b.judge(frame, 0), name)
 	}
 }
 

@@ -5,9 +5,9 @@ type Verdict uint8
 
 // The verdicts, in the order of steer.c.
 const (
-	PassOther  Verdict = iota // no TCP for the interface's own addresses, or in fragments: the kernel's
+	PassOther  Verdict = iota // no TCP for the interface's own addresses, or a later fragment: the kernel's
 	PassPort                  // TCP to a port that is none of the TOE's: the kernel's
-	PassSocket                // the kernel has the connection, or the only listener: the kernel's
+	PassSocket                // the kernel has the connection: the kernel's
 	ToTOE                     // redirected
 	NumVerdicts
 )
