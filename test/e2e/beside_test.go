@@ -219,6 +219,23 @@ func testBeside(t *testing.T, l *besideLab) {
 		}
 	})
 
+	if l.ifaces[0] == nearIf { // the TAP does not take in frames for other stations
+		l.run("an interface on the port's", func(t *testing.T) {
+			const here, there = "10.97.0.1", "10.97.0.2"
+			l.on(near, "ip", "link", "add", "link", nearIf, "name", "above", "type", "macvlan", "mode", "bridge")
+			l.on(near, "ip", "address", "add", here+"/24", "dev", "above")
+			l.on(near, "ip", "link", "set", "above", "up")
+			l.on(far, "ip", "address", "add", there+"/24", "dev", farIf)
+			before := l.offloaded()
+			require.Equal(t, here, l.from(true, there))
+			require.NoError(t, fetch(l.ctx, far, here))
+			require.Equal(t, before, l.offloaded(), "the TOE sends by its port only")
+			s, err := l.d.Status(l.ctx)
+			require.NoError(t, err)
+			require.EqualValues(t, 1, s.Refused["no-route"])
+		})
+	}
+
 	l.run("link-local", func(t *testing.T) {
 		before := l.offloaded()
 		there, here := linkLocal(l.ctx, t, far, farIf), linkLocal(l.ctx, t, near, l.ifaces[0])
