@@ -1,4 +1,4 @@
-// Package conformance holds docs/CONFORMANCE.md to the tree: every test and script that it names is there.
+// Package conformance holds pages that claim to the tree: every test and script that they name is there.
 package conformance
 
 import (
@@ -13,21 +13,24 @@ import (
 
 const root = "../.."
 
-// TestNamedTestsExist looks for every `TestX`, `FuzzX`, `BenchmarkX` and `name.pkt` of the page.
+// TestNamedTestsExist looks for every `TestX`, `FuzzX`, `BenchmarkX` and `name.pkt` of the pages.
 func TestNamedTestsExist(t *testing.T) {
-	page, err := os.ReadFile(filepath.Join(root, "docs/CONFORMANCE.md"))
-	require.NoError(t, err)
 	known := declared(t)
-	found := 0
-	for i, line := range strings.Split(string(page), "\n") {
-		for _, m := range regexp.MustCompile("`((?:Test|Fuzz|Benchmark)\\w+|[\\w/-]+\\.pkt)(?:/[^`]*)?`").FindAllStringSubmatch(line, -1) {
-			found++
-			if !known[m[1]] {
-				t.Errorf("docs/CONFORMANCE.md:%d: there is no %s", i+1, m[1])
+	name := regexp.MustCompile("`((?:Test|Fuzz|Benchmark)\\w+|[\\w/-]+\\.pkt)(?:/[^`]*)?`")
+	for page, least := range map[string]int{"docs/CONFORMANCE.md": 300, "docs/COEXISTENCE.md": 10} {
+		text, err := os.ReadFile(filepath.Join(root, page))
+		require.NoError(t, err)
+		found := 0
+		for i, line := range strings.Split(string(text), "\n") {
+			for _, m := range name.FindAllStringSubmatch(line, -1) {
+				found++
+				if !known[m[1]] {
+					t.Errorf("%s:%d: there is no %s", page, i+1, m[1])
+				}
 			}
 		}
+		require.Greater(t, found, least, "%s names its tests", page)
 	}
-	require.Greater(t, found, 300, "the page names its tests")
 }
 
 // declared returns the test functions of the tree, and its scripts by their last one and two path elements.
