@@ -20,6 +20,9 @@ type Config struct {
 	// what the port starts with, [Port.Apply] and [Port.FollowNeighbour] change them, and the port resolves
 	// nothing itself. Without it (nil) the configuration stands.
 	Control ControlPlane
+	// Redirects says what the port believes of redirects of IPv4 (four) or IPv6. It is called for each that
+	// seems to be genuine, on a worker's thread. nil: the zero RedirectRules.
+	Redirects func(four bool) RedirectRules
 	// MaxNeighbours is the size of the L2 table, 0 for the default of 1024. It is rounded up to
 	// hold the static neighbours.
 	MaxNeighbours int
@@ -96,9 +99,11 @@ func (cfg *Config) view() View {
 	return s
 }
 
+// onLink reports whether a is a neighbour: every link has IPv6's link-local addresses.
 func (cfg *Config) onLink(a netip.Addr) bool {
+	local := a.Is6() && a.IsLinkLocalUnicast()
 	for _, p := range cfg.Addresses {
-		if p.Contains(a) {
+		if p.Contains(a) || local && p.Addr().Is6() {
 			return true
 		}
 	}

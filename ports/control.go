@@ -27,7 +27,7 @@ func (h *Host) Exit(now vtime.Time, local, remote wire.Addr, trusted bool) (idx 
 		h.count(CountNoRoute)
 		return 0, 0, false
 	}
-	idx, ok = h.Neighbour(r.hop(remote))
+	idx, ok = h.Neighbour(v.redirected(now, remote, r.hop(remote)))
 	return idx, least(v.MTU, int(r.mtu)), ok
 }
 
@@ -46,7 +46,7 @@ func (h *Host) ask(c ControlPlane, now vtime.Time, v *seen, local, remote wire.A
 		h.count(CountNoRoute)
 		return 0, 0, false
 	}
-	idx, ok = h.Neighbour(hop.Via)
+	idx, ok = h.Neighbour(v.redirected(now, remote, hop.Via))
 	return idx, least(v.MTU, hop.MTU), ok
 }
 

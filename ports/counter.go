@@ -33,6 +33,10 @@ const (
 	CountStaleIndex                     // frames whose next hop was looked up again
 	CountRouteAsked                     // routes that the kernel was asked for on behalf of a packet
 	CountRouteLimited                   // packets whose route was not asked for: too many in a second
+	CountRedirected                     // redirects followed
+	CountRedirectForged                 // redirects that our router did not send, or that quote nothing of ours in flight
+	CountRedirectRefused                // redirects to where nobody may redirect to, or against the kernel's settings
+	CountRedirectLimited                // redirects beyond what is looked at in a second
 	NumCounters
 )
 
@@ -41,6 +45,7 @@ var counterNames = [NumCounters]string{
 	"bad-ip", "fragment", "bad-icmp", "address-conflict", "not-ours", "unhandled", "no-buffer",
 	"resolved", "failed", "held", "held-sent", "held-dropped", "hold-refused", "unsent", "negative",
 	"no-route", "table-full", "stale-index", "route-asked", "route-limited",
+	"redirected", "redirect-forged", "redirect-refused", "redirect-limited",
 }
 
 // String returns the counter's name.

@@ -11,26 +11,28 @@ import (
 // Host is one worker's hand on a port: next hops, and the responder. Its methods are for that
 // worker's thread only, except [Host.Counters].
 type Host struct {
-	port   *Port
-	counts [NumCounters]atomic.Uint64 // written by the worker, read by anybody
-	now    vtime.Time                 // of the last call that knew it
-	echo   limiter
-	ipid   uint16
-	jobs   []job       // neighbours being resolved or probed; capacity maxJobs
-	due    vtime.Time  // of the earliest job; zero asks for another look at all
-	failed []uint32    // result of Expire; capacity maxJobs
-	asks   limiter     // questions about routes that the kernel alone can answer
-	waste  frame.Burst // for giving a frame back; else empty
+	port      *Port
+	counts    [NumCounters]atomic.Uint64 // written by the worker, read by anybody
+	now       vtime.Time                 // of the last call that knew it
+	echo      limiter
+	ipid      uint16
+	jobs      []job       // neighbours being resolved or probed; capacity maxJobs
+	due       vtime.Time  // of the earliest job; zero asks for another look at all
+	failed    []uint32    // result of Expire; capacity maxJobs
+	asks      limiter     // questions about routes that the kernel alone can answer
+	redirects limiter     // redirects that are looked at
+	waste     frame.Burst // for giving a frame back; else empty
 }
 
 func newHost(p *Port) *Host {
 	return &Host{
-		port:   p,
-		echo:   limiter{interval: vtime.Second / echoPerSecond, burst: echoBurst},
-		jobs:   make([]job, 0, maxJobs),
-		asks:   limiter{interval: vtime.Second / asksPerSecond, burst: asksBurst},
-		due:    vtime.Never,
-		failed: make([]uint32, 0, maxJobs),
+		port:      p,
+		echo:      limiter{interval: vtime.Second / echoPerSecond, burst: echoBurst},
+		jobs:      make([]job, 0, maxJobs),
+		asks:      limiter{interval: vtime.Second / asksPerSecond, burst: asksBurst},
+		redirects: limiter{interval: vtime.Second / redirectsPerSecond, burst: redirectsPerSecond},
+		due:       vtime.Never,
+		failed:    make([]uint32, 0, maxJobs),
 	}
 }
 
@@ -54,6 +56,13 @@ func (h *Host) NextHop(remote wire.Addr) (idx uint32, ok bool) {
 		return 0, false
 	}
 	return h.Neighbour(r.hop(remote))
+}
+
+// Towards returns the index of the neighbour by which packets to remote leave that routes send by via: via,
+// unless that has redirected them. ok is false when no more neighbours fit.
+func (h *Host) Towards(now vtime.Time, remote, via wire.Addr) (idx uint32, ok bool) {
+	h.now = now
+	return h.Neighbour(h.port.view.Load().redirected(now, remote, via))
 }
 
 // Neighbour returns the index of the neighbour hop; ok is false when no more fit.

@@ -1,8 +1,11 @@
 package ports
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"net"
+	"net/netip"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -13,10 +16,10 @@ import (
 	"opentoe/tcpoffload/wire"
 )
 
-// ICMPErrors hears the ICMP and ICMPv6 errors that the kernel receives by an interface, for a port whose
+// ICMPErrors hears the ICMP and ICMPv6 errors and redirects that the kernel receives by an interface, for a port whose
 // interface the kernel keeps. The kernel gets them as well, and makes of them what it can.
 type ICMPErrors struct {
-	sockets []*os.File // IPv4, IPv6
+	sockets []*net.IPConn // IPv4, IPv6
 	done    sync.WaitGroup
 	limit   perSecond
 	heard   atomic.Uint64
@@ -29,39 +32,73 @@ type ICMPErrors struct {
 func NewICMPErrors(iface string, tell func(e *wire.ICMPError)) (*ICMPErrors, error) {
 	l := &ICMPErrors{}
 	for _, open := range []func() (int, error){rawICMPv4, rawICMPv6} {
-		fd, err := open()
-		if err == nil {
-			// Non-blocking, so that the runtime waits for it, and Close ends the wait.
-			err = errors.Join(unix.BindToDevice(fd, iface), unix.SetNonblock(fd, true))
-		}
-		if fd >= 0 {
-			l.sockets = append(l.sockets, os.NewFile(uintptr(fd), "raw ICMP socket of "+iface))
-		}
+		c, err := rawConn(open, iface)
 		if err != nil {
 			return nil, errors.Join(fmt.Errorf("ports: ICMP errors of interface %q: %w", iface, err), l.Close())
 		}
+		l.sockets = append(l.sockets, c)
 	}
-	for i, parse := range []func([]byte, *wire.ICMPError) bool{wire.ParseICMPv4Error, parseICMPv6} {
+	for i, parse := range []parser{parseICMPv4, parseICMPv6} {
 		l.done.Go(func() { l.hear(l.sockets[i], parse, tell) })
 	}
 	return l, nil
 }
 
-// parseICMPv6 parses what a raw ICMPv6 socket delivers: the message, whose checksum it has verified.
-func parseICMPv6(b []byte, e *wire.ICMPError) bool { return wire.ParseICMPv6Error(b, e) }
+// rawConn returns a socket of the interface that the runtime waits for, and whose Close ends the wait.
+func rawConn(open func() (int, error), iface string) (*net.IPConn, error) {
+	fd, err := open()
+	if fd < 0 {
+		return nil, err
+	}
+	f := os.NewFile(uintptr(fd), "raw ICMP socket of "+iface)
+	defer f.Close()
+	if err = errors.Join(err, unix.BindToDevice(fd, iface)); err != nil {
+		return nil, err
+	}
+	c, err := net.FilePacketConn(f)
+	if err != nil {
+		return nil, err
+	}
+	return c.(*net.IPConn), nil
+}
 
-// rawICMPv4 returns a socket that has the errors of RFC 792, each as a whole IPv4 packet.
+// parser parses what a raw socket delivers: a message that came from src, with the control messages oob.
+type parser func(b, oob []byte, src *net.IPAddr, e *wire.ICMPError) bool
+
+// parseICMPv4 is for whole packets.
+func parseICMPv4(b, _ []byte, _ *net.IPAddr, e *wire.ICMPError) bool {
+	return wire.ParseICMPv4Error(b, e)
+}
+
+// parseICMPv6 is for messages whose checksum the kernel has verified.
+func parseICMPv6(b, oob []byte, src *net.IPAddr, e *wire.ICMPError) bool {
+	from, ok := netip.AddrFromSlice(src.IP)
+	hops, err := unix.ParseSocketControlMessage(oob)
+	if !ok || err != nil {
+		return false
+	}
+	limit := uint8(0)
+	for _, m := range hops {
+		if m.Header.Level == unix.IPPROTO_IPV6 && m.Header.Type == unix.IPV6_HOPLIMIT && len(m.Data) >= 4 {
+			limit = uint8(binary.NativeEndian.Uint32(m.Data))
+		}
+	}
+	return wire.ParseICMPv6Error(b, wire.AddrFrom(from), limit, e)
+}
+
+// rawICMPv4 returns a socket that has the errors and redirects of RFC 792, each as a whole IPv4 packet.
 func rawICMPv4() (int, error) {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_ICMP)
 	if err != nil {
 		return -1, err
 	}
 	const icmpFilter = 1 // ICMP_FILTER of linux/icmp.h: a bit for each type that is not wanted
-	wanted := 1<<wire.ICMPUnreachable | 1<<wire.ICMPTimeExceeded | 1<<wire.ICMPParamProblem
+	wanted := 1<<wire.ICMPUnreachable | 1<<wire.ICMPRedirect | 1<<wire.ICMPTimeExceeded | 1<<wire.ICMPParamProblem
 	return fd, unix.SetsockoptInt(fd, unix.SOL_RAW, icmpFilter, int(int32(^wanted)))
 }
 
-// rawICMPv6 returns a socket that has the errors of RFC 4443, each as an ICMPv6 message.
+// rawICMPv6 returns a socket that has the errors of RFC 4443 and the redirects of RFC 4861, each as an ICMPv6
+// message with its hop limit.
 func rawICMPv6() (int, error) {
 	fd, err := unix.Socket(unix.AF_INET6, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_ICMPV6)
 	if err != nil {
@@ -74,22 +111,24 @@ func rawICMPv6() (int, error) {
 	for t := wire.ICMPv6Unreachable; t <= wire.ICMPv6ParamProblem; t++ {
 		filter.Data[t/32] &^= 1 << (t % 32)
 	}
-	return fd, unix.SetsockoptICMPv6Filter(fd, unix.IPPROTO_ICMPV6, unix.ICMPV6_FILTER, &filter)
+	filter.Data[wire.ICMPv6Redirect/32] &^= 1 << (wire.ICMPv6Redirect % 32)
+	return fd, errors.Join(unix.SetsockoptICMPv6Filter(fd, unix.IPPROTO_ICMPV6, unix.ICMPV6_FILTER, &filter),
+		unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_RECVHOPLIMIT, 1))
 }
 
-// hear reads f until it is closed.
-func (l *ICMPErrors) hear(f *os.File, parse func([]byte, *wire.ICMPError) bool, tell func(*wire.ICMPError)) {
-	buf := make([]byte, maxICMPError)
+// hear reads c until it is closed.
+func (l *ICMPErrors) hear(c *net.IPConn, parse parser, tell func(*wire.ICMPError)) {
+	buf, oob := make([]byte, maxICMPError), make([]byte, 64) // of control messages there is only the hop limit
 	var e wire.ICMPError
 	for {
-		n, err := f.Read(buf)
+		n, oobn, _, src, err := c.ReadMsgIP(buf, oob)
 		switch {
-		case errors.Is(err, os.ErrClosed):
+		case errors.Is(err, net.ErrClosed):
 			return
 		case err != nil:
 			l.limited.Add(1) // the interface is down, or away: nothing comes until it is back
 			time.Sleep(icmpErrorPause)
-		case !parse(buf[:n], &e):
+		case !parse(buf[:n], oob[:oobn], src, &e):
 		case !l.limit.allow(time.Now()):
 			l.limited.Add(1)
 		default:
@@ -105,8 +144,8 @@ func (l *ICMPErrors) Counters() (told, limited uint64) { return l.heard.Load(), 
 // Close ends it. No call of tell is under way any more when it returns.
 func (l *ICMPErrors) Close() error {
 	var errs []error
-	for _, f := range l.sockets {
-		errs = append(errs, f.Close())
+	for _, c := range l.sockets {
+		errs = append(errs, c.Close())
 	}
 	l.sockets = nil
 	l.done.Wait()

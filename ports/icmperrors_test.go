@@ -2,6 +2,7 @@ package ports
 
 import (
 	"encoding/binary"
+	"net"
 	"net/netip"
 	"os"
 	"testing"
@@ -74,9 +75,47 @@ func TestICMPErrors(t *testing.T) {
 	}
 	n, _ := l.Counters()
 	require.GreaterOrEqual(t, n, uint64(2))
+	a := wire.AddrFrom(netip.MustParseAddr("127.0.0.1"))
+	flow := wire.Flow{Local: a, LocalPort: port, Remote: a, RemotePort: 5}
+	sendICMP(t, a.Netip(), icmpAbout(&flow, wire.ICMPRedirect, 1))
+	select {
+	case e := <-told:
+		require.True(t, e.Redirects())
+		require.Equal(t, [2]wire.Addr{a, wire.AddrFrom4([4]byte{0, 0, 1400 >> 8, 1400 & 255})}, [2]wire.Addr{e.Src, e.Gateway})
+	case <-time.After(time.Minute):
+		require.Fail(t, "the redirect was not heard")
+	}
 	require.NoError(t, l.Close())
 	require.NoError(t, l.Close())
 	require.Empty(t, told)
+}
+
+// An ICMPv6 message is told with its sender and its hop limit, without which no redirect is believed.
+func TestParseICMPv6Redirect(t *testing.T) {
+	remote := netip.MustParseAddr("2001:db8::1")
+	flow := wire.Flow{Local: wire.AddrFrom(netip.MustParseAddr("fd99::1")), LocalPort: 4, Remote: wire.AddrFrom(remote), RemotePort: 5}
+	h := wire.Header{Flow: flow, Flags: wire.ACK, TTL: 64, Seq: 77}
+	quoted := make([]byte, h.Len())
+	h.Put(quoted, 0, 0, wire.ChecksumSoftware)
+	quoted = append(quoted[wire.EthernetLen:], make([]byte, 4)...) // padded to eight octets
+	router, gateway := netip.MustParseAddr("fe80::1"), netip.MustParseAddr("fe80::2")
+	msg := append(append([]byte{wire.ICMPv6Redirect, 7: 0}, gateway.AsSlice()...), remote.AsSlice()...)
+	msg = append(append(msg, wire.NDRedirected, byte(1+len(quoted)/8), 0, 0, 0, 0, 0, 0), quoted...)
+	hops := func(n int32) []byte {
+		b := make([]byte, unix.CmsgSpace(4))
+		binary.NativeEndian.PutUint64(b, uint64(unix.CmsgLen(4)))
+		binary.NativeEndian.PutUint32(b[8:], unix.IPPROTO_IPV6)
+		binary.NativeEndian.PutUint32(b[12:], unix.IPV6_HOPLIMIT)
+		binary.NativeEndian.PutUint32(b[16:], uint32(n))
+		return b
+	}
+	var e wire.ICMPError
+	src := &net.IPAddr{IP: router.AsSlice(), Zone: "eth0"}
+	require.True(t, parseICMPv6(msg, hops(255), src, &e))
+	require.Equal(t, [3]any{flow, wire.AddrFrom(router), wire.AddrFrom(gateway)}, [3]any{e.Flow, e.Src, e.Gateway})
+	require.False(t, parseICMPv6(msg, hops(64), src, &e))
+	require.False(t, parseICMPv6(msg, nil, src, &e))
+	require.False(t, parseICMPv6(msg, hops(255)[:9], src, &e))
 }
 
 func TestICMPErrorsOfNoInterface(t *testing.T) {

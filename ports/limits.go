@@ -32,6 +32,11 @@ const (
 	// asksPerSecond and asksBurst limit what a worker asks the kernel about routes for packets from
 	// strangers. Beyond, they are dropped and counted.
 	asksPerSecond, asksBurst = 5000, 500
+	// redirectsPerSecond is how many redirects a worker looks at, which may mean to read the kernel's settings:
+	// a router repeats its own. The others are dropped and counted.
+	redirectsPerSecond = 20
+	// maxRedirects is how many destinations of a port are redirected; the oldest makes room for another.
+	maxRedirects = 1024
 )
 
 // Times of neighbour discovery (RFC 4861 §10), used for ARP too.
@@ -42,6 +47,10 @@ const (
 	maxRequests   = 3                 // MAX_MULTICAST_SOLICIT and MAX_UNICAST_SOLICIT
 	// negativeTime is how long a failed neighbour is not asked for again.
 	negativeTime = 3 * vtime.Second
+	// redirectLife is how long a redirect holds for new connections, as in the kernel (gc_timeout).
+	redirectLife = 300 * vtime.Second
+	// redirectShun is how long nobody may redirect to a neighbour that did not answer.
+	redirectShun = 60 * vtime.Second
 	// confirmGrain is how old a confirmation has to be to be written again: the entry is shared.
 	confirmGrain = 1 * vtime.Second
 	// maxKernelRequests is how often the kernel is asked for a neighbour, once every retransTime; it says
@@ -59,7 +68,7 @@ const (
 
 // Limits of [ICMPErrors].
 const (
-	// maxICMPErrors is how many ICMP errors are told in a second: more come only from an attacker, and a
+	// maxICMPErrors is how many ICMP errors and redirects are told in a second: more come only from an attacker, and a
 	// real one is repeated. The others are dropped and counted.
 	maxICMPErrors = 1000
 	// maxICMPError is what is read of one, in octets: the headers and the quotation (RFC 1812 §4.3.2.3,

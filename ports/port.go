@@ -21,6 +21,8 @@ type Port struct {
 
 	watching sync.Mutex // serialises Apply and Watch
 	watchers []func(View)
+
+	redirecting sync.Mutex // serialises changes of redirects
 }
 
 // New returns the port that cfg describes, with its static neighbours in place.
@@ -97,7 +99,7 @@ func (p *Port) Route(remote wire.Addr) (bits int, ok bool) {
 }
 
 // OnLink reports whether a is reached without a gateway.
-func (p *Port) OnLink(a wire.Addr) bool { return p.view.Load().routes.onLink(a) }
+func (p *Port) OnLink(a wire.Addr) bool { return p.view.Load().onLink(a) }
 
 // Host returns worker w's host. Precondition: 0 <= w < Config.Workers.
 func (p *Port) Host(w int) *Host { return p.hosts[w] }
@@ -105,7 +107,7 @@ func (p *Port) Host(w int) *Host { return p.hosts[w] }
 // SetNeighbour enters a neighbour from outside the port's own resolution: permanent, or (permanent
 // false) as just confirmed.
 func (p *Port) SetNeighbour(now vtime.Time, a wire.Addr, mac wire.MAC, permanent bool) error {
-	if v := p.view.Load(); !v.routes.onLink(a) || v.owns(a) {
+	if v := p.view.Load(); !v.onLink(a) || v.owns(a) {
 		return fmt.Errorf("ports: port %q: neighbour %v: %w", p.cfg.Name, a, ErrNotOnLink)
 	}
 	if mac.IsMulticast() || mac == (wire.MAC{}) {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"sync/atomic"
 
 	"opentoe/tcpoffload/wire"
 )
@@ -47,6 +48,9 @@ type seen struct {
 	View
 	own    []wire.Addr // of Addresses, in their order
 	routes routeTable
+	// redirects are exceptions from routes, by destination; nil: none so far. The map does not change,
+	// but is replaced under Port.redirecting.
+	redirects atomic.Pointer[map[wire.Addr]redirect]
 }
 
 // prepare makes s, which it keeps a copy of, ready for searching.
@@ -69,6 +73,9 @@ func (v *seen) owns(a wire.Addr) bool {
 	}
 	return false
 }
+
+// onLink reports whether a is a neighbour: every link has IPv6's link-local addresses.
+func (v *seen) onLink(a wire.Addr) bool { return a.IsLinkLocal() || v.routes.onLink(a) }
 
 // source returns our address towards the neighbour hop: the one whose prefix has it, else the first of
 // its family; zero without one.

@@ -10,6 +10,7 @@ const ICMPLen = 8
 const (
 	ICMPEchoReply      uint8 = 0
 	ICMPUnreachable    uint8 = 3
+	ICMPRedirect       uint8 = 5
 	ICMPEchoRequest    uint8 = 8
 	ICMPTimeExceeded   uint8 = 11
 	ICMPParamProblem   uint8 = 12
@@ -26,6 +27,7 @@ const (
 	ICMPv6EchoReply     uint8 = 129
 	ICMPv6Solicitation  uint8 = 135
 	ICMPv6Advertisement uint8 = 136
+	ICMPv6Redirect      uint8 = 137
 )
 
 // ICMP is a view of an ICMP or ICMPv6 message with its body.
@@ -76,10 +78,11 @@ const (
 	NDHopLimit = 255
 )
 
-// Link-layer address options.
+// Options.
 const (
 	NDSourceLink uint8 = 1
 	NDTargetLink uint8 = 2
+	NDRedirected uint8 = 4 // of a redirect: the packet that it is about
 )
 
 // NDFlags are the flags of an advertisement (RFC 4861 §4.4).
@@ -150,6 +153,9 @@ func AllNodes() Addr { return Addr{0: 0xff, 1: 0x02, 15: 1} }
 
 // MulticastMAC returns the Ethernet group of an IPv6 multicast group (RFC 2464 §7).
 func MulticastMAC(a Addr) MAC { return MAC{0x33, 0x33, a[12], a[13], a[14], a[15]} }
+
+// IsLinkLocal reports whether a is an IPv6 unicast address of link-local scope (RFC 4291 §2.5.6).
+func (a Addr) IsLinkLocal() bool { return a[0] == 0xfe && a[1]&0xc0 == 0x80 }
 
 // IsMulticast reports whether a is a multicast group of either family.
 func (a Addr) IsMulticast() bool {

@@ -6,22 +6,34 @@ import (
 	"opentoe/tcpoffload/seq"
 )
 
-// ICMPError is a received ICMP or ICMPv6 error that quotes a TCP segment, in host order.
+// ICMPError is a received ICMP or ICMPv6 error, or a redirect, that quotes a TCP segment, in host order.
 type ICMPError struct {
 	DstMAC     MAC
+	Src        Addr // who says so
 	Dst        Addr // whom the error is for
 	Type, Code uint8
 	MTU        uint16  // of the link that was too narrow, valid only with the types that tell; 0: not told
 	Flow       Flow    // of the quoted segment; Local is its sender
 	Seq        seq.Num // of the quoted segment
+	Gateway    Addr    // valid only if Redirects: the neighbour by which Flow.Remote is to be reached
+}
+
+// Redirects reports whether e is no error but a router's word on a better way (RFC 792, RFC 4861 §4.5).
+func (e *ICMPError) Redirects() bool {
+	return e.Flow.Is4() && e.Type == ICMPRedirect || !e.Flow.Is4() && e.Type == ICMPv6Redirect
 }
 
 // quotedTCP is how much of a quoted TCP header is needed, and at least quoted (RFC 792): both ports and
 // the sequence number.
 const quotedTCP = 8
 
+const (
+	maxRedirectCode = 3  // of ICMPRedirect: network, host, and either for one type of service
+	redirectLen     = 40 // of an ICMPv6 redirect without options, in octets
+)
+
 // ParseICMPError examines the frame b, from its first Ethernet octet, and fills e if it is a sound ICMP
-// or ICMPv6 error that quotes the beginning of a TCP segment. Else e is undefined. ipSumGood says that
+// or ICMPv6 error, or redirect, that quotes the beginning of a TCP segment. Else e is undefined. ipSumGood says that
 // the device verified the IPv4 header's checksum. Whether the segment was ours is for the caller to find out.
 func ParseICMPError(b []byte, ipSumGood bool, e *ICMPError) bool {
 	eth, ok := AsEthernet(b)
@@ -42,8 +54,15 @@ func ParseICMPError(b []byte, ipSumGood bool, e *ICMPError) bool {
 func ParseICMPv4Error(b []byte, e *ICMPError) bool { return parseICMP4(b, false, e) }
 
 // ParseICMPv6Error examines the ICMPv6 message msg, whose checksum somebody else has verified, as
-// [ParseICMPError] does a frame; DstMAC and Dst stay as they are.
-func ParseICMPv6Error(msg ICMP, e *ICMPError) bool { return len(msg) >= ICMPLen && e.message6(msg) }
+// [ParseICMPError] does a frame; src and hopLimit are of the packet it came in. DstMAC and Dst stay as they
+// are.
+func ParseICMPv6Error(msg ICMP, src Addr, hopLimit uint8, e *ICMPError) bool {
+	if len(msg) < ICMPLen {
+		return false
+	}
+	e.Src = src
+	return e.message6(msg, hopLimit)
+}
 
 func parseICMP4(b []byte, ipSumGood bool, e *ICMPError) bool {
 	ip, ok := AsIPv4(b)
@@ -51,13 +70,23 @@ func parseICMP4(b []byte, ipSumGood bool, e *ICMPError) bool {
 		return false
 	}
 	msg, ok := AsICMP(ip.Payload())
-	if !ok || msg.Type() != ICMPUnreachable && msg.Type() != ICMPTimeExceeded && msg.Type() != ICMPParamProblem ||
-		!msg.ChecksumOK(0) {
+	if !ok || !msg.ChecksumOK(0) {
 		return false
 	}
-	e.Dst, e.Type, e.Code, e.MTU = ip.Dst(), msg.Type(), msg.Code(), 0
-	if e.Type == ICMPUnreachable && e.Code == ICMPCodeFragNeeded {
-		e.MTU = binary.BigEndian.Uint16(msg[6:8])
+	e.Src, e.Dst, e.Type, e.Code, e.MTU, e.Gateway = ip.Src(), ip.Dst(), msg.Type(), msg.Code(), 0, Addr{}
+	switch e.Type {
+	case ICMPTimeExceeded, ICMPParamProblem:
+	case ICMPUnreachable:
+		if e.Code == ICMPCodeFragNeeded {
+			e.MTU = binary.BigEndian.Uint16(msg[6:8])
+		}
+	case ICMPRedirect:
+		if e.Code > maxRedirectCode {
+			return false
+		}
+		e.Gateway = AddrFrom4([4]byte(msg[4:8]))
+	default:
+		return false
 	}
 	// The quotation is cut off, so that it is no whole packet.
 	q := msg.Body()
@@ -87,21 +116,52 @@ func parseICMP6(b []byte, e *ICMPError) bool {
 	if !ok || !msg.ChecksumOK(PseudoSum(&src, &dst, ProtoICMPv6, uint32(len(msg)))) {
 		return false
 	}
-	e.Dst = dst
-	return e.message6(msg)
+	e.Src, e.Dst = src, dst
+	return e.message6(msg, ip.HopLimit())
 }
 
-// message6 takes in an ICMPv6 message with a good checksum.
-func (e *ICMPError) message6(msg ICMP) bool {
-	if msg.Type() < ICMPv6Unreachable || msg.Type() > ICMPv6ParamProblem {
+// message6 takes in an ICMPv6 message with a good checksum, which came from e.Src.
+func (e *ICMPError) message6(msg ICMP, hopLimit uint8) bool {
+	e.Type, e.Code, e.MTU, e.Gateway = msg.Type(), msg.Code(), 0, Addr{}
+	switch e.Type {
+	case ICMPv6Unreachable, ICMPv6TimeExceeded, ICMPv6ParamProblem:
+	case ICMPv6PacketTooBig:
+		e.MTU = uint16(min(binary.BigEndian.Uint32(msg[4:8]), 1<<16-1))
+	case ICMPv6Redirect:
+		return hopLimit == NDHopLimit && e.redirect6(msg)
+	default:
 		return false
 	}
-	e.Type, e.Code, e.MTU = msg.Type(), msg.Code(), 0
-	if e.Type == ICMPv6PacketTooBig {
-		e.MTU = uint16(min(binary.BigEndian.Uint32(msg[4:8]), 1<<16-1))
+	return e.quoted6(msg.Body())
+}
+
+// redirect6 takes in an ICMPv6 redirect (RFC 4861 §4.5) if it is as §8.1 demands and quotes a segment.
+func (e *ICMPError) redirect6(msg ICMP) bool {
+	if len(msg) < redirectLen || e.Code != 0 || !e.Src.IsLinkLocal() {
+		return false
 	}
-	// We send no extension headers, so that what we sent is quoted without.
-	q := msg.Body()
+	target, dst := Addr(msg[8:24]), Addr(msg[24:40])
+	if dst.IsMulticast() || target != dst && !target.IsLinkLocal() {
+		return false
+	}
+	quotes := false
+	for b := msg[redirectLen:]; len(b) > 0; {
+		if len(b) < 2 || b[1] == 0 || int(b[1])*8 > len(b) {
+			return false
+		}
+		n := int(b[1]) * 8
+		if b[0] == NDRedirected && !quotes {
+			quotes = e.quoted6(b[8:n])
+		}
+		b = b[n:]
+	}
+	e.Gateway = target
+	return quotes && e.Flow.Remote == dst
+}
+
+// quoted6 takes in the beginning of the IPv6 packet that an error is about. We send no extension headers,
+// so that what we sent is quoted without.
+func (e *ICMPError) quoted6(q []byte) bool {
 	if len(q) < IPv6Len+quotedTCP || q[0]>>4 != 6 || q[6] != ProtoTCP {
 		return false
 	}

@@ -43,7 +43,7 @@ func (d *Device) Connect(i int, r *toe.ConnectRequest) (toe.TID, toe.Reason) {
 	}
 	l := &w.lanes[x.port]
 	r.Flow.Local = x.src
-	hop, ok := l.host.Neighbour(x.via)
+	hop, ok := l.host.Towards(w.now, r.Flow.Remote, x.via)
 	if !ok {
 		return 0, toe.ReasonNoRoute
 	}

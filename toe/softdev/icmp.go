@@ -2,6 +2,7 @@ package softdev
 
 import (
 	"opentoe/pmd/frame"
+	"opentoe/ports"
 	"opentoe/tcpoffload"
 	"opentoe/tcpoffload/vtime"
 	"opentoe/tcpoffload/wire"
@@ -22,7 +23,7 @@ func (l *icmpLimiter) allow(now vtime.Time) bool {
 	return l.n <= icmpPerSecond
 }
 
-// icmpError gives an ICMP error that quotes a segment of ours to the engine that sent it, and reports
+// icmpError gives an ICMP error or a redirect that quotes a segment of ours to the worker that sent it, and reports
 // whether f is such an error, believed or not (RFC 9293 §3.9.2.2, RFC 5927).
 func (w *worker) icmpError(l *lane, f *frame.Frame) bool {
 	var e wire.ICMPError
@@ -30,8 +31,7 @@ func (w *worker) icmpError(l *lane, f *frame.Frame) bool {
 		!l.port.Owns(e.Dst) || !l.port.Owns(e.Flow.Local) {
 		return false
 	}
-	c, ok := icmpCall(&e)
-	if !ok {
+	if !concerns(&e) {
 		return false
 	}
 	if !w.icmp.allow(w.now) {
@@ -45,26 +45,61 @@ func (w *worker) icmpError(l *lane, f *frame.Frame) bool {
 		owner = w.dev.workers[w.dev.SteerConnect(&e.Flow)]
 	}
 	if owner == w {
-		w.tellICMP(c, shared)
-	} else if w.dev.Post(owner.id, func(vtime.Time) { owner.tellICMP(c, shared) }) != nil {
+		w.tellICMP(&e, shared)
+		return true
+	}
+	told := e
+	if w.dev.Post(owner.id, func(vtime.Time) { owner.tellICMP(&told, shared) }) != nil {
 		w.drop(DropICMPLimited)
 	}
 	return true
 }
 
-// tellICMP makes the call c on this worker's engine. On a port that is shared with the kernel, the
-// segment may have been the kernel's.
-func (w *worker) tellICMP(c tcpoffload.Call, shared bool) {
-	_, known := w.eng.Lookup(&c.Flow)
+// tellICMP acts on what e says about a segment of this worker's. On a port that is shared with the kernel,
+// the segment may have been the kernel's.
+func (w *worker) tellICMP(e *wire.ICMPError, shared bool) {
+	h, known := w.eng.Lookup(&e.Flow)
 	if shared && !known {
 		return
 	}
+	if e.Redirects() {
+		w.redirect(h, e)
+		return
+	}
+	c, _ := icmpCall(e)
 	if !known || w.call(&c) != tcpoffload.CallOK {
 		w.drop(DropICMPUnknown)
 		return
 	}
 	w.count.ICMPErrors++
 	w.settle()
+}
+
+// redirect follows a redirect about connection h: its destination is reached by another next hop, for this
+// and all other connections.
+func (w *worker) redirect(h tcpoffload.Handle, e *wire.ICMPError) {
+	hop, ok := w.eng.NextHop(h)
+	// Whoever did not see our segments can hardly quote one (RFC 5927 §4.1). An acknowledgement without text
+	// has the number of what comes next.
+	if !ok || !w.eng.Info(h, w.now, &w.info) || e.Seq.LT(w.info.SndUna) || e.Seq.GT(w.info.SndNxt) {
+		w.drop(DropICMPUnknown)
+		return
+	}
+	l := &w.lanes[hop>>ports.HopBits]
+	if !l.host.Redirect(w.now, hop&hopMask, e.Src, e.Flow.Remote, e.Gateway) {
+		return
+	}
+	// A full mailbox: the router says it again to those that did not hear.
+	_ = w.dev.eachTo(e.Flow.Remote, (*worker).reroute)
+}
+
+// concerns reports whether e says anything about a connection.
+func concerns(e *wire.ICMPError) bool {
+	if e.Redirects() {
+		return true
+	}
+	_, ok := icmpCall(e)
+	return ok
 }
 
 // icmpCall translates an ICMP error; ok is false for those that say nothing about a connection.

@@ -93,14 +93,14 @@ func (d *Device) tellSteering(l *toe.Listener, on bool) {
 	}
 }
 
-// ICMPError takes in an ICMP error about a segment that may have been ours, from where the kernel receives
+// ICMPError takes in an ICMP error, or a redirect, about a segment that may have been ours, from where the kernel receives
 // those: the steering leaves them to it. It does not wait; what is too much is dropped.
 func (d *Device) ICMPError(e *wire.ICMPError) {
-	c, ok := icmpCall(e)
-	if !ok {
+	if !concerns(e) {
 		return
 	}
+	told := *e
 	w := d.workers[d.SteerConnect(&e.Flow)]
 	// A full mailbox or a worker that does not run: a real error is repeated.
-	_ = d.Post(w.id, func(vtime.Time) { w.tellICMP(c, true) })
+	_ = d.Post(w.id, func(vtime.Time) { w.tellICMP(&told, true) })
 }

@@ -32,6 +32,10 @@ func (w *worker) opening(h tcpoffload.Handle) bool {
 
 // hopFailed ends the active opens through the next hop idx of lane l.
 func (w *worker) hopFailed(l *lane, idx uint32) {
+	if l.host.Unredirect(idx) {
+		w.dev.Reroute() // back to the router that is known to work
+		return
+	}
 	o := &w.opens
 	o.list = slices.DeleteFunc(o.list, func(h tcpoffload.Handle) bool {
 		if !w.opening(h) {

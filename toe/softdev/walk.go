@@ -92,21 +92,28 @@ func (w *worker) stepReroute() {
 
 // rerouteConn gives h, whose state is in w.info, the next hop that its addresses have today.
 func (w *worker) rerouteConn(h tcpoffload.Handle) {
+	if c := w.reroute(h); c.Kind != 0 {
+		w.call(&c)
+	}
+}
+
+// reroute returns the call that does so; the zero Call where there is nothing to do.
+func (w *worker) reroute(h tcpoffload.Handle) (c tcpoffload.Call) {
 	old, ok := w.eng.NextHop(h)
 	if !ok {
-		return // half-open or in TIME-WAIT: it answers by the way of the segment that it answers
+		return c // half-open or in TIME-WAIT: it answers by the way of the segment that it answers
 	}
 	f := &w.info.Flow
 	l := &w.lanes[old>>ports.HopBits]
 	if port, ours := w.dev.home(f.Local); ours {
 		l = &w.lanes[port]
 	}
-	c := tcpoffload.Call{Kind: tcpoffload.CallNextHop, Handle: h, NextHop: l.nowhere()}
+	c = tcpoffload.Call{Kind: tcpoffload.CallNextHop, Handle: h, NextHop: l.nowhere()}
 	if idx, mtu, ok := l.host.Exit(w.now, f.Local, f.Remote, true); ok {
 		c.NextHop, c.MTU = l.engineHop(idx), uint16(mtu)
 	}
 	if c.NextHop != old {
 		w.count.Rerouted++
 	}
-	w.call(&c)
+	return c
 }

@@ -290,7 +290,8 @@ func (c checker) onLink(key string, p *Port, a netip.Addr) {
 		c.bad(key, "missing", "give an address that one of the port's prefixes contains")
 		return
 	}
-	if !slices.ContainsFunc(p.Addresses, func(pfx netip.Prefix) bool { return pfx.Masked().Contains(a) }) {
+	local := a.Is6() && a.IsLinkLocalUnicast() // every link has them
+	if !slices.ContainsFunc(p.Addresses, func(pfx netip.Prefix) bool { return pfx.Masked().Contains(a) || local && pfx.Addr().Is6() }) {
 		c.bad(key, "not on the link", "give an address that one of the port's prefixes contains")
 	}
 }

@@ -62,7 +62,7 @@ func (h *hardware) openNIC(i int, p *config.Port, workers int, log *slog.Logger)
 	}
 	c := portConfig(p, stationOf(n.dev), workers)
 	if p.Kernel != config.KernelNone {
-		c.Control = h.kernel
+		c.Control, c.Redirects = h.kernel, ports.KernelRedirects(p.KernelInterface())
 	}
 	if n.port, err = ports.New(c); err != nil {
 		return nil, err
