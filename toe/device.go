@@ -19,6 +19,7 @@ type Info struct {
 	Type     string     // "softdev", "loopdev"
 	Workers  int        // threads that carry connections, at least 1
 	MaxConns int        // connections that fit, all workers together
+	Conns    int        // of them, those that there are, without half-open ones and TIME-WAIT; 0 if the device does not count them
 	Ports    []PortInfo // at least 1; no address belongs to two of them
 }
 

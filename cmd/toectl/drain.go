@@ -12,7 +12,7 @@ import (
 )
 
 // drainPoll is how often --wait looks.
-const drainPoll = 200 * time.Millisecond
+const drainPoll = time.Second
 
 func drainCommand(o *operator) *cobra.Command {
 	var wait, off bool

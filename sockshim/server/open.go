@@ -23,7 +23,7 @@ type listener struct {
 	sndBuf, lowat atomic.Uint32 // for the connections; 0 default
 	cc            atomic.Uint32 // a toe.CC and a pacing rate that the program has chosen, for the policy
 	pacing        atomic.Uint64
-	setting       atomic.Bool   // the registry is being asked for a setting
+	setting       atomic.Bool // the registry is being asked for a setting
 
 	client *toe.Client // who listens, for the policy
 	v6     bool        // the socket is AF_INET6

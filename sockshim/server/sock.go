@@ -58,9 +58,9 @@ type sock struct {
 	owner     *region // of the client that opened or accepted it
 
 	pacingBound uint64 // octets per second: the policy's, of what the program may set; 0 none
-	cookie    uint64  // SO_COOKIE of the placeholder; 0 not known
-	looked    uint64  // txCons when a closed connection was last looked at,
-	looks     uint8   // so many times since it moved
+	cookie      uint64 // SO_COOKIE of the placeholder; 0 not known
+	looked      uint64 // txCons when a closed connection was last looked at,
+	looks       uint8  // so many times since it moved
 }
 
 // unaccepted reports whether s waits in an accept queue: it lives and dies with its listener.

@@ -90,6 +90,9 @@ func (d *Device) Name() string { return d.cfg.Name }
 // Info describes the device, its ports as they are at the moment.
 func (d *Device) Info() toe.Info {
 	info := toe.Info{Type: "softdev", Workers: d.cfg.workers(), MaxConns: d.cfg.connsPerWorker() * d.cfg.workers()}
+	for _, w := range d.workers {
+		info.Conns += int(w.live.Load())
+	}
 	for _, p := range d.cfg.Ports {
 		s := p.Port.View()
 		info.Ports = append(info.Ports, toe.PortInfo{

@@ -47,6 +47,7 @@ func TestStreams(t *testing.T) {
 				require.Equal(t, toe.EventEstablished, client.events[0])
 				require.Equal(t, client.flow.LocalPort, server.flow.RemotePort)
 				require.Equal(t, remote, server.flow.Local.Netip())
+				require.Equal(t, 1, p.dev[0].Info().Conns)
 				p.finish(5*vtime.Second, client, server)
 
 				// Nothing remains but TIME-WAIT, and then nothing.
@@ -54,7 +55,7 @@ func TestStreams(t *testing.T) {
 				for i, w := range p.w {
 					require.Zero(t, w.eng.MIB().RetransSegs, "end %d", i)
 					require.Equal(t, [NumDrops]uint64{}, w.count.Drops, "end %d", i)
-					require.Zero(t, w.live.Load())
+					require.Zero(t, p.dev[i].Info().Conns)
 				}
 			})
 		}

@@ -72,6 +72,10 @@ func (d *Daemon) Finish(ctx context.Context, grace time.Duration) {
 		select {
 		case <-ctx.Done():
 		case <-tick.C:
+			// Counting by program holds the workers up: that is for when there is news.
+			if d.hw.device.Info().Conns > 0 {
+				continue
+			}
 		}
 		r, _ = d.Remaining()
 	}
