@@ -145,6 +145,14 @@ func (r *Rule) check() (setting, wrong string) {
 			return p.name, "ends before it begins"
 		}
 	}
+	for _, p := range []struct {
+		name string
+		v    netip.Prefix
+	}{{"local", r.Local}, {"remote", r.Remote}} {
+		if p.v.Addr().Is4In6() {
+			return p.name, "is an IPv4 prefix in the form of IPv6"
+		}
+	}
 	if r.MSS != 0 && r.MSS < minRuleMSS {
 		return "mss", fmt.Sprintf("below %d", minRuleMSS)
 	}

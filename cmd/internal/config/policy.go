@@ -1,8 +1,10 @@
 package config
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"net/netip"
 	"os/user"
 	"reflect"
@@ -145,12 +147,23 @@ func parseIDs(text string, lookup func(name string) (string, error)) (toe.IDs, e
 // ParsePolicy reads the rules of a policy file: a list of rules, or a mapping with the key "policy", which a
 // whole configuration is, too. The error is [Problems]; file is the text's name in it.
 func ParsePolicy(file string, text []byte) ([]toe.Rule, error) {
-	var root yaml.Node
-	if err := yaml.Unmarshal(text, &root); err != nil {
+	var root, more yaml.Node
+	docs := yaml.NewDecoder(bytes.NewReader(text))
+	// A text without anything is a generator that has failed, not the wish to have no rules.
+	switch err := docs.Decode(&root); {
+	case err == io.EOF, err == nil && root.Content[0].Tag == "!!null":
+		return nil, Problems{{File: file, Cause: "is empty", Mend: "write [] to have no rules"}}
+	case err != nil:
+		return nil, Problems{syntax(file, err)}
+	}
+	switch err := docs.Decode(&more); {
+	case err == nil:
+		return nil, Problems{{File: file, Line: more.Line, Cause: "a second document", Mend: "put all rules into one list"}}
+	case err != io.EOF:
 		return nil, Problems{syntax(file, err)}
 	}
 	w := newWalker(file)
-	if len(root.Content) > 0 && root.Content[0].Kind == yaml.SequenceNode {
+	if root.Content[0].Kind == yaml.SequenceNode {
 		rules := root.Content[0]
 		w.node("policy", rules, reflect.TypeFor[[]PolicyRule]())
 		root.Content[0] = &yaml.Node{Kind: yaml.MappingNode, Content: []*yaml.Node{{Kind: yaml.ScalarNode, Value: "policy"}, rules}}
@@ -240,6 +253,8 @@ func mendOf(wrong *toe.RuleError) string {
 		return "write a name as nginx or python3*, or a path as /usr/sbin/nginx or /opt/*/bin/*"
 	case "cgroup":
 		return "write a path of the unified hierarchy without a slash at its end: /system.slice/nginx.service"
+	case "local", "remote":
+		return "write an IPv4 prefix as one: 10.0.0.0/8"
 	case "uid", "gid", "local_ports", "remote_ports":
 		return "write the smaller number first"
 	}

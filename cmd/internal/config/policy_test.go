@@ -67,7 +67,7 @@ func TestParsePolicy(t *testing.T) {
 		require.NoError(t, err, text)
 		require.Equal(t, []toe.Rule{{Offload: toe.No}}, rules, text)
 	}
-	for _, text := range []string{"", "[]", "policy: []", "policy:"} {
+	for _, text := range []string{"[]", "policy: []", "policy:", "---\n[]\n...\n"} {
 		rules, err := ParsePolicy("rules.yaml", []byte(text))
 		require.NoError(t, err, text)
 		require.Empty(t, rules, text)
@@ -86,6 +86,12 @@ func TestParsePolicy(t *testing.T) {
 		"policy:\n  - [}":                                  "rules.yaml:1: not YAML: ",
 		"- {role: passive, remote: 10.0.0.0/8, mss: 1000}": "of a passive socket cannot depend on the peer",
 		"rules: [{offload: no}]":                           "rules.yaml:1: rules: unknown key",
+		"":                                                 "rules.yaml: is empty: write [] to have no rules",
+		"# offload: no\n":                                  "is empty",
+		"---\n":                                            "is empty",
+		"- {}\n---\n- {offload: no}":                       "rules.yaml:2: a second document: put all rules into one list",
+		"- {}\n---\n- {offload: [}":                        "not YAML",
+		"- {remote: \"::ffff:10.0.0.0/104\"}":              "policy[0].remote: \"::ffff:10.0.0.0/104\": is an IPv4 prefix in the form of IPv6: write",
 	} {
 		_, err := ParsePolicy("rules.yaml", []byte(text))
 		require.ErrorContains(t, err, want, text)
