@@ -1,0 +1,148 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"opentoe/test/lab"
+)
+
+// fallbackPorts are those of the servers of TestFallback.
+const (
+	webPort, redisPort, iperfPort = 80, 6379, 5201
+	silentPort, mutePort          = 82, 83 // of the far host: one drops SYNs, the other never says anything
+)
+
+// TestFallback kills toed under programs that know nothing of it, twice: what was offloaded ends at once,
+// everything new is the kernel's, and with the next toed it is offloaded again. nginx has two workers
+// without root's rights for one port, redis waits in epoll, iperf3 in select.
+func TestFallback(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
+	defer cancel()
+	l := keptWire(t)
+	far := l.FarHost
+	file, runDir, err := l.WriteConfig(netdevConfig)
+	require.NoError(t, err)
+	d, err := l.StartToed(ctx, file, runDir)
+	require.NoError(t, err)
+
+	nginx(ctx, t, l, d, webPort, megabyte)
+	serve(ctx, t, l, d, redisPort, "redis-server", "--save", "", "--protected-mode", "no", "--dir", l.Dir, "--bind", "0.0.0.0")
+	serve(ctx, t, l, d, iperfPort, "iperf3", "-s")
+	words, err := lab.Nginx{Name: "far", Port: webPort, Workers: 1, Docs: l.Path("docs")}.Words(l)
+	require.NoError(t, err)
+	farServer, err := l.Start(far, words[0], words[1:]...)
+	require.NoError(t, err)
+	require.NoError(t, farServer.WaitFor(ctx, func() error { return far.Listening(webPort) }))
+	require.NoError(t, far.Run("nft", fmt.Sprintf("add table inet t; add chain inet t in { type filter hook input priority 0; };"+
+		" add rule inet t in tcp dport %d drop", silentPort)))
+
+	var mute net.Listener
+	inside(t, far.Namespace, func() (err error) {
+		mute, err = net.Listen("tcp", fmt.Sprintf(":%d", mutePort))
+		return err
+	})
+	t.Cleanup(func() { mute.Close() })
+
+	served := func() {
+		t.Helper()
+		require.NoError(t, fetch(ctx, far, toeAddr))
+		out, err := far.Output(ctx, "redis-cli", "-h", toeAddr, "ping")
+		require.NoError(t, err, out)
+		require.Equal(t, "PONG", strings.TrimSpace(out))
+		require.NoError(t, far.Run("iperf3", "-c", toeAddr, "-n", "1M"))
+	}
+	offloaded := func() uint64 {
+		t.Helper()
+		s, err := d.Status(ctx)
+		require.NoError(t, err)
+		return s.Offloaded
+	}
+
+	for range 2 {
+		// On the TOE, all of it.
+		before := offloaded()
+		served()
+		require.EqualValues(t, before+4, offloaded(), "web, redis, and two of iperf3")
+
+		// A read, a connect that nobody answers, and a client of the kernel are under way when toed dies.
+		toed := func(name string, args ...string) *lab.Process {
+			words := l.Toerun(d.Socket(), append([]string{"curl", "-sS", "-m", "110", "-o", l.Path(name)}, args...)...)
+			p, err := l.Start(l.NearHost, words[0], words[1:]...)
+			require.NoError(t, err)
+			return p
+		}
+		under := []*lab.Process{
+			toed("mute", fmt.Sprintf("http://%s:%d/", peerAddr, mutePort)),
+			toed("silent", fmt.Sprintf("http://%s:%d/", peerAddr, silentPort)),
+		}
+		client, err := dialKernel(t, far, "tcp", fmt.Sprintf("%s:%d", toeAddr, redisPort))
+		require.NoError(t, err)
+		eventually(ctx, t, func() error { return hasSockets(ctx, d, mutePort, silentPort) })
+		require.NoError(t, syscall.Kill(d.PID(), syscall.SIGKILL))
+		<-d.Done()
+		began := time.Now()
+		for _, p := range under {
+			select {
+			case <-p.Done():
+			case <-ctx.Done():
+				require.NoError(t, ctx.Err(), "a program on the TOE hangs")
+			}
+		}
+		require.Less(t, time.Since(began), 100*time.Second, "curl ended by its own clock")
+		require.Contains(t, under[0].Text(), "reset by peer")
+		require.Contains(t, under[1].Text(), "Failed to connect")
+		require.NoError(t, client.SetDeadline(time.Now().Add(limit)))
+		if _, err = client.Write([]byte("PING\r\n")); err == nil {
+			_, err = client.in.ReadByte()
+		}
+		require.ErrorIs(t, err, syscall.ECONNRESET)
+
+		// Everything new is the kernel's, with the same programs and new ones.
+		served()
+		require.NoError(t, l.NearHost.Run("env", "LD_PRELOAD="+filepath.Join(l.Root, "build", "libtoe_shim.so"), "TOE_SOCKET="+d.Socket(),
+			"curl", "-sf", "-m", "60", "-o", l.Path("got"), "http://"+peerAddr+"/small"))
+
+		// Another toed: the servers come back to it by themselves.
+		d, err = l.StartToed(ctx, file, runDir)
+		require.NoError(t, err)
+		for _, port := range []int{webPort, redisPort, iperfPort} {
+			eventually(ctx, t, func() error { return d.Listening(ctx, port) })
+		}
+	}
+	served()
+	require.EqualValues(t, 4, offloaded())
+	// nginx' two, one for each family, and redis' and iperf3's: what processes share is there once.
+	eventually(ctx, t, func() error {
+		list, err := d.Sockets(ctx)
+		list = slices.DeleteFunc(list, func(s lab.Socket) bool { return s.State != "LISTEN" })
+		if err == nil && len(list) != 4 {
+			err = fmt.Errorf("%d listeners: %v", len(list), list)
+		}
+		return err
+	})
+}
+
+// hasSockets demands that the TOE has connections to the remote ports.
+func hasSockets(ctx context.Context, d *lab.Toed, ports ...int) error {
+	list, err := d.Sockets(ctx)
+	for _, port := range ports {
+		if err == nil && !slices.ContainsFunc(list, func(s lab.Socket) bool { return strings.HasSuffix(s.Remote, fmt.Sprintf(":%d", port)) }) {
+			err = errors.New("no connection to " + net.JoinHostPort(peerAddr, fmt.Sprint(port)))
+		}
+	}
+	return err
+}
