@@ -259,6 +259,9 @@ int shim_eq_alloc(struct shim_region *r, int event_fd); /* the queue's number or
 void shim_eq_free(struct shim_region *r, uint32_t eq);
 /* shim_probe_fd asks whether fd is an offloaded socket; -ENOENT if not. */
 int shim_probe_fd(int fd, struct shim_region **r, uint32_t *slot, uint32_t *gen);
+/* shim_no_slot tells that fd is left to the kernel for want of a slot: it connects to addr and
+ * port, or listens, addr being NULL then. */
+void shim_no_slot(int fd, const uint8_t addr[16], uint16_t port);
 /* shim_info asks what toed knows of a socket; the lengths in the answer are checked. */
 int shim_info(struct shim_region *r, uint32_t slot, uint32_t gen, struct toe_shm_msg *m);
 void shim_bye(void);

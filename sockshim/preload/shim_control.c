@@ -413,6 +413,18 @@ int shim_probe_fd(int fd, struct shim_region **r, uint32_t *slot, uint32_t *gen)
 	return 0;
 }
 
+void shim_no_slot(int fd, const uint8_t addr[16], uint16_t port)
+{
+	struct toe_shm_msg m = {.type = TOE_MSG_NO_SLOT, .naddrs = addr ? 1 : 0, .slot = port};
+
+	if (!shim_attached() || !shim_region_ok(shim_session.own))
+		return; /* that is why */
+	if (addr)
+		memcpy(m.u.addr[0].addr, addr, sizeof m.u.addr[0].addr);
+	ask(&m, fd, NULL, NULL);
+	shim_log(1, "fd %d: left to the kernel, no slot", fd);
+}
+
 int shim_info(struct shim_region *r, uint32_t slot, uint32_t gen, struct toe_shm_msg *m)
 {
 	int rc;

@@ -8,6 +8,9 @@
 
 /* How long connect waits for a slot when the loan is empty; toed fills it each turn. */
 #define SLOT_PATIENCE_NS 5000000ull
+/* When that was in vain, nobody waits again for so long: a program that has used up its slots opens
+ * its further sockets in the kernel at the kernel's speed. */
+#define SLOT_RETRY_NS 100000000ull
 /* An open is decided by toed within its control loop's turn. */
 #define DECISION_PATIENCE_NS 2000000000ull
 /* A listener is stopped on all workers within a few turns of their loops; toed goes on without us.
@@ -120,23 +123,33 @@ void shim_place(struct shim_sock *s, struct shim_region *r, uint32_t n)
 	store_release(&s->region, r);
 }
 
+/* slot_lent takes a slot out of the loan of worker w (of any worker if w is negative); 0: none. */
+static uint32_t slot_lent(struct shim_region *r, int w)
+{
+	uint32_t first = w >= 0 ? (uint32_t)w : shim_tid() % r->nworkers, n = 0;
+
+	for (uint32_t i = 0; n == 0 && i < (w >= 0 ? 1 : r->nworkers); i++)
+		n = shim_loan_take(&r->slot_loan[(first + i) % r->nworkers]);
+	return n;
+}
+
 /* slot_take gives s a borrowed slot of worker w (of any worker if w is negative). */
 static bool slot_take(struct shim_sock *s, int w)
 {
 	struct shim_region *r = shim_session.own;
+	static uint64_t patient_at;
 	uint64_t until = 0;
-	uint32_t n = 0;
+	uint32_t n;
 
-	for (uint32_t turn = shim_tid(); n == 0; turn++) {
-		uint32_t from = w >= 0 ? (uint32_t)w : turn % r->nworkers;
+	while ((n = slot_lent(r, w)) == 0) {
+		uint64_t now = shim_now();
 
-		n = shim_loan_take(&r->slot_loan[from]);
-		if (n != 0)
-			break;
 		if (until == 0)
-			until = shim_now() + SLOT_PATIENCE_NS;
-		else if (shim_now() >= until || !shim_region_ok(r))
+			until = now < load_relaxed(&patient_at) ? now : now + SLOT_PATIENCE_NS;
+		if (now >= until || !shim_region_ok(r)) {
+			store_relaxed(&patient_at, now + SLOT_RETRY_NS);
 			return false;
+		}
 		shim_real()->poll(NULL, 0, 0);
 	}
 	if (n >= r->nslots)
@@ -349,10 +362,16 @@ static int ask_connect(struct shim_sock *s, int fd, const struct endpoint *local
 {
 	int worker = -1;
 
-	for (int tries = 0; tries < 3 && slot_take(s, worker); tries++) {
-		struct toe_shm_slot *slot = s->slot;
+	for (int tries = 0; tries < 3; tries++) {
+		struct toe_shm_slot *slot;
 		uint32_t state;
 		uint8_t reason;
+
+		if (!slot_take(s, worker)) {
+			shim_no_slot(fd, remote->addr, remote->port);
+			return -EAGAIN;
+		}
+		slot = s->slot;
 
 		memcpy(slot->req_remote_addr, remote->addr, 16);
 		slot->req_remote_port = remote->port;
@@ -537,8 +556,12 @@ uint32_t shim_listen_ask(struct shim_sock *s, int fd, int backlog, uint8_t *reas
 	socklen_t len = sizeof v6only;
 
 	*reason = 0;
-	if (!local_name(fd, &local) || !slot_take(s, -1))
+	if (!local_name(fd, &local))
 		return TOE_SLOT_OPENING;
+	if (!slot_take(s, -1)) {
+		shim_no_slot(fd, NULL, 0);
+		return TOE_SLOT_DECLINED;
+	}
 	if (s->domain == AF_INET6)
 		shim_real()->getsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &v6only, &len);
 	shim_real()->getsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &reuseport, &len);

@@ -147,6 +147,8 @@ func (c *client) answer(m *shm.Msg, fds []int) error {
 		out, errno = c.probe(m, fds)
 	case m.Type == shm.MsgInfo:
 		errno = c.connInfo(m)
+	case m.Type == shm.MsgNoSlot:
+		errno = c.noSlot(m, fds)
 	}
 	m.Error = int32(errno)
 	b, err := m.Append(make([]byte, 0, shm.SizeofMsg))

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"opentoe/sockshim/shm"
 	"opentoe/tcpoffload/vtime"
 	"opentoe/tcpoffload/wire"
@@ -46,11 +48,53 @@ func (d *declines) add(now vtime.Time, p *shm.Slot, r toe.Reason) {
 	if p.ReqFamily == 4 && local.IsUnspecified() {
 		local = wire.AddrFrom4([4]byte{})
 	}
-	d.ring[d.next] = decline{
+	d.put(decline{
 		at: now, reason: r, listen: p.ReqRemotePort == 0, local: local, remote: remote,
 		ports: [2]uint16{p.ReqLocalPort, p.ReqRemotePort}, cookie: slotCookie(p),
-	}
+	})
+}
+
+func (d *declines) put(k decline) {
+	d.ring[d.next] = k
 	d.next = (d.next + 1) % len(d.ring)
+}
+
+// noSlot counts and remembers a socket that its client has left to the kernel, because it has no slot to ask
+// with. What it says of the socket, besides the kernel, is for people.
+func (c *client) noSlot(m *shm.Msg, fds []int) unix.Errno {
+	if len(fds) != 1 {
+		return unix.EINVAL
+	}
+	cookie, err := unix.GetsockoptUint64(fds[0], unix.SOL_SOCKET, unix.SO_COOKIE)
+	local, err2 := unix.Getsockname(fds[0])
+	if err != nil || err2 != nil {
+		return unix.EINVAL
+	}
+	k := decline{reason: toe.ReasonNoMemory, listen: m.Slot == 0, cookie: cookie}
+	switch name := local.(type) {
+	case *unix.SockaddrInet4:
+		k.local, k.ports[0] = wire.AddrFrom4(name.Addr), uint16(name.Port)
+	case *unix.SockaddrInet6:
+		k.local, k.ports[0] = wire.Addr(name.Addr), uint16(name.Port)
+	default:
+		return unix.EINVAL
+	}
+	if !k.listen {
+		list, err := m.Addrs()
+		if err != nil || len(list) != 1 {
+			return unix.EINVAL
+		}
+		k.remote, k.ports[1] = wire.Addr(list[0].Addr), uint16(m.Slot)
+	}
+	w := c.l.workers[0]
+	_ = c.l.dev.Do(w.id, func(now vtime.Time) {
+		if sh := w.share(c.own); sh != nil {
+			k.at = now
+			sh.declines.put(k)
+			w.stats.Declined[k.reason]++
+		}
+	})
+	return 0
 }
 
 // list appends what is remembered to list, the oldest first, for client c. now and wall are the same

@@ -148,5 +148,6 @@ const (
 	MsgEQFree  = C.TOE_MSG_EQ_FREE
 	MsgProbe   = C.TOE_MSG_PROBE
 	MsgInfo    = C.TOE_MSG_INFO
+	MsgNoSlot  = C.TOE_MSG_NO_SLOT
 	MsgBye     = C.TOE_MSG_BYE
 )

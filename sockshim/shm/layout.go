@@ -294,5 +294,6 @@ const (
 	MsgEQFree  = 0x4
 	MsgProbe   = 0x5
 	MsgInfo    = 0x6
+	MsgNoSlot  = 0x8
 	MsgBye     = 0x7
 )

@@ -146,3 +146,64 @@ func hasSockets(ctx context.Context, d *lab.Toed, ports ...int) error {
 	}
 	return err
 }
+
+// TestLimits has programs that want more than the TOE has room for: the kernel carries the rest, they do not
+// notice, and toed says why.
+func TestLimits(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
+	defer cancel()
+	l := keptWire(t)
+	farServer, err := l.Start(l.FarHost, "iperf3", "-s")
+	require.NoError(t, err)
+	require.NoError(t, farServer.WaitFor(ctx, func() error { return l.FarHost.Listening(iperfPort) }))
+
+	// streams is a client of many connections under the library.
+	streams := func(t *testing.T, d *lab.Toed, n int) {
+		t.Helper()
+		require.NoError(t, l.NearHost.Run("env", "LD_PRELOAD="+filepath.Join(l.Root, "build", "libtoe_shim.so"), "TOE_SOCKET="+d.Socket(),
+			"iperf3", "-c", peerAddr, "-P", fmt.Sprint(n), "-n", "100K"))
+	}
+	for _, c := range []struct {
+		name, more string
+		run        func(t *testing.T, d *lab.Toed)
+		refused    string // the reason
+	}{
+		{"connections", "tcp: {max_connections: 16}\n", func(t *testing.T, d *lab.Toed) { streams(t, d, 40) }, "table-full"},
+		{"slots", "clients: {slots: 16}\n", func(t *testing.T, d *lab.Toed) { streams(t, d, 40) }, "no-memory"},
+		{"listeners", "tcp: {max_listeners: 1}\n", func(t *testing.T, d *lab.Toed) {
+			server, _ := nginx(ctx, t, l, d, webPort, megabyte)
+			for _, a := range []string{toeAddr, "[" + toeAddr6 + "]"} {
+				require.NoError(t, fetch(ctx, l.FarHost, a))
+			}
+			require.NoError(t, server.Stop())
+		}, "table-full"},
+		{"clients", "clients: {max: 1}\n", func(t *testing.T, d *lab.Toed) {
+			server := serve(ctx, t, l, d, redisPort, "redis-server", "--save", "", "--protected-mode", "no", "--dir", l.Dir)
+			require.NoError(t, l.FarHost.Run("redis-cli", "-h", toeAddr, "ping"))
+			streams(t, d, 2)
+			stats, err := d.Stats(ctx)
+			require.NoError(t, err)
+			require.NotZero(t, stats.Clients["Turned"], stats.Clients)
+			require.NoError(t, server.Stop())
+		}, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			file, runDir, err := l.WriteConfigAs(c.name, netdevConfig+c.more)
+			require.NoError(t, err)
+			d, err := l.StartToed(ctx, file, runDir)
+			require.NoError(t, err)
+			c.run(t, d)
+			s, err := d.Status(ctx)
+			require.NoError(t, err)
+			require.NotZero(t, s.Offloaded)
+			if c.refused != "" {
+				require.NotZero(t, s.Refused[c.refused], s.Refused)
+				out, err := d.Toectl(ctx, "ss", "--kernel")
+				require.NoError(t, err)
+				require.Contains(t, out, c.refused)
+			}
+			require.NoError(t, d.Stop())
+		})
+	}
+}

@@ -94,10 +94,11 @@ type Socket struct {
 
 // Stats is the part of `toectl stats --json` that the lab looks at.
 type Stats struct {
-	TCP    map[string]uint64 `json:"tcp"`    // RFC 4022 names and more
-	Drops  map[string]uint64 `json:"drops"`  // by reason
-	Device map[string]uint64 `json:"device"` // the worker loops
-	Mirror map[string]uint64 `json:"mirror"` // frames copied and lost
+	TCP     map[string]uint64 `json:"tcp"`     // RFC 4022 names and more
+	Drops   map[string]uint64 `json:"drops"`   // by reason
+	Device  map[string]uint64 `json:"device"`  // the worker loops
+	Mirror  map[string]uint64 `json:"mirror"`  // frames copied and lost
+	Clients map[string]uint64 `json:"sockets"` // the socket layer
 
 	Ports   map[string]map[string]uint64 `json:"ports"` // frames and octets on each wire
 	Workers []struct {
