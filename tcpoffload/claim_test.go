@@ -77,6 +77,19 @@ func TestClaimsGivesUpTimeWait(t *testing.T) {
 	require.Zero(t, s.e.TimeWaits())
 }
 
+// A SYN-ACK of a new incarnation answers a SYN of the other stack; one of the old incarnation does not.
+func TestClaimsGivesUpTimeWaitForAnOpenElsewhere(t *testing.T) {
+	s := newScript(t, nil)
+	s.passive(0, SocketOptions{})
+	s.close()
+	s.in(wire.ACK|wire.FIN, 1, 0, 2)
+	s.state(StateTimeWait)
+	require.True(t, s.claims(wire.SYN|wire.ACK, 0, 0, 1), "an old duplicate")
+	require.Equal(t, 1, s.e.TimeWaits())
+	require.False(t, s.claims(wire.SYN|wire.ACK, 100_000, 0, 1))
+	require.Zero(t, s.e.TimeWaits())
+}
+
 // An ACK is claimed when it answers a cookie that is still good.
 func TestClaimsCookies(t *testing.T) {
 	s := newScript(t, func(c *Config) { c.Tunables.SynCookies = SynCookiesAlways })

@@ -16,13 +16,17 @@
 /* A listener is stopped on all workers within a few turns of their loops; toed goes on without us.
  */
 #define STOP_PATIENCE_NS 200000000ull
-/* How many ports that the device has in use are passed over before connect gives up. */
-#define PORT_TRIES 64
+/* How many ports that the device has in use are passed over before connect gives up: so many are
+ * all in use only when nearly all of the kernel's range are. */
+#define PORT_TRIES 256
 /* A listener with connections from toed looks at the kernel's queue every so many accepts. */
 #define KERNEL_TURN 16
 
 #ifndef IPV6_FREEBIND
 #define IPV6_FREEBIND 78
+#endif
+#ifndef IP_LOCAL_PORT_RANGE
+#define IP_LOCAL_PORT_RANGE 51
 #endif
 
 /* A socket address as the slots have it. */
@@ -344,15 +348,35 @@ static bool local_port(struct shim_sock *s, int fd, struct endpoint *local)
 	return is_any(local->addr) && bind_any(s, fd) && local_name(fd, local) && local->port != 0;
 }
 
+/* port_range has the kernel choose a placeholder's port from first to last, both 0: from its own
+ * range. Before Linux 6.3 it does not. */
+static bool port_range(int fd, uint16_t first, uint16_t last)
+{
+	uint32_t range = (uint32_t)last << 16 | first;
+
+	return shim_real()->setsockopt(fd, IPPROTO_IP, IP_LOCAL_PORT_RANGE, &range, sizeof range) ==
+	       0;
+}
+
 /* other_port gives a placeholder another port instead of one that the kernel chose. The kernel lets
- * go of such a port when the socket leaves LISTEN, and of no other. */
-static bool other_port(struct shim_sock *s, int fd, struct endpoint *local)
+ * go of such a port when the socket leaves LISTEN, and of no other. It chooses among the ports of
+ * one parity while it knows one that is free, so the neighbour of its choice is tried, too: near.
+ */
+static bool other_port(struct shim_sock *s, int fd, struct endpoint *local, bool near)
 {
 	struct sockaddr none = {.sa_family = AF_UNSPEC};
+	uint16_t port = local->port ^ 1;
 
-	return shim_real()->listen(fd, 0) == 0 &&
-	       shim_real()->connect(fd, &none, sizeof none) == 0 && bind_any(s, fd) &&
-	       local_name(fd, local);
+	if (shim_real()->listen(fd, 0) < 0 || shim_real()->connect(fd, &none, sizeof none) < 0)
+		return false;
+	if (near && port_range(fd, port, port)) {
+		bool bound = bind_any(s, fd);
+
+		port_range(fd, 0, 0);
+		if (bound)
+			return local_name(fd, local);
+	}
+	return bind_any(s, fd) && local_name(fd, local);
 }
 
 /* ask_connect asks one worker after the other to carry the connection: 0 if one does,
@@ -419,7 +443,7 @@ static int offer_connect(struct shim_sock *s, int fd, const struct endpoint *rem
 	ours = chosen.port == 0;
 	rc = ask_connect(s, fd, &local, remote, fastopen);
 	for (int i = 0; i < PORT_TRIES && rc == -EADDRNOTAVAIL && ours; i++) {
-		if (!other_port(s, fd, &local))
+		if (!other_port(s, fd, &local, i % 2 == 0))
 			break;
 		rc = ask_connect(s, fd, &local, remote, fastopen);
 	}
