@@ -321,11 +321,42 @@ SHIM_API int bind(int fd, const struct sockaddr *addr, socklen_t len)
 	return rc;
 }
 
+/* Addresses of this host itself: where toed has said so in this second, it need not be asked, and
+ * the kernel chooses the port, which it can do with more in mind than we. Each entry is an address
+ * and a second in one word. */
+static uint64_t own_hosts[16];
+
+static uint64_t *own_host(const uint8_t addr[16], uint64_t *mark)
+{
+	uint64_t word[2], x;
+
+	memcpy(word, addr, 16);
+	x = (word[0] ^ 0x9e3779b97f4a7c15u) * 0xbf58476d1ce4e5b9u ^ word[1];
+	x = (x ^ x >> 31) * 0x94d049bb133111ebu;
+	*mark = x ^ shim_now() / 1000000000u;
+	return &own_hosts[x >> 60];
+}
+
+static bool is_own_host(const uint8_t addr[16])
+{
+	uint64_t mark, *at = own_host(addr, &mark);
+
+	return load_relaxed(at) == mark;
+}
+
+static void note_own_host(const uint8_t addr[16])
+{
+	uint64_t mark, *at = own_host(addr, &mark);
+
+	store_relaxed(at, mark);
+}
+
 /* offloadable says whether toed should be asked about a connection to e at all. */
 static bool offloadable(struct shim_sock *s, const struct endpoint *e)
 {
 	return !s->opt.kernel_only && e->port != 0 && !e->scoped && !is_any(e->addr) &&
-	       !is_loopback(e->addr) && (s->domain == AF_INET6 || is_v4(e->addr));
+	       !is_loopback(e->addr) && !is_own_host(e->addr) &&
+	       (s->domain == AF_INET6 || is_v4(e->addr));
 }
 
 static bool bind_any(struct shim_sock *s, int fd)
@@ -419,6 +450,8 @@ static int ask_connect(struct shim_sock *s, int fd, const struct endpoint *local
 			return -EAGAIN;
 		if (reason == TOE_REASON_IN_USE)
 			return -EADDRNOTAVAIL;
+		if (reason == TOE_REASON_LOOPBACK)
+			note_own_host(remote->addr);
 		if (reason != TOE_REASON_STEER || (uint32_t)worker >= shim_session.nworkers) {
 			shim_log(1, "fd %d: left to the kernel, reason %u", fd, reason);
 			return -EAGAIN;

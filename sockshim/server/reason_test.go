@@ -9,8 +9,9 @@ import (
 	"opentoe/toe"
 )
 
-// The client acts on this reason, and knows it by the header alone.
-func TestReasonInUseIsTheHeaders(t *testing.T) {
+// The client acts on these reasons, and knows them by the header alone.
+func TestReasonsAreTheHeaders(t *testing.T) {
 	require.EqualValues(t, toe.ReasonInUse, shm.ReasonInUse)
+	require.EqualValues(t, toe.ReasonLoopback, shm.ReasonLoopback)
 	require.Less(t, int(toe.NumReasons), shm.ReasonSteer)
 }

@@ -132,8 +132,9 @@ const (
 	SlotListen      = C.TOE_SLOT_LISTEN
 	SlotClosed      = C.TOE_SLOT_CLOSED
 
-	ReasonSteer = C.TOE_REASON_STEER
-	ReasonInUse = C.TOE_REASON_IN_USE
+	ReasonSteer    = C.TOE_REASON_STEER
+	ReasonInUse    = C.TOE_REASON_IN_USE
+	ReasonLoopback = C.TOE_REASON_LOOPBACK
 
 	RxEOF    = C.TOE_RX_EOF
 	RxReset  = C.TOE_RX_RESET

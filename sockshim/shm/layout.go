@@ -279,8 +279,9 @@ const (
 	SlotListen      = 0x6
 	SlotClosed      = 0x7
 
-	ReasonSteer = 0xff
-	ReasonInUse = 0x6
+	ReasonSteer    = 0xff
+	ReasonInUse    = 0x6
+	ReasonLoopback = 0x4
 
 	RxEOF    = 0x1
 	RxReset  = 0x2

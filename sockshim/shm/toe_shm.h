@@ -213,6 +213,8 @@ struct toe_shm_loan {
  * one in TIME-WAIT: it would be taken for that one everywhere, so it is no connection for the kernel.
  * Another local port may do. */
 #define TOE_REASON_IN_USE 6u
+/* toe.ReasonLoopback: the remote address is this host's own */
+#define TOE_REASON_LOOPBACK 4u
 
 /* slot.rx_flags, writer T */
 #define TOE_RX_EOF 1u   /* the stream ends at rx_prod (FIN) */

@@ -17,6 +17,8 @@ type Nginx struct {
 	Port    int
 	Workers int
 	Docs    string
+
+	ReusePort bool // each worker has listeners of its own
 }
 
 // The workers give up root for the user that Debian's package uses.
@@ -40,8 +42,8 @@ http {
 	uwsgi_temp_path {{.Dir}}/uwsgi;
 	scgi_temp_path {{.Dir}}/scgi;
 	server {
-		listen {{.Port}};
-		listen [::]:{{.Port}};
+		listen {{.Port}}{{if .ReusePort}} reuseport{{end}};
+		listen [::]:{{.Port}}{{if .ReusePort}} reuseport{{end}};
 		root {{.Docs}};
 		location /up/ {
 			root {{.Dir}};
