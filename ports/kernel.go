@@ -37,6 +37,18 @@ type Steering interface {
 	Listen(addr wire.Addr, v4, v6 bool, port uint16, on bool)
 }
 
+// Judge is the kernel's packet filter, where a port respects it. As a [Steering] it is told of listeners:
+// received SYNs for them go to the kernel, and those that its rules let through come back.
+type Judge interface {
+	Steering
+	// Leaves reports whether the rules let a SYN of flow f, of a program's user and group, leave by the port
+	// as it is. It is for worker w's thread only, and takes some system calls.
+	Leaves(w int, f *wire.Flow, uid, gid uint32) bool
+	// Rest says that the device has no room for a SYN that came back: those that follow are the kernel's, for
+	// a while. It does not wait.
+	Rest()
+}
+
 // ControlPlane is the kernel as the owner of routes and neighbours. Its methods may be called from any
 // goroutine, also a worker.
 type ControlPlane interface {
