@@ -18,12 +18,13 @@ const (
 	ReasonDraining           // the device takes no new connections
 	ReasonInvalid            // the request makes no sense
 	ReasonLinkLocal          // an IPv6 address of link-local scope, which says nothing without its interface
+	ReasonNetfilter          // the packet filter would not let the SYN out as it is
 	NumReasons
 )
 
 var reasonNames = [NumReasons]string{
 	"offloaded", "no-device", "no-route", "local-addr", "loopback", "table-full", "in-use",
-	"no-memory", "policy", "unsupported", "draining", "invalid", "link-local",
+	"no-memory", "policy", "unsupported", "draining", "invalid", "link-local", "netfilter",
 }
 
 // String returns the name under which the reason is counted.
@@ -48,6 +49,7 @@ var reasonMeanings = [NumReasons]string{
 	"the TOE is being drained: toectl drain",
 	"the program asked for something that makes no sense",
 	"an address is of IPv6's link-local scope, where connections stay with the kernel",
+	"the packet filter would drop, reject or rewrite the connection's first segment",
 }
 
 // Meaning says in plain words why the socket is where it is.

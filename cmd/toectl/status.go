@@ -40,6 +40,7 @@ func printStatus(w io.Writer, s ctl.Status) {
 		if p.KernelInterface != "" {
 			fmt.Fprintf(w, "  kernel    %s (%s)\n", p.KernelInterface, p.Kernel)
 		}
+		fmt.Fprintf(w, "  netfilter %s\n", netfilterMeans(p.Netfilter))
 		if len(p.Offloads) > 0 {
 			fmt.Fprintf(w, "  offloads  %s\n", strings.Join(p.Offloads, " "))
 		}
@@ -63,6 +64,14 @@ func printStatus(w io.Writer, s ctl.Status) {
 	if s.Draining {
 		fmt.Fprintln(w, "draining: nothing new is offloaded")
 	}
+}
+
+// netfilterMeans says what the setting does.
+func netfilterMeans(s string) string {
+	if s == "respect" {
+		return "respected: the host's rules judge each connection's first segment"
+	}
+	return "bypassed: the host's rules do not see offloaded connections"
 }
 
 // octets writes n in the largest binary unit that leaves at least 1.

@@ -12,7 +12,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"github.com/vishvananda/netlink"
-	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 
 	"opentoe/pmd/frame"
@@ -49,9 +48,7 @@ func newHost(t testing.TB) *host {
 		t.Skip("needs nft")
 	}
 	runtime.LockOSThread() // for good: the thread ends with the test
-	ns, err := netns.New()
-	require.NoError(t, err)
-	t.Cleanup(func() { ns.Close() })
+	require.NoError(t, unix.Unshare(unix.CLONE_NEWNET))
 	tap, err := ports.OpenTAP(ports.TAPConfig{Name: iface, MAC: nearMAC, MTU: 1500, Workers: 1})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, tap.Close()) })

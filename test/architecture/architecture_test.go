@@ -43,6 +43,7 @@ var imports = map[string][]string{
 		"tcpoffload/wire", "tcpoffload/cc"},
 	"ports":           {"toe", "pmd/frame", "tcpoffload/wire", "tcpoffload/vtime"},
 	"ports/xdp":       {"ports", "tcpoffload/wire"},
+	"ports/netfilter": {"ports", "tcpoffload/seq", "tcpoffload/wire"},
 	"ports/rtnl":      {"ports", "tcpoffload/wire", "tcpoffload/vtime"},
 	"sockshim/shm":    {},
 	"sockshim/server": {"sockshim/shm", "toe", "tcpoffload/vtime", "tcpoffload/wire"},

@@ -43,6 +43,9 @@ func (d *Device) Connect(i int, r *toe.ConnectRequest) (toe.TID, toe.Reason) {
 	}
 	l := &w.lanes[x.port]
 	r.Flow.Local = x.src
+	if !w.mayLeave(l, r) {
+		return 0, toe.ReasonNetfilter
+	}
 	hop, ok := l.host.Towards(w.now, r.Flow.Remote, x.via)
 	if !ok {
 		return 0, toe.ReasonNoRoute

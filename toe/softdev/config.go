@@ -49,6 +49,9 @@ type PortQueues struct {
 	RSS *RSS
 	// Steering, if not nil, leaves to the kernel what it is not told of. It reads Config.PortUse as well.
 	Steering ports.Steering
+	// Judge, if not nil, is the packet filter that decides about connections of the port, whose SYNs come back
+	// by [Device.Judged]. The port has the exception path, too.
+	Judge ports.Judge
 	// TxChecksum: the port finishes IPv4 header and TCP checksums of frames that ask for it.
 	TxChecksum bool
 }
@@ -162,6 +165,8 @@ func (p *PortQueues) check(workers int) string {
 		return fmt.Sprintf("an RSS key of %d octets, at least %d", len(p.RSS.Key), toeplitzKeyLen)
 	case len(p.Kernel) != 0 && len(p.Kernel) != workers:
 		return fmt.Sprintf("exception paths for %d workers, there are %d", len(p.Kernel), workers)
+	case p.Judge != nil && len(p.Kernel) == 0:
+		return "a packet filter to respect, and no exception path to it"
 	case len(p.WaitFDs) != 0 && len(p.WaitFDs) != workers:
 		return fmt.Sprintf("wait descriptors for %d workers, there are %d", len(p.WaitFDs), workers)
 	}

@@ -25,6 +25,7 @@ const (
 	DropICMPUnknown                 // received: an ICMP error that quotes nothing that is under way
 	DropOversize                    // to send: the segment does not fit in the driver's buffer
 	DropSynFlood                    // received: a SYN beyond what is taken in a crowd; not parsed
+	DropJudged                      // received: a SYN for which there was no room or no listener any more when the packet filter had let it through
 	NumDrops
 )
 
@@ -57,6 +58,8 @@ func (r Drop) String() string {
 		return "oversize"
 	case DropSynFlood:
 		return "syn-flood"
+	case DropJudged:
+		return "judged"
 	}
 	return "unknown"
 }

@@ -13,7 +13,7 @@ import (
 func (w *worker) decline(l *lane, f *frame.Frame, reason Drop) {
 	eth, ok := wire.AsEthernet(f.Data)
 	switch {
-	case l.kernel == nil || !ok:
+	case l.kernel == nil || w.judging || !ok:
 		w.drop(reason)
 	case eth.Dst() != l.port.MAC() && !eth.Dst().IsMulticast():
 		w.drop(DropNotOurMAC)
@@ -42,6 +42,10 @@ func (w *worker) otherShared(l *lane, f *frame.Frame, v wire.Verdict) {
 
 // hand gives the kernel every frame of t, as it came.
 func (w *worker) hand(t *train) {
+	if w.judging {
+		w.turnDown(t)
+		return
+	}
 	w.count.Merged -= uint64(t.n - 1)
 	for _, f := range t.from[:t.n] {
 		t.lane.kernel.Up(w.now, f)
@@ -51,7 +55,7 @@ func (w *worker) hand(t *train) {
 // unroutable disposes of t, which is the engine's, but from where its port has no route to. The kernel
 // may have one by another interface.
 func (w *worker) unroutable(t *train) {
-	if t.lane.kernel == nil || w.eng.Knows(&t.seg.Flow) {
+	if t.lane.kernel == nil || w.judging || w.eng.Knows(&t.seg.Flow) {
 		w.drop(DropNoRoute)
 		return
 	}

@@ -15,6 +15,8 @@ type lane struct {
 	host     *ports.Host
 	queue    ports.Queue
 	kernel   ports.KernelEnd // nil: the kernel does not see the port
+	judge    ports.Judge     // nil: connections bypass the packet filter
+	steered  bool            // SYNs that the filter has to see do not come by the queue
 	checksum bool            // the port finishes checksums
 
 	gate  synGate
@@ -26,7 +28,7 @@ type lane struct {
 func newLane(id, worker int, c *PortQueues) lane {
 	l := lane{
 		id: id, port: c.Port, host: c.Port.Host(worker), queue: c.Queues[worker],
-		checksum: c.TxChecksum,
+		checksum: c.TxChecksum, judge: c.Judge, steered: c.Steering != nil,
 	}
 	if len(c.Kernel) > 0 {
 		l.kernel = c.Kernel[worker]

@@ -65,6 +65,9 @@ const (
 	synAckOctets     = 100
 	synAckOctetsMost = 64 * synAckOctets
 
+	// maxJudgements is how many SYNs that the packet filter has let through may wait for one worker; more are lost.
+	maxJudgements = 1 << 10
+
 	// savedSyns are the SYNs that are taken all the same, so that many clients who come at one time are not taken for a
 	// flood. One comes back each savedSynEvery.
 	savedSyns     = 1 << 10

@@ -116,7 +116,7 @@ func (w *worker) arrive(t *train) {
 	w.seg = s
 	h, known := w.eng.Lookup(&s.Flow)
 	if !known {
-		if t.lane.kernel != nil && !w.eng.Claims(w.now, s) {
+		if t.lane.kernel != nil && (w.unjudged(t) || !w.eng.Claims(w.now, s)) {
 			w.hand(t)
 			return
 		}

@@ -3,6 +3,7 @@ package softdev
 import (
 	"sync"
 
+	"opentoe/ports"
 	"opentoe/tcpoffload/vtime"
 	"opentoe/tcpoffload/wire"
 	"opentoe/toe"
@@ -74,10 +75,10 @@ func (d *Device) steerNothing() {
 	clear(d.steered.paused)
 }
 
-// steers reports whether a port has a steering.
+// steers reports whether a port has a steering or a packet filter to respect.
 func (d *Device) steers() bool {
 	for i := range d.cfg.Ports {
-		if d.cfg.Ports[i].Steering != nil {
+		if p := &d.cfg.Ports[i]; p.Steering != nil || p.Judge != nil {
 			return true
 		}
 	}
@@ -87,8 +88,11 @@ func (d *Device) steers() bool {
 // tellSteering tells every port: an address may move from one to another.
 func (d *Device) tellSteering(l *toe.Listener, on bool) {
 	for i := range d.cfg.Ports {
-		if s := d.cfg.Ports[i].Steering; s != nil {
-			s.Listen(l.Addr, !l.V6 || !l.V6Only, l.V6, l.Port, on)
+		p := &d.cfg.Ports[i]
+		for _, s := range []ports.Steering{p.Steering, p.Judge} {
+			if s != nil {
+				s.Listen(l.Addr, !l.V6 || !l.V6Only, l.V6, l.Port, on)
+			}
 		}
 	}
 }

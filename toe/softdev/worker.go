@@ -29,14 +29,17 @@ type worker struct {
 	busy     bool       // the iteration before this one did
 	stopping bool
 
-	out  tcpoffload.Output
-	in   *lane       // by which the frames in rx came
-	rx   frame.Burst // being processed
-	hdr  wire.Header // scratch; its TTL is constant, its MACs are the next hop's business
-	pkt  wire.Packet
-	seg  *tcpoffload.Segment // that arrived last; valid while the burst in rx is processed
-	info tcpoffload.Info     // scratch
-	conn toe.ConnInfo        // scratch
+	out tcpoffload.Output
+	in  *lane       // by which the frames in rx came
+	rx  frame.Burst // being processed
+	hdr wire.Header // scratch; its TTL is constant, its MACs are the next hop's business
+	pkt wire.Packet
+	seg *tcpoffload.Segment // that arrived last; valid while the burst in rx is processed
+	// A SYN that the packet filter has let through is being processed.
+	judging    bool
+	judgements atomic.Int32    // of those, how many wait in the mailbox
+	info       tcpoffload.Info // scratch
+	conn       toe.ConnInfo    // scratch
 
 	trains [openTrains]train
 	open   int   // trains that may take more

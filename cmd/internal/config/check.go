@@ -231,6 +231,10 @@ func (c checker) kernel(key string, p *Port) {
 	if p.KernelRate.Octets != 0 {
 		within(c, key+".kernel_rate.octets", p.KernelRate.Octets, MiB, maxKernelOctets)
 	}
+	c.oneOf(key+".netfilter", p.Netfilter, NetfilterBypass, NetfilterRespect)
+	if p.Netfilter == NetfilterRespect && p.Kernel == KernelNone {
+		c.bad(key+".netfilter", "the kernel does not see the port", "choose bypass, or kernel: tap or netdev")
+	}
 	switch {
 	case p.Kernel != KernelTAP && p.KernelIf != "":
 		c.bad(key+".kernel_interface", "toed makes no interface for the port", "leave it out, or choose kernel: tap")

@@ -45,6 +45,7 @@ type Port struct {
 	Kernel     string         `mapstructure:"kernel"`
 	KernelIf   string         `mapstructure:"kernel_interface"`
 	KernelRate Rate           `mapstructure:"kernel_rate"`
+	Netfilter  string         `mapstructure:"netfilter"`
 	Offloads   Offloads       `mapstructure:"offloads"`
 }
 
@@ -53,6 +54,12 @@ const (
 	KernelNone   = "none"   // not at all
 	KernelTAP    = "tap"    // by an interface that toed makes
 	KernelNetdev = "netdev" // by its own, which stays the kernel's
+)
+
+// What the kernel's packet filter has to say about offloaded connections.
+const (
+	NetfilterBypass  = "bypass"  // nothing
+	NetfilterRespect = "respect" // it judges the SYNs
 )
 
 // Loopback is the device without a wire.
@@ -182,6 +189,7 @@ func DefaultPort() Port {
 		TxDesc:     2048,
 		Kernel:     KernelNone,
 		KernelRate: Rate{Frames: 200_000},
+		Netfilter:  NetfilterBypass,
 		Offloads:   Offloads{RxChecksum: true, TxChecksum: true, TSO: false, RSS: true},
 	}
 }

@@ -141,6 +141,8 @@ func TestBadInput(t *testing.T) {
 		{"kernel", good + "    kernel: tape", `x.yaml:6: ports[0].kernel: "tape": not a valid choice: choose none, tap, netdev`},
 		{"kernel interface", good + "    kernel: tap\n    kernel_interface: a/b", `x.yaml:7: ports[0].kernel_interface: "a/b": not an interface name`},
 		{"no kernel interface", good + "    kernel_interface: tap0", `x.yaml:6: ports[0].kernel_interface: "tap0": toed makes no interface for the port: leave it out`},
+		{"netfilter", good + "    kernel: tap\n    netfilter: maybe", `x.yaml:7: ports[0].netfilter: "maybe": not a valid choice: choose bypass, respect`},
+		{"netfilter without a kernel", good + "    netfilter: respect", `x.yaml:6: ports[0].netfilter: "respect": the kernel does not see the port: choose bypass, or kernel: tap or netdev`},
 		{"kernel rate", good + "    kernel_rate: {frames: 10}", `x.yaml:6: ports[0].kernel_rate.frames: "10": out of range: choose 100 to 100000000`},
 		{"kernel octets", good + "    kernel_rate: {octets: 1KiB}", `x.yaml:6: ports[0].kernel_rate.octets: "1KiB": out of range: choose 1MiB to 32GiB`},
 		{"kernel without a wire", strings.Replace(good, "af_xdp:toe0", "loopback\n    kernel: tap", 1), `x.yaml:5: ports[0].kernel: "tap": a loopback is no wire`},

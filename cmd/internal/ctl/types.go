@@ -49,6 +49,8 @@ type Port struct {
 	// Kernel says how the kernel sees the port, KernelInterface by which interface.
 	Kernel          string `json:"kernel"`
 	KernelInterface string `json:"kernel_interface,omitempty"`
+	// Netfilter says what the kernel's packet filter has to say about offloaded connections: "bypass" or "respect".
+	Netfilter string `json:"netfilter"`
 }
 
 // Stats are counters since the start, by name.

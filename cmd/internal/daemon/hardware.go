@@ -106,6 +106,9 @@ func (h *hardware) openSoftware(cfg *config.Config, log *slog.Logger) error {
 		if err := h.openKernelPort(i, n, cfg, log); err != nil {
 			return err
 		}
+		if err := h.openJudge(i, n, cfg, log); err != nil {
+			return err
+		}
 		soft.Ports = append(soft.Ports, n.queues())
 	}
 	var err error
@@ -115,6 +118,7 @@ func (h *hardware) openSoftware(cfg *config.Config, log *slog.Logger) error {
 	h.device = h.soft
 	h.onClose(h.soft.Close)
 	h.rerouting(h.soft)
+	h.hearJudges()
 	return h.hearICMPErrors(cfg)
 }
 

@@ -12,6 +12,7 @@ import (
 	"opentoe/cmd/internal/config"
 	"opentoe/pmd"
 	"opentoe/ports"
+	"opentoe/ports/netfilter"
 	"opentoe/ports/xdp"
 	"opentoe/tcpoffload/wire"
 	"opentoe/toe/softdev"
@@ -22,6 +23,8 @@ type nic struct {
 	dev  *pmd.Port
 	port *ports.Port
 	tap  *ports.TAP // of a port that the kernel sees by one, else nil
+
+	judge *netfilter.Judge // of a port that respects the packet filter, else nil
 
 	// Of a port whose interface the kernel keeps, else nil:
 	steer *xdp.Steering
@@ -118,6 +121,9 @@ func (n *nic) queues() softdev.PortQueues {
 		for i := range n.dev.Queues() {
 			q.Kernel = append(q.Kernel, n.back.End(i))
 		}
+	}
+	if n.judge != nil {
+		q.Judge = n.judge
 	}
 	if n.tap != nil {
 		for i := range n.dev.Queues() {

@@ -70,6 +70,7 @@ func (d *Daemon) ports() []ctl.Port {
 		port := ctl.Port{Name: cfg.Name, Device: cfg.Device, Driver: info.Type, MTU: p.MTU, LinkUp: true, MAC: p.MAC.String()}
 		port.Kernel = cfg.Kernel
 		port.KernelInterface = cfg.KernelInterface()
+		port.Netfilter = cfg.Netfilter
 		for _, a := range p.Prefixes {
 			port.Addresses = append(port.Addresses, a.String())
 		}

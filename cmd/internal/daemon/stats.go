@@ -81,6 +81,7 @@ func (c counters) addPort(n *nic) {
 	c[rxErrors] += stats.RxErrors
 	c[rxNoBuffer] += stats.RxNoMbuf
 	c.addNetdev(n)
+	c.addJudge(n)
 	for i, v := range n.port.Counters() {
 		c[ports.Counter(i).String()] += v
 	}
