@@ -44,7 +44,6 @@ enum verdict {
 	PASS_PORT,   // TCP to a port that is none of the TOE's
 	PASS_SOCKET, // the kernel has the connection
 	TO_TOE,
-	PASS_FILTER, // a SYN to a listener of the TOE's, which the packet filter sees first
 	VERDICTS,
 };
 
@@ -93,10 +92,6 @@ struct {
 
 // station is the interface's hardware address.
 volatile __u8 station[8];
-
-// judged: SYNs to the TOE's listeners go to the kernel, which gives them to toed when its packet filter has
-// let them through.
-volatile __u8 judged;
 
 // segment is what the decision needs of a TCP segment.
 struct segment {
@@ -244,8 +239,6 @@ static __always_inline enum verdict judge(struct xdp_md *ctx)
 		ours = 0; // no room: the program's kernel socket listens, too
 	if (!ours && !c->flows[s.port])
 		return PASS_PORT;
-	if (s.syn && ours && judged)
-		return PASS_FILTER;
 	// The kernel's own connections come first: they may have been there before the TOE's listener,
 	// or have got the port of a placeholder. Its listeners do not: a SYN may be one in a connection of
 	// the TOE (RFC 5961), which a half-open one of the kernel would take its segments from. If it is

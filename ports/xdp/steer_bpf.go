@@ -21,7 +21,6 @@ const (
 	steerMapVerdicts  = "verdicts"
 	steerMapXsksMap   = "xsks_map"
 	steerProgSteer    = "steer"
-	steerVarJudged    = "judged"
 	steerVarStation   = "station"
 )
 
@@ -85,7 +84,6 @@ type steerMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type steerVariableSpecs struct {
-	Judged  *ebpf.VariableSpec `ebpf:"judged"`
 	Station *ebpf.VariableSpec `ebpf:"station"`
 }
 
@@ -130,7 +128,6 @@ func (m *steerMaps) Close() error {
 //
 // It can be passed to loadSteerObjects or ebpf.CollectionSpec.LoadAndAssign.
 type steerVariables struct {
-	Judged  *ebpf.Variable `ebpf:"judged"`
 	Station *ebpf.Variable `ebpf:"station"`
 }
 

@@ -130,16 +130,6 @@ func (s *Steering) Close() error {
 	return errors.Join(append(errs, s.injector.pass.Close(), s.objects.Close())...)
 }
 
-// JudgeSYNs leaves the SYNs for the TOE's listeners to the kernel, whose packet filter sees them first.
-func (s *Steering) JudgeSYNs() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.memory == nil {
-		return ports.ErrClosed
-	}
-	return s.objects.Judged.Set(uint8(1))
-}
-
 // SetStation says which frames are for the interface: those to mac, with packets to one of its addresses.
 // It keeps the listeners. Addresses beyond MaxAddresses stay with the kernel: ErrTableFull.
 func (s *Steering) SetStation(mac wire.MAC, own []wire.Addr) error {

@@ -8,7 +8,6 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/stretchr/testify/require"
 
-	"opentoe/ports"
 	"opentoe/tcpoffload/wire"
 )
 
@@ -115,25 +114,6 @@ func TestListener(t *testing.T) {
 		b.Listen(wire.AddrFrom(local), true, true, aPort, false)
 		b.tell(PassPort, src, dst, wire.SYN)
 	}
-}
-
-func TestJudgedListener(t *testing.T) {
-	b := newBench(t)
-	b.Listen(wire.Addr{}, true, true, aPort, true)
-	require.NoError(t, b.JudgeSYNs())
-	for _, local := range []netip.Addr{local4, local6} {
-		src, dst := at(local, 999), at(local, aPort)
-		b.tell(PassFilter, src, dst, wire.SYN)
-		b.tell(PassFilter, src, dst, wire.SYN|wire.ECE|wire.CWR)
-		b.tell(ToTOE, src, dst, wire.SYN|wire.ACK)
-		b.tell(ToTOE, src, dst, wire.ACK)
-		b.tell(PassPort, src, at(local, otherPort), wire.SYN)
-		b.claims.Worker(0)[otherPort] = 1
-		b.tell(ToTOE, src, at(local, otherPort), wire.SYN) // of no listener's: a simultaneous open
-		b.claims.Worker(0)[otherPort] = 0
-	}
-	require.NoError(t, b.Close())
-	require.ErrorIs(t, b.JudgeSYNs(), ports.ErrClosed)
 }
 
 func TestWildcardListener(t *testing.T) {

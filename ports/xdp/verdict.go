@@ -9,11 +9,10 @@ const (
 	PassPort                  // TCP to a port that is none of the TOE's: the kernel's
 	PassSocket                // the kernel has the connection: the kernel's
 	ToTOE                     // redirected
-	PassFilter                // a SYN to a listener of the TOE's, which the packet filter sees first
 	NumVerdicts
 )
 
-var verdictNames = [NumVerdicts]string{"pass-other", "pass-port", "pass-socket", "to-toe", "pass-filter"}
+var verdictNames = [NumVerdicts]string{"pass-other", "pass-port", "pass-socket", "to-toe"}
 
 // String returns the verdict's name.
 func (v Verdict) String() string {

@@ -59,10 +59,7 @@ func (d *Device) Judged(i int, packet []byte) (ok bool) {
 func (w *worker) judged(l *lane, b []byte) {
 	w.in = l
 	f := w.rx.Push() // empty between two bursts
-	f.Data = b
-	if l.steered {
-		w.tap(l, toe.Receive, &w.rx) // nobody has seen it come
-	}
+	f.Data = b       // sniffers have seen it come
 	w.judging = true
 	w.input(l, f)
 	w.judging = false

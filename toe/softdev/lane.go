@@ -16,7 +16,6 @@ type lane struct {
 	queue    ports.Queue
 	kernel   ports.KernelEnd // nil: the kernel does not see the port
 	judge    ports.Judge     // nil: connections bypass the packet filter
-	steered  bool            // SYNs that the filter has to see do not come by the queue
 	checksum bool            // the port finishes checksums
 
 	gate  synGate
@@ -28,7 +27,7 @@ type lane struct {
 func newLane(id, worker int, c *PortQueues) lane {
 	l := lane{
 		id: id, port: c.Port, host: c.Port.Host(worker), queue: c.Queues[worker],
-		checksum: c.TxChecksum, judge: c.Judge, steered: c.Steering != nil,
+		checksum: c.TxChecksum, judge: c.Judge,
 	}
 	if len(c.Kernel) > 0 {
 		l.kernel = c.Kernel[worker]

@@ -22,15 +22,10 @@ func (h *hardware) openJudge(i int, n *nic, cfg *config.Config, log *slog.Logger
 		Interface: p.KernelInterface(), Workers: cfg.Workers.Count,
 		Failed: func(err error) { log.Error("not every listener is the TOE's", "port", p.Name, "cause", err) },
 	})
-	if err == nil {
-		h.onClose(n.judge.Close)
-		if n.steer != nil {
-			err = n.steer.JudgeSYNs()
-		}
-	}
 	if err != nil {
 		return fmt.Errorf("ports[%d].netfilter: respect: %w", i, err)
 	}
+	h.onClose(n.judge.Close)
 	n.port.Watch(func(v ports.View) {
 		own := make([]wire.Addr, 0, len(v.Addresses))
 		for _, a := range v.Addresses {
