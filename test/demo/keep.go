@@ -51,9 +51,9 @@ func (d *demo) leaveRunning() error {
 	fmt.Printf(`── it goes on running; try
    ip netns exec %[1]s curl -o /dev/null http://%[2]s:%[3]d/big
    bin/toerun curl -o /dev/null http://%[4]s:%[5]d/big & bin/toectl ss -i
-   ip netns exec %[1]s ping %[4]s        # the kernel answers
-   tcpdump -n -i %[6]s; tcpdump -n -i %[7]s  # the TOE's frames; the kernel's
-   bin/toectl stats                       # who got what: xdp-to-toe, xdp-pass-…
+   ip netns exec %[1]s ping %[2]s   # the kernel answers
+   tcpdump -n -i %[6]s; tcpdump -n -i %[7]s   # the TOE's frames; the kernel's
+   bin/toectl stats                             # who got what: xdp-to-toe, xdp-pass-…
    and end it with: make demo-stop
 `, peerName, toeAddr, d.port, peerAddr, peerPort, mirrorIf, nearIf)
 	return nil

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 
@@ -48,6 +49,9 @@ func (n *nic) openNetdev(eal *pmd.EAL, i int, p *config.Port, workers int, claim
 	defer object.Close()
 	device := vdevs(i, p.Device, workers, p.MTU)[0] + ",xdp_prog=" + name
 	if n.dev, err = eal.OpenPort(pmdConfig(p, device, workers)); err != nil {
+		if e := (*pmd.Errno)(nil); errors.As(err, &e) { // AF_PACKET alone is no way out here
+			e.Mend = strings.Replace(e.Mend, "use net_af_packet", "choose kernel: tap with af_packet:"+iface, 1)
+		}
 		return fail(err)
 	}
 	var sockets []int
