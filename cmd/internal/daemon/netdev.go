@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 
 	"opentoe/cmd/internal/config"
 	"opentoe/pmd"
