@@ -86,9 +86,6 @@ func (c *Client) Listen(network, addr string) (net.Listener, error) {
 		if !at.Addr().IsUnspecified() {
 			p.ReqLocalAddr = at.Addr().As16()
 		}
-		if on, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT); err == nil && on != 0 {
-			p.ReqReuseport = 1
-		}
 		p.ReqLocalPort = at.Port()
 	}, listenBacklog)
 	if err != nil {
