@@ -40,7 +40,7 @@ type Info struct {
 	SndWndMax              uint32 // the largest SndWnd that the peer has had
 	SndWscale, RcvWscale   uint8
 	SndMSS, RcvMSS         uint32
-	AdvMSS                 uint32 // what we announce at most
+	AdvMSS                 uint32 // what we announce at most, less what timestamps take, as Linux has it
 	PathMTU                uint16 // octets of an IP packet
 	RcvLimit               uint32 // octets that the receive stream may hold unread, as tuned
 
@@ -87,7 +87,7 @@ type Info struct {
 	RcvBufUsed  uint64 // in order and unread
 
 	SndBuf        uint32         // send buffer that is worth having, or that the program chose
-	RcvSpace      uint32         // the most that the program read in a round trip
+	RcvSpace      uint32         // the most that the program read in a round trip; at first what fits an initial window, as in Linux
 	RcvRTT        vtime.Duration // the receiver's estimate; zero before the first
 	ATO           vtime.Duration // how long an ACK may wait
 	UserTimeout   vtime.Duration // RFC 5482; zero: none
@@ -140,6 +140,9 @@ func (e *Engine) Info(h Handle, now vtime.Time, info *Info) bool {
 	info.BBR, _ = e.control(t).Probe()
 	info.DCTCP, _ = t.cc.Marks()
 	if !isOpening.has(t.state) {
+		if t.flags&flagTS != 0 {
+			info.AdvMSS -= tsOptLen
+		}
 		acked := min(t.snd.una64-1, t.snd.end)
 		info.BytesAcked = acked
 		info.BytesSent = t.snd.end - e.unsent(t)
@@ -194,12 +197,16 @@ func (e *Engine) recordInfo(h Handle, now vtime.Time, info *Info) bool {
 	return true
 }
 
+// linuxInitialSegs is how many segments Linux expects in the first round trip (TCP_INIT_CWND).
+const linuxInitialSegs = 10
+
 // reportTraffic fills what info says of windows, buffers and time.
 func (t *TCB) reportTraffic(e *Engine, now vtime.Time, info *Info) {
 	info.PathMTU = t.pmtu.mtu
 	info.DataSegsIn, info.DataSegsOut = uint64(t.dataSegsIn), uint64(t.dataSegsOut)
 	info.RcvOOO, info.DeliveredCE, info.Probes = t.rcvOOO, uint64(t.ecn.deliveredCE), t.rcv.probes
-	info.SndBuf, info.RcvSpace, info.RcvRTT = t.sndBuf, t.rcvTune.most, t.rcvRTT.rtt
+	info.SndBuf, info.RcvRTT = t.sndBuf, t.rcvRTT.rtt
+	info.RcvSpace = max(t.rcvTune.most, min(linuxInitialSegs*info.AdvMSS, t.rcv.limit))
 	info.ATO, info.UserTimeout = e.tun.DelAck, t.userTimeout.duration()
 	if t.snd.lastSent != 0 {
 		info.LastDataSent = now.Sub(t.snd.lastSent)
