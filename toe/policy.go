@@ -252,7 +252,12 @@ func (p *Policy) Rules() []RuleHits {
 }
 
 // Loads returns how often rules were loaded, and how often those matched that are not loaded any more.
-func (p *Policy) Loads() (loads, pastHits uint64) { return p.loads.Load(), p.past.Load() }
+func (p *Policy) Loads() (loads, pastHits uint64) {
+	if p == nil {
+		return 0, 0
+	}
+	return p.loads.Load(), p.past.Load()
+}
 
 // Opening is what rules look at.
 type Opening struct {

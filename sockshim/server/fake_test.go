@@ -41,6 +41,7 @@ type fakeDev struct {
 	borders  []uint64 // ends of OutputBorder
 	ends     []uint64 // of Output
 	synRoom  uint32   // what Connect answers
+	onListen func()   // called by ListenStart, may be nil
 }
 
 type fakeConn struct {
@@ -114,6 +115,9 @@ func (d *fakeDev) ListenStart(l *toe.Listener) toe.Reason {
 	defer d.mu.Unlock()
 	k := *l
 	d.listens[l.ID] = &k
+	if d.onListen != nil {
+		d.onListen()
+	}
 	return toe.Offloaded
 }
 func (d *fakeDev) ListenStop(id toe.ListenID) {

@@ -245,7 +245,9 @@ func (sh *share) listen(n uint32, from *region, backlog uint32) {
 			return
 		}
 	}
-	if reason := w.l.srv.cfg.Rules.Listen(l); reason != toe.Offloaded {
+	rules := w.l.srv.cfg.Rules
+	loads, _ := rules.Loads()
+	if reason := rules.Listen(l); reason != toe.Offloaded {
 		sh.decline(n, from, reason)
 		return
 	}
@@ -260,6 +262,9 @@ func (sh *share) listen(n uint32, from *region, backlog uint32) {
 		ls.pacing.Store(l.Asked.MaxPacingRate)
 		if reason == toe.Offloaded {
 			w.l.register(ls)
+			if now, _ := rules.Loads(); now != loads {
+				w.l.srv.cfg.Registry.Reconsider(rules) // when the rules changed it was not there yet
+			}
 		}
 		err := w.dev.Post(w.id, func(now vtime.Time) {
 			w.now = now

@@ -301,3 +301,20 @@ func TestPacingStaysBound(t *testing.T) {
 	sh, n := r.srv.layer.find(c.sock)
 	require.EqualValues(t, 1000, sh.sock(n).pacingBound)
 }
+
+// A listener that opens while the rules change has the new ones' settings, like those that were open before.
+func TestListenMeetsALoad(t *testing.T) {
+	rules, err := toe.NewPolicy([]toe.Rule{{CC: toe.CCReno}})
+	require.NoError(t, err)
+	r := newRig(t, 1, func(c *Config) { c.Rules = rules })
+	r.dev.onListen = func() {
+		if err := rules.Load([]toe.Rule{{CC: toe.CCBBR}}); err != nil {
+			panic(err)
+		}
+	}
+	_, p := r.ask(shm.OpPassOpenReq, func(p *shm.Slot) { p.ReqLocalPort = 80 })
+	require.Eventually(t, func() bool { r.dev.iterate(); return atomic.LoadUint32(&p.State) == shm.SlotListen }, waitFor, tick)
+	open := r.srv.cfg.Registry.Listeners()
+	require.Len(t, open, 1)
+	require.Equal(t, toe.CCBBR, open[0].Opt.CC)
+}
