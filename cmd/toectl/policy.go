@@ -111,8 +111,8 @@ func policyTestCommand(o *operator) *cobra.Command {
 	}
 	f := cmd.Flags()
 	f.StringVar(&q.Program, "program", "", "path of the executable, or its name")
-	f.Uint32Var(&q.UID, "uid", 0, "user")
-	f.Uint32Var(&q.GID, "gid", 0, "group")
+	f.Uint32Var(&q.UID, "uid", 0, "user; root if not given")
+	f.Uint32Var(&q.GID, "gid", 0, "group; root's if not given")
 	f.StringVar(&q.Cgroup, "cgroup", "", "control group")
 	f.StringVar(&q.Local, "local", "", "local ADDRESS:PORT of a connect")
 	f.StringVar(&q.Remote, "from", "", "peer's ADDRESS:PORT of a connection to a listener")
