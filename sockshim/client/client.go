@@ -1,18 +1,15 @@
 package client
 
 import (
+	"context"
 	"errors"
-	"fmt"
 	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
-
-	"golang.org/x/sys/unix"
-
-	"opentoe/sockshim/shm"
+	"time"
 )
 
 // DefaultSocket is where toed's control socket is when nobody says otherwise.
@@ -30,27 +27,23 @@ var (
 	ErrRefused = errors.New("toed refused")
 )
 
-// Client is a connection to toed.
+// How long a client waits before it looks for a toed that has gone: an eighth of the time that it has been
+// away, within these bounds.
+const (
+	napMin = 50 * time.Millisecond
+	napMax = time.Second
+)
+
+// Client gives sockets over toed, and over another one when that has ended and another is there.
 type Client struct {
-	conn   *net.UnixConn
-	region *shm.Region
-	status *shm.Status
-	wake   []int // eventfd of each worker
-	addrs  []netip.Prefix
+	cfg  Config
+	cur  atomic.Pointer[session] // the last one; its toed may be gone
+	done sync.WaitGroup
 
-	eq     *shm.EQ
-	eqBit  uint64
-	events *os.File // signalled by toed when the event queue has news and we sleep
-
-	callMu  sync.Mutex // one request at a time
-	answers chan shm.Msg
-	gone    chan struct{} // closed when the control connection has ended
-	dead    atomic.Bool   // gone is closed
-	done    sync.WaitGroup
-
-	mu     sync.Mutex
-	socks  map[uint32]*sock // by slot
-	closed bool
+	mu        sync.Mutex
+	past      []*session // those before, whose sockets may still be in use
+	listeners map[*Listener]struct{}
+	closed    chan struct{}
 }
 
 // Dial connects to toed.
@@ -61,226 +54,90 @@ func Dial(cfg Config) (*Client, error) {
 	if cfg.Program == "" {
 		cfg.Program = filepath.Base(os.Args[0])
 	}
-	conn, err := net.DialUnix("unixpacket", nil, &net.UnixAddr{Name: cfg.Socket, Net: "unixpacket"})
+	s, err := attach(cfg)
 	if err != nil {
-		return nil, fmt.Errorf("client: toed: %w", err)
+		return nil, err
 	}
-	c := &Client{
-		conn: conn, answers: make(chan shm.Msg, 1), gone: make(chan struct{}),
-		socks: map[uint32]*sock{},
-	}
-	if err := c.hello(cfg.Program); err != nil {
-		c.release()
-		return nil, fmt.Errorf("client: %w", err)
-	}
-	c.done.Go(c.listenControl)
-	if err := c.openEvents(); err != nil {
-		_ = conn.Close()
-		c.done.Wait()
-		c.release()
-		return nil, fmt.Errorf("client: %w", err)
-	}
-	c.done.Go(c.poll)
+	c := &Client{cfg: cfg, listeners: map[*Listener]struct{}{}, closed: make(chan struct{})}
+	c.cur.Store(s)
+	c.done.Go(c.keep)
 	return c, nil
 }
 
-// hello introduces the client and maps what toed answers with.
-func (c *Client) hello(program string) error {
-	m := shm.Msg{Type: shm.MsgHello, Magic: shm.Magic, Abi: shm.ABI}
-	m.SetProgram(program)
-	if err := c.send(&m, nil); err != nil {
-		return err
-	}
-	fds, err := c.receive(&m)
-	defer func() {
-		for _, fd := range fds {
-			unix.Close(fd)
+// keep finds another toed when one has gone, and brings the listeners to it.
+func (c *Client) keep() {
+	for {
+		s := c.cur.Load()
+		select {
+		case <-s.gone:
+		case <-c.closed:
+			return
 		}
-	}()
-	if err != nil {
-		return err
+		_ = s.events.Close() // nobody signals it any more: its poller ends
+		next := c.find(time.Now())
+		if next == nil {
+			return
+		}
+		c.mu.Lock()
+		c.past = append(c.past, s)
+		c.cur.Store(next)
+		list := make([]*Listener, 0, len(c.listeners))
+		for l := range c.listeners {
+			list = append(list, l)
+		}
+		c.mu.Unlock()
+		for _, l := range list {
+			l.bring(next)
+		}
 	}
-	if m.Error != 0 {
-		return fmt.Errorf("%w: hello: %w", ErrRefused, unix.Errno(m.Error))
-	}
-	if len(fds) < 3 {
-		return fmt.Errorf("hello: %d descriptors: %w", len(fds), shm.ErrLayout)
-	}
-	if c.region, err = shm.Open(fds[0]); err != nil {
-		return err
-	}
-	if c.status, err = shm.OpenStatus(fds[1]); err != nil {
-		return err
-	}
-	if len(fds) != 2+c.region.Workers {
-		return fmt.Errorf("hello: %d descriptors for %d workers: %w", len(fds), c.region.Workers, shm.ErrLayout)
-	}
-	c.wake, fds = fds[2:], fds[:2]
-	list, err := m.Addrs()
-	for _, a := range list {
-		c.addrs = append(c.addrs, prefixOf(a))
-	}
-	return err
 }
 
-func prefixOf(a shm.AddrPrefix) netip.Prefix {
-	addr, bits := netip.AddrFrom16(a.Addr), int(a.Prefix)
-	if addr.Is4In6() {
-		return netip.PrefixFrom(addr.Unmap(), bits-96)
+// find tries to attach until it succeeds or the client is closed; toed has been away since left.
+func (c *Client) find(left time.Time) *session {
+	for {
+		nap := time.NewTimer(min(max(time.Since(left)/8, napMin), napMax))
+		select {
+		case <-nap.C:
+		case <-c.closed:
+			nap.Stop()
+			return nil
+		}
+		if s, err := attach(c.cfg); err == nil {
+			return s
+		}
 	}
-	return netip.PrefixFrom(addr, bits)
-}
-
-// openEvents makes the event queue.
-func (c *Client) openEvents() error {
-	fd, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
-	if err != nil {
-		return fmt.Errorf("eventfd: %w", err)
-	}
-	m := shm.Msg{Type: shm.MsgEQAlloc, RegionId: c.region.Header.RegionId}
-	if err := c.call(&m, fd); err != nil {
-		unix.Close(fd)
-		return fmt.Errorf("event queue: %w", err)
-	}
-	c.events = os.NewFile(uintptr(fd), "opentoe-events")
-	c.eq, c.eqBit = &c.region.EQs[m.Eq%shm.MaxEQs], 1<<m.Eq
-	return nil
 }
 
 // Addrs returns those addresses of the TOE that the kernel does not have, with their on-link prefixes.
-func (c *Client) Addrs() []netip.Prefix { return c.addrs }
+func (c *Client) Addrs() []netip.Prefix { return c.cur.Load().addrs }
+
+// DialContext connects to addr ("host:port") over the TOE, or, when the TOE does not take the
+// connection, over the kernel. network is tcp, tcp4 or tcp6.
+func (c *Client) DialContext(ctx context.Context, network, addr string) (net.Conn, error) {
+	return c.cur.Load().dial(ctx, network, addr)
+}
 
 // Close ends the client. Its connections are closed in order, its listeners stop.
 func (c *Client) Close() error {
 	c.mu.Lock()
-	if c.closed {
+	select {
+	case <-c.closed:
 		c.mu.Unlock()
 		return net.ErrClosed
+	default:
 	}
-	c.closed = true
-	socks := make([]*sock, 0, len(c.socks))
-	for _, s := range c.socks {
-		socks = append(socks, s)
+	close(c.closed)
+	list := make([]*Listener, 0, len(c.listeners))
+	for l := range c.listeners {
+		list = append(list, l)
 	}
 	c.mu.Unlock()
-	for _, s := range socks {
-		_ = s.close()
+	for _, l := range list {
+		_ = l.Close()
 	}
-	_ = c.send(&shm.Msg{Type: shm.MsgBye}, nil)
-	err := c.conn.Close()
-	_ = c.events.Close()
 	c.done.Wait()
-	// The mapping stays: a goroutine may still be on its way out of a read or write.
-	for _, fd := range c.wake {
-		unix.Close(fd)
+	for _, s := range c.past {
+		_ = s.end()
 	}
-	return err
-}
-
-// release undoes what a Dial that failed has done.
-func (c *Client) release() {
-	_ = c.conn.Close()
-	for _, fd := range c.wake {
-		unix.Close(fd)
-	}
-	if c.region != nil {
-		_ = c.region.Close()
-	}
-}
-
-func (c *Client) send(m *shm.Msg, fds []int) error {
-	b, err := m.Append(nil)
-	if err != nil {
-		return err
-	}
-	var oob []byte
-	if len(fds) > 0 {
-		oob = unix.UnixRights(fds...)
-	}
-	_, _, err = c.conn.WriteMsgUnix(b, oob, nil)
-	return err
-}
-
-// receive reads a message with its descriptors, which the caller owns.
-func (c *Client) receive(m *shm.Msg) ([]int, error) {
-	buf, oob := make([]byte, shm.SizeofMsg+1), make([]byte, unix.CmsgSpace(4*shm.MaxMsgFDs))
-	n, nc, _, _, err := c.conn.ReadMsgUnix(buf, oob)
-	if err != nil {
-		return nil, err
-	}
-	if n == 0 {
-		return nil, ErrGone
-	}
-	var fds []int
-	if msgs, err := unix.ParseSocketControlMessage(oob[:nc]); err == nil {
-		for i := range msgs {
-			if list, err := unix.ParseUnixRights(&msgs[i]); err == nil {
-				fds = append(fds, list...)
-			}
-		}
-	}
-	return fds, m.Decode(buf[:n])
-}
-
-// listenControl hands answers to call and notices when toed goes.
-func (c *Client) listenControl() {
-	for {
-		var m shm.Msg
-		fds, err := c.receive(&m)
-		for _, fd := range fds {
-			unix.Close(fd)
-		}
-		if err != nil {
-			break
-		}
-		select {
-		case c.answers <- m:
-		default: // nobody asked
-		}
-	}
-	c.dead.Store(true)
-	close(c.gone)
-	c.wakeAll()
-}
-
-// call sends a request with a descriptor (-1: none) and waits for the answer, which replaces m.
-func (c *Client) call(m *shm.Msg, fd int) error {
-	c.callMu.Lock()
-	defer c.callMu.Unlock()
-	var fds []int
-	if fd >= 0 {
-		fds = []int{fd}
-	}
-	if err := c.send(m, fds); err != nil {
-		return err
-	}
-	select {
-	case *m = <-c.answers:
-	case <-c.gone:
-		return ErrGone
-	}
-	if m.Error != 0 {
-		return fmt.Errorf("%w: %w", ErrRefused, unix.Errno(m.Error))
-	}
-	return nil
-}
-
-// lost reports whether toed has gone or has dropped the region: every socket is dead.
-func (c *Client) lost() bool { return c.dead.Load() || c.region.Detached() }
-
-// post sends a command for a slot to its worker.
-func (c *Client) post(worker int, cmd shm.Command) {
-	if c.lost() {
-		return
-	}
-	cmd.Region = uint16(c.region.Header.RegionId)
-	c.region.CmdQs[worker].Post(cmd, func() bool { c.rouse(worker); return !c.lost() })
-	c.rouse(worker)
-}
-
-// rouse wakes a worker that sleeps.
-func (c *Client) rouse(worker int) {
-	if atomic.LoadUint32(&c.status.Worker[worker].Sleeping) != 0 {
-		shm.SignalEventFD(c.wake[worker])
-	}
+	return c.cur.Load().end()
 }

@@ -2,10 +2,10 @@ package client
 
 import (
 	"context"
-	"errors"
 	"net"
 	"net/netip"
 	"os"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -20,10 +20,16 @@ const listenBacklog = 1024
 
 // Listener is a listening socket on the TOE and in the kernel: Accept returns connections of both.
 type Listener struct {
-	s      *sock
-	kernel net.Listener // the placeholder, listening
-	addr   net.Addr
-	fromK  chan accepted
+	c       *Client
+	kernel  net.Listener // the placeholder, listening
+	network string
+	fromK   chan accepted
+	closed  chan struct{}
+	ending  sync.Once
+
+	mu    sync.Mutex
+	s     *sock         // the TOE's half; nil: none
+	moved chan struct{} // closed when s has changed
 }
 
 type accepted struct {
@@ -37,7 +43,7 @@ func (c *Client) freebind(_, addr string, raw syscall.RawConn) error {
 	if err != nil {
 		return nil
 	}
-	for _, p := range c.addrs {
+	for _, p := range c.Addrs() {
 		if p.Addr() == at.Addr().Unmap() {
 			return raw.Control(func(fd uintptr) {
 				_ = unix.SetsockoptInt(int(fd), unix.SOL_IP, unix.IP_FREEBIND, 1)
@@ -48,39 +54,83 @@ func (c *Client) freebind(_, addr string, raw syscall.RawConn) error {
 	return nil
 }
 
-// Listen listens on addr over the TOE and over the kernel, or over the kernel alone when the TOE
-// does not take it. An address of the TOE that the kernel does not have is the TOE's alone.
+// Listen listens on addr over the TOE and over the kernel, or over the kernel alone when and as long as the
+// TOE does not take it. An address of the TOE that the kernel does not have is the TOE's alone.
 func (c *Client) Listen(network, addr string) (net.Listener, error) {
 	lc := net.ListenConfig{Control: c.freebind}
 	kernel, err := lc.Listen(context.Background(), network, addr)
 	if err != nil {
 		return nil, err
 	}
-	at := kernel.Addr().(*net.TCPAddr).AddrPort()
-	if c.lost() || at.Addr().IsLoopback() {
+	if kernel.Addr().(*net.TCPAddr).IP.IsLoopback() {
 		return kernel, nil
 	}
-	// The slot's placeholder is a duplicate: one kernel socket, one cookie.
-	file, err := kernel.(*net.TCPListener).File()
-	if err != nil {
+	l := &Listener{
+		c: c, kernel: kernel, network: network, fromK: make(chan accepted),
+		closed: make(chan struct{}), moved: make(chan struct{}),
+	}
+	c.mu.Lock()
+	select {
+	case <-c.closed:
+		c.mu.Unlock()
 		kernel.Close()
-		return nil, err
+		return nil, net.ErrClosed
+	default:
+	}
+	c.listeners[l] = struct{}{}
+	c.done.Go(l.acceptKernel)
+	c.mu.Unlock()
+	l.bring(c.cur.Load())
+	return l, nil
+}
+
+// bring offers the listener to the toed of a session, in place of one that has gone.
+func (l *Listener) bring(c *session) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	select {
+	case <-l.closed:
+		return
+	default:
+	}
+	if l.s != nil {
+		if l.s.c == c {
+			return
+		}
+		l.s.beneath = nil // it goes on
+		_ = l.s.close()
+	}
+	l.s = l.offer(c)
+	close(l.moved)
+	l.moved = make(chan struct{})
+}
+
+// offer asks toed to listen too; nil if it does not.
+func (l *Listener) offer(c *session) *sock {
+	if c.lost() {
+		return nil
+	}
+	// The slot's placeholder is a duplicate: one kernel socket, one cookie.
+	file, err := l.kernel.(*net.TCPListener).File()
+	if err != nil {
+		return nil
 	}
 	defer file.Close()
 	fd, err := unix.FcntlInt(file.Fd(), unix.F_DUPFD_CLOEXEC, 0)
-	if err == nil {
-		err = unix.SetNonblock(fd, true) // File has made the shared description blocking
-	}
 	if err != nil {
-		kernel.Close()
-		return nil, os.NewSyscallError("dup", err)
+		return nil
 	}
+	// File has made the shared description blocking. toed is shown that it listens, for the port's sake.
+	if err = unix.SetNonblock(fd, true); err == nil {
+		_ = c.call(&shm.Msg{Type: shm.MsgProbe}, fd)
+	}
+	at := l.kernel.Addr().(*net.TCPAddr).AddrPort()
 	s, err := c.open(context.Background(), fd, shm.OpPassOpenReq, func(p *shm.Slot) {
 		p.ReqFamily = 6
 		if at.Addr().Unmap().Is4() {
 			p.ReqFamily = 4
 		}
-		if network == "tcp6" {
+		if l.network == "tcp6" {
 			p.ReqV6only = 1
 		}
 		if !at.Addr().IsUnspecified() {
@@ -90,16 +140,10 @@ func (c *Client) Listen(network, addr string) (net.Listener, error) {
 	}, listenBacklog)
 	if err != nil {
 		unix.Close(fd)
-		if errors.Is(err, errDeclined) || errors.Is(err, errInUse) {
-			return kernel, nil
-		}
-		kernel.Close()
-		return nil, &net.OpError{Op: "listen", Net: network, Addr: kernel.Addr(), Err: err}
+		return nil
 	}
-	s.beneath = kernel
-	l := &Listener{s: s, kernel: kernel, addr: kernel.Addr(), fromK: make(chan accepted)}
-	c.done.Go(l.acceptKernel)
-	return l, nil
+	s.beneath = l.kernel
+	return s
 }
 
 // acceptKernel hands over what the kernel accepts.
@@ -108,7 +152,7 @@ func (l *Listener) acceptKernel() {
 		conn, err := l.kernel.Accept()
 		select {
 		case l.fromK <- accepted{conn, err}:
-		case <-l.s.closed:
+		case <-l.closed:
 			if conn != nil {
 				conn.Close()
 			}
@@ -120,33 +164,48 @@ func (l *Listener) acceptKernel() {
 	}
 }
 
+// half returns the TOE's half, nil when there is none, and what is closed when that changes.
+func (l *Listener) half() (*sock, <-chan struct{}) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.s == nil || l.s.c.lost() {
+		return nil, l.moved
+	}
+	return l.s, l.moved
+}
+
 // Accept returns the next connection.
 func (l *Listener) Accept() (net.Conn, error) {
 	for {
-		conn, err := l.take()
-		if conn != nil {
-			return conn, nil
-		}
-		if err != nil {
-			return nil, l.wrap(err)
+		var readable <-chan struct{}
+		s, moved := l.half()
+		if s != nil {
+			conn, err := l.take(s)
+			if conn != nil {
+				return conn, nil
+			}
+			if err != nil && !s.c.lost() {
+				return nil, l.wrap(err)
+			}
+			readable = s.readable
 		}
 		select {
-		case <-l.s.readable:
+		case <-readable:
 		case a := <-l.fromK:
 			return a.conn, a.err
-		case <-l.s.closed:
+		case <-moved:
+		case <-l.closed:
 			return nil, l.wrap(net.ErrClosed)
 		}
 	}
 }
 
 func (l *Listener) wrap(err error) error {
-	return &net.OpError{Op: "accept", Net: "tcp", Addr: l.addr, Err: err}
+	return &net.OpError{Op: "accept", Net: "tcp", Addr: l.Addr(), Err: err}
 }
 
 // take takes one record off the listener's stream; nil, nil when there is none.
-func (l *Listener) take() (net.Conn, error) {
-	s := l.s
+func (l *Listener) take(s *sock) (net.Conn, error) {
 	s.readMu.Lock()
 	defer s.readMu.Unlock()
 	select {
@@ -173,13 +232,13 @@ func (l *Listener) take() (net.Conn, error) {
 		if int(a.Slot) >= len(s.c.region.Slots) || atomic.LoadUint32(&s.c.region.Slots[a.Slot].Gen) != a.Gen {
 			continue
 		}
-		return l.accept(a.Slot)
+		return l.accept(s, a.Slot)
 	}
 }
 
 // accept makes a connection of an established slot.
-func (l *Listener) accept(slot uint32) (net.Conn, error) {
-	c := l.s.c
+func (l *Listener) accept(from *sock, slot uint32) (net.Conn, error) {
+	c := from.c
 	p := &c.region.Slots[slot]
 	fd, err := unix.Socket(map[bool]int{true: unix.AF_INET, false: unix.AF_INET6}[p.Family == 4],
 		unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.IPPROTO_TCP)
@@ -191,7 +250,7 @@ func (l *Listener) accept(slot uint32) (net.Conn, error) {
 		s.post(shm.OpAbortReq, 0)
 		return nil, os.NewSyscallError("socket", err)
 	}
-	s.post(shm.OpPassAcceptRpl, l.s.slot)
+	s.post(shm.OpPassAcceptRpl, from.slot)
 	if !c.adopt(s) {
 		s.post(shm.OpCloseConReq, 0)
 		unix.Close(fd)
@@ -203,8 +262,22 @@ func (l *Listener) accept(slot uint32) (net.Conn, error) {
 // Close stops listening. Connections that were not accepted are reset; when it returns, new ones are
 // refused.
 func (l *Listener) Close() error {
-	if err := l.s.close(); err != nil {
-		return &net.OpError{Op: "close", Net: "tcp", Addr: l.addr, Err: err}
+	err := net.ErrClosed
+	l.ending.Do(func() {
+		close(l.closed)
+		l.c.mu.Lock()
+		delete(l.c.listeners, l)
+		l.c.mu.Unlock()
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		if l.s != nil {
+			err = l.s.close() // the kernel's half with it
+		} else {
+			err = l.kernel.Close()
+		}
+	})
+	if err != nil {
+		return &net.OpError{Op: "close", Net: "tcp", Addr: l.Addr(), Err: err}
 	}
 	return nil
 }
@@ -228,4 +301,4 @@ func (s *sock) stopped() {
 }
 
 // Addr returns where the listener listens.
-func (l *Listener) Addr() net.Addr { return l.addr }
+func (l *Listener) Addr() net.Addr { return l.kernel.Addr() }

@@ -24,9 +24,8 @@ var (
 // portTries is how many ports that are in use on the TOE a dial passes over.
 const portTries = 64
 
-// DialContext connects to addr ("host:port") over the TOE, or, when the TOE does not take the
-// connection, over the kernel. network is tcp, tcp4 or tcp6.
-func (c *Client) DialContext(ctx context.Context, network, addr string) (net.Conn, error) {
+// dial connects over the TOE, or over the kernel when the TOE does not take the connection.
+func (c *session) dial(ctx context.Context, network, addr string) (net.Conn, error) {
 	targets, err := resolve(ctx, network, addr)
 	if err != nil {
 		return nil, err
@@ -74,7 +73,7 @@ func resolve(ctx context.Context, network, addr string) ([]netip.AddrPort, error
 
 // dialAddr connects to one address over the TOE; errDeclined when that is the kernel's. The kernel
 // chooses the port, and may choose one that the TOE still has in use: then it chooses again.
-func (c *Client) dialAddr(ctx context.Context, to netip.AddrPort) (*Conn, error) {
+func (c *session) dialAddr(ctx context.Context, to netip.AddrPort) (*Conn, error) {
 	if c.lost() || to.Addr().IsLoopback() || to.Addr().IsUnspecified() || to.Addr().Zone() != "" {
 		return nil, errDeclined
 	}
@@ -88,7 +87,7 @@ func (c *Client) dialAddr(ctx context.Context, to netip.AddrPort) (*Conn, error)
 }
 
 // dialOnce connects from a port that the kernel chooses; errInUse when the TOE has it in use.
-func (c *Client) dialOnce(ctx context.Context, to netip.AddrPort) (*Conn, error) {
+func (c *session) dialOnce(ctx context.Context, to netip.AddrPort) (*Conn, error) {
 	fd, err := placeholder(to.Addr().Is4(), netip.AddrPort{})
 	if err != nil {
 		return nil, err
@@ -156,7 +155,7 @@ func boundPort(fd int) (uint16, error) {
 
 // open takes a slot, has args fill in the request, posts op, and waits for the decision. On
 // failure the placeholder stays the caller's.
-func (c *Client) open(ctx context.Context, fd int, op uint8, args func(*shm.Slot), arg uint32) (*sock, error) {
+func (c *session) open(ctx context.Context, fd int, op uint8, args func(*shm.Slot), arg uint32) (*sock, error) {
 	for worker, tries := 0, 0; tries <= c.region.Workers; tries++ {
 		slot, ok := c.takeSlot(worker)
 		if !ok {

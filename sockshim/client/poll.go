@@ -8,7 +8,7 @@ import (
 
 // poll hands the event queue's news to the sockets until the client ends. It sleeps as toe_shm.h
 // says: declare, look again, block.
-func (c *Client) poll() {
+func (c *session) poll() {
 	buf := make([]byte, 8)
 	for {
 		c.drainEvents()
@@ -26,7 +26,7 @@ func (c *Client) poll() {
 	}
 }
 
-func (c *Client) drainEvents() {
+func (c *session) drainEvents() {
 	if atomic.LoadUint32(&c.eq.Overflow) != 0 {
 		atomic.StoreUint32(&c.eq.Overflow, 0)
 		c.wakeAll()
@@ -46,7 +46,7 @@ func (c *Client) drainEvents() {
 }
 
 // wakeAll has every socket look at its slot.
-func (c *Client) wakeAll() {
+func (c *session) wakeAll() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for slot, s := range c.socks {
@@ -56,13 +56,13 @@ func (c *Client) wakeAll() {
 }
 
 // takeSlot takes a slot of the worker out of the loan; ok is false when there is none.
-func (c *Client) takeSlot(worker int) (slot uint32, ok bool) {
+func (c *session) takeSlot(worker int) (slot uint32, ok bool) {
 	slot = c.region.SlotLoans[worker].Take()
 	return slot, slot != 0 && int(slot) < len(c.region.Slots)
 }
 
 // adopt makes s known to the poller and asks for its events.
-func (c *Client) adopt(s *sock) bool {
+func (c *session) adopt(s *sock) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closed {
@@ -75,7 +75,7 @@ func (c *Client) adopt(s *sock) bool {
 
 // forget undoes adopt, before the slot goes back to toed. When another socket has the slot already, it
 // does nothing.
-func (c *Client) forget(s *sock) {
+func (c *session) forget(s *sock) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.socks[s.slot] == s {

@@ -15,7 +15,7 @@ import (
 
 // sock is an offloaded socket: what Conn and Listener have in common.
 type sock struct {
-	c           *Client
+	c           *session
 	slot        uint32
 	p           *shm.Slot
 	gen         uint32
@@ -36,7 +36,7 @@ type sock struct {
 // ackEvery is how many octets a reader takes before it tells toed, unless it has read everything.
 const ackEvery = 32 << 10
 
-func newSock(c *Client, slot uint32, placeholder int) *sock {
+func newSock(c *session, slot uint32, placeholder int) *sock {
 	p := &c.region.Slots[slot]
 	return &sock{
 		c: c, slot: slot, p: p, gen: atomic.LoadUint32(&p.Gen), placeholder: placeholder,
