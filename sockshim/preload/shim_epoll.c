@@ -186,11 +186,28 @@ void shim_queue_sleeps(struct queue *q, uint32_t value)
 	__atomic_store_n(&q->region->eq[q->eq].sleeping, value, __ATOMIC_SEQ_CST);
 }
 
+/* queue_over finds a queue of a toed that has ended and whose sockets are closed, for another's
+ * use; -1 if there is none. */
+static int queue_over(struct set *set)
+{
+	for (int i = 0; i < set->nqueues; i++) {
+		struct queue *q = &set->queue[i];
+		bool empty = !shim_region_ok(q->region);
+
+		for (uint32_t slot = 0; empty && slot < q->region->nslots; slot++)
+			empty = !q->items[slot];
+		if (empty)
+			return i;
+	}
+	return -1;
+}
+
 /* queue_for returns the index of the set's queue in region r, making it when it is new; -errno. */
 static int queue_for(struct set *set, int epfd, struct shim_region *r)
 {
+	struct shim_item **items;
 	struct queue *q;
-	int rc;
+	int at, rc;
 
 	for (int i = 0; i < set->nqueues; i++)
 		if (set->queue[i].region == r)
@@ -198,12 +215,16 @@ static int queue_for(struct set *set, int epfd, struct shim_region *r)
 	rc = set_equip(set, epfd);
 	if (rc < 0)
 		return rc;
-	if (set->nqueues == SET_QUEUES)
+	at = set->nqueues < SET_QUEUES ? set->nqueues : queue_over(set);
+	if (at < 0)
 		return -ENOSPC;
-	q = &set->queue[set->nqueues];
-	q->items = shim_pages(r->nslots * sizeof *q->items);
-	if (!q->items)
+	q = &set->queue[at];
+	items = shim_pages(r->nslots * sizeof *items);
+	if (!items)
 		return -ENOMEM;
+	if (at < set->nqueues)
+		munmap(q->items, q->region->nslots * sizeof *items);
+	q->items = items;
 	q->region = r;
 	q->lost = false;
 	q->eq = shim_region_ok(r) ? shim_eq_alloc(r, set->event_fd) : -1;
@@ -211,7 +232,9 @@ static int queue_for(struct set *set, int epfd, struct shim_region *r)
 		set->short_of_queues |= shim_region_ok(r);
 	else if (set->sleepers || set->watched)
 		shim_queue_sleeps(q, 1); /* who sleeps already wants to hear of this queue too */
-	return set->nqueues++;
+	if (at == set->nqueues)
+		set->nqueues++;
+	return at;
 }
 
 static int toed_bind(struct set *set, int epfd, struct shim_item *it)
