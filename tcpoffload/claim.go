@@ -16,14 +16,15 @@ func (e *Engine) Knows(f *wire.Flow) bool { return e.lookupAny(f) != 0 }
 // where Arrive would refuse it by RFC 9293 §3.10.7.1. A SYN that finds the connection table full is
 // left to the other stack as well.
 //
-// A SYN that may open a connection in TIME-WAIT anew (RFC 6191 §2), but not with a listener of ours, ends
-// TIME-WAIT: the flow is the other stack's from then on. So does such a SYN-ACK: its SYN was not ours.
+// A SYN that may open a connection in TIME-WAIT anew (RFC 6191 §2), but not with a listener of ours or not
+// while the connection table is full, ends TIME-WAIT: the flow is the other stack's from then on. So does
+// such a SYN-ACK: its SYN was not ours.
 func (e *Engine) Claims(now vtime.Time, seg *Segment) bool {
 	const control = wire.SYN | wire.ACK | wire.RST | wire.FIN
 	syn := seg.Flags&control == wire.SYN
 	i, l := e.lookupAny(&seg.Flow), e.findListener(&seg.Flow)
 	switch {
-	case i >= e.twBase && (syn && l == 0 || seg.Flags&control == wire.SYN|wire.ACK) && e.tws[i-e.twBase].reopens(seg):
+	case i >= e.twBase && (syn && (l == 0 || e.connsFull()) || seg.Flags&control == wire.SYN|wire.ACK) && e.tws[i-e.twBase].reopens(seg):
 		e.timeWaitFree(i)
 		return false
 	case i != 0:

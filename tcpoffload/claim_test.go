@@ -129,3 +129,28 @@ func TestClaimsWithoutRoom(t *testing.T) {
 	s.flow.RemotePort++
 	require.True(t, s.claims(wire.SYN, 0, 0, 0))
 }
+
+// Nor does TIME-WAIT keep a SYN that opens the connection anew when there is no room for it.
+func TestClaimsGivesUpTimeWaitWithoutRoom(t *testing.T) {
+	s := newScript(t, nil)
+	s.listen(100, SocketOptions{})
+	opens := func() {
+		s.in(wire.SYN, 0, 0, 0)
+		s.iss = s.segs[len(s.segs)-1].Seq
+		require.Equal(t, DropNone, s.in(wire.ACK, 1, 0, 1))
+		s.h = s.action(ActPassEstablished).Handle
+	}
+	opens()
+	s.close()
+	s.in(wire.ACK|wire.FIN, 1, 0, 2)
+	require.Equal(t, 1, s.e.TimeWaits())
+	first := s.flow
+	for range 8 {
+		s.flow.RemotePort++
+		opens()
+	}
+	s.flow = first
+	require.True(t, s.claims(wire.SYN, 0, 0, 0), "an old SYN")
+	require.False(t, s.claims(wire.SYN, 100_000, 0, 0))
+	require.Zero(t, s.e.TimeWaits())
+}
