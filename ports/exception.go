@@ -267,5 +267,5 @@ func (e *exception) counters(c *KernelCounters) {
 	c[KernelDown] += e.out.frames.Load()
 	c[KernelDownOctets] += e.out.octets.Load()
 	c[KernelDownPaused] += e.out.paused.Load()
-	c[KernelDownOversize] += e.lost.oversize.Load()
+	c[KernelDownOversize] += e.lost.oversize.Load() + e.down.lost[0].Load() // there is room for others
 }

@@ -162,6 +162,29 @@ func TestExceptionDown(t *testing.T) {
 	require.EqualValues(t, 102, c[KernelDown])
 }
 
+// A frame that is larger than the ring was kept room for is counted when it is lost there.
+func TestExceptionDownHasNoRoomForLongerFrames(t *testing.T) {
+	e := newTestException(t, Rate{})
+	var taken uint64
+	for ; e.down.fits(2000); taken++ {
+		require.True(t, e.take(numbered(0, 1514)))
+	}
+	require.True(t, e.take(numbered(0, 9000)))
+	e.show()
+	var tx, blank frame.Burst
+	var got uint64
+	for e.Waiting() {
+		blanks(&blank, 9000)
+		got += uint64(e.Down(&blank, &tx))
+		tx.Truncate(0)
+		blank.Truncate(0)
+	}
+	require.Equal(t, taken, got)
+	var c KernelCounters
+	e.counters(&c)
+	require.EqualValues(t, 1, c[KernelDownOversize])
+}
+
 // Who reads from the kernel waits while the ring is full, and goes on when the worker has made room.
 func TestExceptionDownIsFull(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

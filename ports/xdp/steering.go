@@ -136,7 +136,7 @@ func (s *Steering) SetStation(mac wire.MAC, own []wire.Addr) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.memory == nil {
-		return ports.ErrClosed
+		return nil // the interface is the kernel's alone
 	}
 	var errs []error
 	station := [8]byte{}

@@ -305,6 +305,22 @@ func TestNetdevAddresses(t *testing.T) {
 	require.Contains(t, out, other)
 }
 
+// TestNetdevQueues has an interface that spreads what it receives over more queues than toed reads.
+func TestNetdevQueues(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
+	defer cancel()
+	l := keptWire(t)
+	const link = "spread0"
+	require.NoError(t, l.NearHost.Run("ip", "link", "add", link, "numrxqueues", "2", "type", "veth", "peer", "name", "spread1"))
+	require.NoError(t, errors.Join(
+		l.NearHost.Run("ip", "link", "set", link, "up"), l.NearHost.Run("ip", "link", "set", "spread1", "up"),
+	))
+	file, _, err := l.WriteConfig("ports:\n  - name: toe0\n    device: af_xdp:" + link + "\n    kernel: netdev\n")
+	require.NoError(t, err)
+	_, err = l.NearHost.Output(ctx, l.Bin("toed"), "--config", file)
+	require.ErrorContains(t, err, "ethtool -L "+link+" combined 1")
+}
+
 // TestNetdevFullTable has more connections than the TOE has room for: the kernel takes the others, to the
 // same program, and all go on.
 func TestNetdevFullTable(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"opentoe/cmd/internal/config"
@@ -19,7 +20,7 @@ func (h *hardware) openKernelPort(i int, n *nic, cfg *config.Config, log *slog.L
 		return nil
 	}
 	if kind, iface, _ := strings.Cut(p.Device, ":"); kind == "af_xdp" || kind == "af_packet" {
-		if err := h.silence(i, iface); err != nil {
+		if err := h.silence(i, iface, cfg.RuntimeDir); err != nil {
 			return err
 		}
 	}
@@ -43,33 +44,50 @@ func (h *hardware) openKernelPort(i int, n *nic, cfg *config.Config, log *slog.L
 
 // silence keeps the kernel from answering on the interface that drives port number i: it sees every frame
 // there, as AF_PACKET gives it copies, and the addresses are its own, by the TAP. No source is reached
-// through an interface without addresses, so that the strict reverse-path check drops all of IPv4.
-func (h *hardware) silence(i int, iface string) error {
+// through an interface without addresses, so that the strict reverse-path check drops all of IPv4. What was set
+// before is kept in dir as well, for the toed after one that was killed.
+func (h *hardware) silence(i int, iface, dir string) error {
 	for _, s := range []struct{ file, value string }{
 		{"/proc/sys/net/ipv4/conf/" + iface + "/rp_filter", "1"},
 		{"/proc/sys/net/ipv4/conf/" + iface + "/arp_ignore", "8"},
 		{"/proc/sys/net/ipv6/conf/" + iface + "/disable_ipv6", "1"},
 	} {
-		before, err := os.ReadFile(s.file)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue // no IPv6 here
-		}
-		if err == nil && strings.TrimSpace(string(before)) == s.value {
-			continue
-		}
-		if err == nil {
-			err = os.WriteFile(s.file, []byte(s.value), 0)
-		}
+		kept := filepath.Join(dir, "before-"+iface+"-"+filepath.Base(s.file))
+		undo, err := setSysctl(s.file, s.value, kept)
 		if err != nil {
 			return fmt.Errorf("ports[%d].kernel: tap: keep the kernel silent on %s: %w", i, iface, err)
 		}
-		h.onClose(func() error {
-			err := os.WriteFile(s.file, before, 0)
-			if errors.Is(err, fs.ErrNotExist) {
-				return nil // the interface is gone
-			}
-			return err
-		})
+		h.onClose(undo)
 	}
 	return nil
+}
+
+// setSysctl sets file to value, if it is there, and returns what sets it back. In between the file kept has what it
+// was, also when it was an earlier process that set it and could not set it back.
+func setSysctl(file, value, kept string) (undo func() error, err error) {
+	undo = func() error { return nil }
+	before, err := os.ReadFile(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return undo, nil // no IPv6 here
+	}
+	if err != nil {
+		return nil, err
+	}
+	if strings.TrimSpace(string(before)) == value {
+		if before, err = os.ReadFile(kept); errors.Is(err, fs.ErrNotExist) {
+			return undo, nil // it was so anyway
+		}
+	} else if err = os.WriteFile(kept, before, 0o600); err == nil {
+		err = os.WriteFile(file, []byte(value), 0)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return func() error {
+		err := os.WriteFile(file, before, 0)
+		if errors.Is(err, fs.ErrNotExist) {
+			err = nil // the interface is gone
+		}
+		return errors.Join(err, os.Remove(kept))
+	}, nil
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"path/filepath"
 	"strings"
 
 	"opentoe/cmd/internal/config"
@@ -40,6 +41,9 @@ func (h *hardware) openClaims(cfg *config.Config, soft *softdev.Config) (err err
 func (n *nic) openNetdev(eal *pmd.EAL, i int, p *config.Port, workers int, claims *xdp.Claims) error {
 	fail := func(err error) error { return fmt.Errorf("ports[%d].kernel: netdev: %w", i, err) }
 	iface := p.KernelInterface()
+	if n := receiveQueues(iface); n > workers {
+		return fail(fmt.Errorf("%s receives by %d queues, of which %d would be read: ethtool -L %s combined %d", iface, n, workers, iface, workers))
+	}
 	if _, err := xdp.Clear(iface); err != nil {
 		return fail(err)
 	}
@@ -71,6 +75,13 @@ func (n *nic) openNetdev(eal *pmd.EAL, i int, p *config.Port, workers int, claim
 		return fail(err)
 	}
 	return nil
+}
+
+// receiveQueues returns over how many queues an interface spreads what it receives; 0: not known. What comes by
+// one that no worker reads is the kernel's, also segments of connections of ours, which it would reset.
+func receiveQueues(iface string) int {
+	queues, _ := filepath.Glob(filepath.Join("/sys/class/net", iface, "queues", "rx-*")) // the pattern is good
+	return len(queues)
 }
 
 // hearICMPErrors tells the device of the ICMP errors that the kernel receives on such ports: the programs
