@@ -22,6 +22,12 @@ struct address {
 	__u8 octet[16]; // IPv4 as IPv6-mapped
 };
 
+// tag is what follows the type of a frame of IEEE 802.1Q.
+struct tag {
+	__be16 control; // priority, and in the lower twelve bits the VLAN
+	__be16 type;
+};
+
 // extension is the head of an IPv6 extension header: all that a fragment header has.
 struct extension {
 	__u8 next;
@@ -186,16 +192,29 @@ static __always_inline int parse(struct xdp_md *ctx, struct segment *s)
 {
 	void *end = (void *)(long)ctx->data_end;
 	struct ethhdr *eth = (void *)(long)ctx->data;
+	__be16 type;
+	void *l3;
 
 	if ((void *)(eth + 1) > end)
 		return 0;
 	for (int i = 0; i < ETH_ALEN; i++)
 		if (eth->h_dest[i] != station[i])
 			return 0;
-	if (eth->h_proto == bpf_htons(ETH_P_IP))
-		return parse4(eth + 1, end, s);
-	if (eth->h_proto == bpf_htons(ETH_P_IPV6))
-		return parse6(eth + 1, end, s);
+	type = eth->h_proto;
+	l3 = eth + 1;
+	if (type == bpf_htons(ETH_P_8021Q)) {
+		struct tag *tag = l3;
+
+		// The kernel and the workers take a frame with a priority alone as one without a tag.
+		if ((void *)(tag + 1) > end || tag->control & bpf_htons(0x0fff))
+			return 0;
+		type = tag->type;
+		l3 = tag + 1;
+	}
+	if (type == bpf_htons(ETH_P_IP))
+		return parse4(l3, end, s);
+	if (type == bpf_htons(ETH_P_IPV6))
+		return parse6(l3, end, s);
 	return 0;
 }
 

@@ -3,6 +3,7 @@ package xdp
 import (
 	"net"
 	"net/netip"
+	"slices"
 	"testing"
 
 	"github.com/cilium/ebpf"
@@ -291,6 +292,9 @@ func TestOtherFrames(t *testing.T) {
 	require.Equal(t, ToTOE, b.judge(plain6, 0))
 	require.Equal(t, ToTOE, b.judge(edit(plain4, put(ip+6, 0x40, 0)), 0), "don't fragment")
 	require.Equal(t, ToTOE, b.judge(edit(plain4, put(ip+6, 0x20, 0)), 0), "first fragment")
+	priority := func(b []byte) []byte { return slices.Insert(b, 12, 0x81, 0, 0xe0, 0) }
+	require.Equal(t, ToTOE, b.judge(edit(plain4, priority), 0), "a priority and no VLAN")
+	require.Equal(t, ToTOE, b.judge(edit(plain6, priority), 0), "a priority and no VLAN")
 	for name, frame := range cases {
 		require.Equal(t, PassOther, b.judge(frame, 0), name)
 	}
