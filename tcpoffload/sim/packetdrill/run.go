@@ -125,9 +125,9 @@ func seconds(d vtime.Duration) string {
 // finish demands that nothing is left over.
 func (r *runner) finish() error {
 	end := r.s.events[len(r.s.events)-1].pos
-	if r.pend != nil {
+	if p := r.pend; p != nil {
 		if err := r.await(); err != nil {
-			return r.fail(r.pend.e.pos, err)
+			return r.fail(p.e.pos, err)
 		}
 	}
 	if len(r.sent) > 0 {
