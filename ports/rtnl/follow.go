@@ -44,6 +44,11 @@ func (k *Kernel) follow() {
 			continue
 		}
 		retry := k.readAgain(h)
+		if h.neighbours && !errors.Is(err, errQuiet) {
+			// After an overrun the kernel drops notifications until those that wait have been taken, without
+			// saying so again; and those that wait are older than what was just read.
+			retry = h
+		}
 		rest = now.Add(readShare * time.Since(now))
 		h, first = hint{}, time.Time{}
 		if retry.any() {
