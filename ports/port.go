@@ -62,10 +62,15 @@ func (p *Port) Prefixes() []netip.Prefix { return slices.Clone(p.view.Load().Add
 // Owns reports whether a is one of the port's own addresses.
 func (p *Port) Owns(a wire.Addr) bool { return p.view.Load().owns(a) }
 
-// SourceFor returns our address for packets to remote: that of the route's prefix. ok is false
-// without a route.
+// SourceFor returns our address for packets to remote: that of the route's prefix, and for a link-local
+// neighbour the first of its family. ok is false without a route.
 func (p *Port) SourceFor(remote wire.Addr) (src wire.Addr, ok bool) {
-	r := p.view.Load().routes.find(remote)
+	v := p.view.Load()
+	if remote.IsLinkLocal() {
+		src = v.source(remote.Netip())
+		return src, src != wire.Addr{}
+	}
+	r := v.routes.find(remote)
 	if r == nil || r.kind != RouteOut {
 		return wire.Addr{}, false
 	}

@@ -202,7 +202,7 @@ func TestRedirectsAreLimited(t *testing.T) {
 
 // A static route may name a router by its link-local address, if the port has an IPv6 address.
 func TestLinkLocalGateway(t *testing.T) {
-	b := routed(t, nil)
+	b := routed(t, func(c *ports.Config) { c.Routes[2].Dst = netip.MustParsePrefix("2001:db8::/32") })
 	sent := b.send(b.hop(remote6), remote6, "one")
 	require.Empty(t, sent)
 	sent, _ = b.expire(0)
