@@ -26,6 +26,7 @@ const (
 	// copies that a rule had queued for another program's verdict.
 	maxStale = 1000
 
-	// restTime is for how long SYNs are the kernel's after one that the TOE had no room for.
-	restTime = time.Second
+	// restTime is for how long SYNs are the kernel's after one that the TOE had no room for: longer than the
+	// second after which its sender sends it again, so that it does not meet the same fate.
+	restTime = 3 * time.Second
 )

@@ -80,16 +80,21 @@ func (h *host) rules(text string) {
 	require.NoError(h.t, err, string(out))
 }
 
-// receives has a segment come by the wire, and returns when the kernel has dealt with it.
-func (h *host) receives(f *wire.Flow, flags wire.Flags, n seq.Num) {
+// segment builds a frame of flow f to the host.
+func (h *host) segment(f wire.Flow, flags wire.Flags, n seq.Num) []byte {
 	w := wire.Header{
 		SrcMAC: wire.MAC{2, 0, 0, 0, 0, 2}, DstMAC: nearMAC, TTL: 64, Flags: flags, Seq: n, Wnd: 1000,
 		Flow: wire.Flow{Local: f.Remote, LocalPort: f.RemotePort, Remote: f.Local, RemotePort: f.LocalPort},
 	}
 	b := make([]byte, w.Len())
 	w.Put(b, 0, 0, wire.ChecksumSoftware)
+	return b
+}
+
+// receives has a segment come by the wire, and returns when the kernel has dealt with it.
+func (h *host) receives(f *wire.Flow, flags wire.Flags, n seq.Num) {
 	done := h.tap.Counters()[ports.KernelUp] + 1
-	h.tap.End(0).Up(0, &frame.Frame{Data: b})
+	h.tap.End(0).Up(0, &frame.Frame{Data: h.segment(*f, flags, n)})
 	require.Eventually(h.t, func() bool { return h.tap.Counters()[ports.KernelUp] == done }, 10*time.Second, 10*time.Microsecond)
 }
 

@@ -64,14 +64,3 @@ func TestUsers(t *testing.T) {
 	require.Len(t, j.workers[0].users, maxUsers)
 	require.Zero(t, j.workers[0].users[maxUsers-1].uid)
 }
-
-func BenchmarkLeaves(b *testing.B) {
-	newHost(b)
-	j, err := New(Config{Interface: iface, Workers: 1})
-	require.NoError(b, err)
-	defer j.Close()
-	f := flow(true, 5000, 80)
-	for b.Loop() {
-		j.Leaves(0, &f, 0, 0)
-	}
-}

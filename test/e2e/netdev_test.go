@@ -324,11 +324,20 @@ func TestNetdevQueues(t *testing.T) {
 // TestNetdevFullTable has more connections than the TOE has room for: the kernel takes the others, to the
 // same program, and all go on.
 func TestNetdevFullTable(t *testing.T) {
+	for _, filter := range []string{"bypass", "respect"} {
+		t.Run(filter, func(t *testing.T) {
+			t.Parallel()
+			fullTable(t, "    netfilter: "+filter+"\n")
+		})
+	}
+}
+
+func fullTable(t *testing.T, more string) {
 	const room, all = 16, 24
 	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	defer cancel()
 	l := keptWire(t)
-	file, runDir, err := l.WriteConfig(netdevConfig + fmt.Sprintf("tcp: {max_connections: %d}\n", room))
+	file, runDir, err := l.WriteConfig(netdevConfig + more + fmt.Sprintf("tcp: {max_connections: %d}\n", room))
 	require.NoError(t, err)
 	d, err := l.StartToed(ctx, file, runDir)
 	require.NoError(t, err)
