@@ -18,6 +18,7 @@ func TestArriving(t *testing.T) {
 	j.Listen(wire.Addr{}, true, true, aPort, true)
 	h.rules(`table inet t { chain in { type filter hook input priority 0
 		tcp sport 1001 drop; tcp sport 1002 reject with tcp reset; tcp sport 1003 ct state new reject
+		tcp sport 1009 limit rate over 1/day burst 1 packets drop
 	}
 	chain pre { type nat hook prerouting priority -100; tcp dport 81 redirect to :80; }; }`)
 	for _, v4 := range []bool{true, false} {
@@ -36,6 +37,8 @@ func TestArriving(t *testing.T) {
 			{"another port", aPort + 2, 1005, wire.SYN, false},
 			{"translated", aPort + 1, 1006, wire.SYN, false},
 			{"an answer", aPort, 1007, wire.SYN | wire.ACK, false},
+			{"within a limit", aPort, 1009, wire.SYN, v4},
+			{"beyond it", aPort, 1009, wire.SYN, false},
 			{"yet another", aPort, 1008, wire.SYN, true},
 		} {
 			f := flow(v4, c.local, c.remote)
@@ -47,7 +50,7 @@ func TestArriving(t *testing.T) {
 		}
 	}
 	require.Empty(t, j.syns)
-	require.EqualValues(t, 6, j.Counters()[CountIn])
+	require.EqualValues(t, 7, j.Counters()[CountIn])
 }
 
 func TestListeners(t *testing.T) {
