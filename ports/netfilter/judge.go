@@ -81,10 +81,6 @@ func (j *Judge) open() error {
 		return err
 	}
 	p.arriving = group
-	// Not earlier: the runtime's poller waits for the socket from now on.
-	if err := unix.SetNonblock(arriving.fd, true); err != nil {
-		return errors.Join(err, arriving.close())
-	}
 	j.reports = os.NewFile(uintptr(arriving.fd), "reports of SYNs")
 	for range j.cfg.Workers {
 		reports, group, err := openReports()

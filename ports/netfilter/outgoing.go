@@ -15,10 +15,12 @@ import (
 // outgoing asks about one worker's active opens. Nothing of it waits: the kernel carries a packet through its
 // rules before the system call that sends it returns, and by then the report is there.
 type outgoing struct {
-	reports *socket
-	index   uint32 // of the interface by which SYNs must leave
+	reports *socket // does not block
+	index   uint32  // of the interface by which SYNs must leave
 	token   token
 	users   []user // those who asked last stand last
+	to4     unix.SockaddrInet4
+	to6     unix.SockaddrInet6
 	frame   [wire.EthernetLen + wire.IPv6Len + wire.TCPLen + wire.MaxOptionsLen]byte
 }
 
@@ -45,16 +47,14 @@ func (o *outgoing) leaves(f *wire.Flow, uid, gid uint32) bool {
 		return false
 	}
 	o.drain()
-	var to unix.Sockaddr
-	if f.Is4() {
-		to = &unix.SockaddrInet4{Addr: f.Remote.Netip().As4()}
-	} else {
-		to = &unix.SockaddrInet6{Addr: f.Remote.Netip().As16()}
+	var to unix.Sockaddr = &o.to6
+	if o.to6.Addr = f.Remote; f.Is4() {
+		o.to4.Addr, to = [4]byte(f.Remote[12:]), &o.to4
 	}
 	// The error says nothing: our own rule drops the copy, too.
 	_ = unix.Sendto(fd, o.syn(f), unix.MSG_DONTWAIT, to)
 	for range maxStale {
-		n, err := o.receive()
+		n, err := unix.Read(o.reports.fd, o.reports.in)
 		if err != nil {
 			return false
 		}
@@ -70,15 +70,10 @@ func (o *outgoing) leaves(f *wire.Flow, uid, gid uint32) bool {
 // drain forgets reports that came too late.
 func (o *outgoing) drain() {
 	for range maxStale {
-		if _, err := o.receive(); err != nil {
+		if _, err := unix.Read(o.reports.fd, o.reports.in); err != nil {
 			return
 		}
 	}
-}
-
-func (o *outgoing) receive() (n int, err error) {
-	n, _, err = unix.Recvfrom(o.reports.fd, o.reports.in, unix.MSG_DONTWAIT)
-	return n, err
 }
 
 // syn returns the copy: a SYN such as the kernel's, but for its sequence number and window.

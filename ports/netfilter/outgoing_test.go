@@ -64,3 +64,13 @@ func TestUsers(t *testing.T) {
 	require.Len(t, j.workers[0].users, maxUsers)
 	require.Zero(t, j.workers[0].users[maxUsers-1].uid)
 }
+
+func TestLeavingDoesNotAllocate(t *testing.T) {
+	newHost(t)
+	j := newJudge(t)
+	for _, v4 := range []bool{true, false} {
+		f := flow(v4, 5000, 80)
+		require.True(t, j.Leaves(0, &f, 0, 0))
+		require.Zero(t, testing.AllocsPerRun(100, func() { j.Leaves(0, &f, 0, 0) }))
+	}
+}

@@ -20,7 +20,7 @@ const (
 	logOutDev, logPayload = 5, 9
 )
 
-// openReports returns a socket for a group that nobody has, with the group.
+// openReports returns a socket, which does not block, for a group that nobody has, with the group.
 func openReports() (s *socket, group uint16, err error) {
 	if s, err = openSocket(); err != nil {
 		return nil, 0, err
@@ -28,6 +28,9 @@ func openReports() (s *socket, group uint16, err error) {
 	for i := range uint16(groups) {
 		group = firstGroup + i
 		if err = s.bindGroup(group); err == nil {
+			err = unix.SetNonblock(s.fd, true) // from now on it is only read
+		}
+		if err == nil {
 			return s, group, nil
 		}
 		// EPERM, when another socket has the group; without CAP_NET_ADMIN as well.
