@@ -111,19 +111,17 @@ func (l *Listener) offer(c *session) *sock {
 		return nil
 	}
 	// The slot's placeholder is a duplicate: one kernel socket, one cookie.
-	file, err := l.kernel.(*net.TCPListener).File()
+	// It is made without TCPListener.File, which would let Accept block in the kernel, where Close cannot end it.
+	raw, err := l.kernel.(*net.TCPListener).SyscallConn()
 	if err != nil {
 		return nil
 	}
-	defer file.Close()
-	fd, err := unix.FcntlInt(file.Fd(), unix.F_DUPFD_CLOEXEC, 0)
-	if err != nil {
+	fd := -1
+	if ctlErr := raw.Control(func(kernel uintptr) { fd, err = unix.FcntlInt(kernel, unix.F_DUPFD_CLOEXEC, 0) }); ctlErr != nil || err != nil {
 		return nil
 	}
-	// File has made the shared description blocking. toed is shown that it listens, for the port's sake.
-	if err = unix.SetNonblock(fd, true); err == nil {
-		_ = c.call(&shm.Msg{Type: shm.MsgProbe}, fd)
-	}
+	// toed is shown that it listens, for the port's sake.
+	_ = c.call(&shm.Msg{Type: shm.MsgProbe}, fd)
 	at := l.kernel.Addr().(*net.TCPAddr).AddrPort()
 	s, err := c.open(context.Background(), fd, shm.OpPassOpenReq, func(p *shm.Slot) {
 		p.ReqFamily = 6

@@ -92,13 +92,7 @@ func (s *Server) admit(c *client) bool {
 func (c *client) serveMessage(buf, oob []byte) error {
 	n, nc, _, _, err := c.conn.ReadMsgUnix(buf, oob)
 	fds := receivedFDs(oob[:nc])
-	defer func() {
-		for _, fd := range fds {
-			if fd >= 0 {
-				unix.Close(fd)
-			}
-		}
-	}()
+	defer closeAll(fds)
 	if err != nil {
 		return err
 	}
@@ -107,6 +101,16 @@ func (c *client) serveMessage(buf, oob []byte) error {
 		return err
 	}
 	return c.answer(&m, fds)
+}
+
+// closeAll closes descriptors and forgets them.
+func closeAll(fds []int) {
+	for i, fd := range fds {
+		if fd >= 0 {
+			unix.Close(fd)
+		}
+		fds[i] = -1
+	}
 }
 
 // receivedFDs returns the descriptors that came with a message.
@@ -159,6 +163,8 @@ func (c *client) answer(m *shm.Msg, fds []int) error {
 	if len(out) > 0 {
 		oob = unix.UnixRights(out...)
 	}
+	// With the answer the client may close its own descriptor, and bind the port again.
+	closeAll(fds)
 	if _, _, err = c.conn.WriteMsgUnix(b, oob, nil); err != nil {
 		return fmt.Errorf("answer: %w", err)
 	}
