@@ -32,7 +32,8 @@ func TestInterfaceShowsFrames(t *testing.T) {
 	_, err = m.AddInterface(name, 1500, ports.SinkOptions{})
 	require.ErrorIs(t, err, unix.EBUSY, "a second one of the name")
 
-	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, int(htons(unix.ETH_P_ALL)))
+	// Without a protocol it hears nothing until it is bound, else it would hear every interface.
+	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
 	require.NoError(t, err)
 	defer unix.Close(fd)
 	require.NoError(t, unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: htons(unix.ETH_P_ALL), Ifindex: ifi.Index}))
