@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 
 	"opentoe/test/lab"
 )
@@ -258,21 +259,22 @@ func TestKernelCongestionControl(t *testing.T) {
 	r.Impair(rule, rule)
 	text, err := l.FarHost.Output(ctx, "sysctl", "-n", "net.ipv4.tcp_available_congestion_control")
 	require.NoError(t, err)
-	tried := 0
+	require.NotEmpty(t, strings.Fields(text))
 	for _, algorithm := range strings.Fields(text) {
-		if err := l.FarHost.Run("sysctl", "-qw", "net.ipv4.tcp_congestion_control="+algorithm); err != nil {
-			t.Logf("%s: not in a namespace of this kernel: %v", algorithm, err)
-			continue
-		}
-		tried++
 		a, b := connect(ctx, t, toe, kernel, 4)
+		raw, err := b.(*net.TCPConn).SyscallConn()
+		require.NoError(t, err)
+		require.NoError(t, raw.Control(func(fd uintptr) {
+			err = unix.SetsockoptString(int(fd), unix.IPPROTO_TCP, unix.TCP_CONGESTION, algorithm)
+		}))
+		require.NoError(t, err)
 		ss, err := l.FarHost.Output(ctx, "ss", "-Htino", "state", "established")
 		require.NoError(t, err)
-		require.Contains(t, ss, algorithm)
+		require.Contains(t, ss, " "+algorithm+" ")
 		out, in := exchange(ctx, t, a, b, 16*megabyte)
 		t.Logf("%s: out %.0f Mb/s, in %.0f Mb/s", algorithm, mbits(16*megabyte, out), mbits(16*megabyte, in))
+		require.NoError(t, errors.Join(a.Close(), b.Close()))
 	}
-	require.NotZero(t, tried)
 }
 
 // TestSimultaneousOpenWithKernel lets both ends connect to each other at the same moment.
