@@ -25,7 +25,9 @@ var (
 
 // newRoutedPair is a pair whose end 0 reaches end 1 by way of a router.
 func newRoutedPair(t *testing.T) *pair {
-	route := func(dst string, via netip.Addr) ports.Route { return ports.Route{Dst: netip.MustParsePrefix(dst), Via: via} }
+	route := func(dst string, via netip.Addr) ports.Route {
+		return ports.Route{Dst: netip.MustParsePrefix(dst), Via: via}
+	}
 	cfg := ports.Config{Name: "mem0", MAC: macs[0], MTU: 1500, Workers: 1,
 		Addresses: []netip.Prefix{netip.PrefixFrom(addr4[0], 24), netip.PrefixFrom(addr6[0], 64)},
 		Routes:    []ports.Route{route("0.0.0.0/0", router4), route("::/0", router6)},
