@@ -106,8 +106,11 @@ func (k *Kernel) confirm(index int, q *request) {
 }
 
 // use makes the kernel do about a neighbour what it does when it sends to it itself: resolve or probe it.
-// The kernel does not tell what it has told before, so the neighbour is looked at as well.
+// The kernel does not tell what it has told before, so the neighbour is looked at as well: under the lock
+// of the notifications, lest what was seen outlives what is told of later changes.
 func (k *Kernel) use(index int, q *request) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
 	k.count(CountResolves)
 	n := k.look(index, q.addr)
 	switch {
