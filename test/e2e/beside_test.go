@@ -90,14 +90,6 @@ func (l *besideLab) on(h lab.Host, name string, args ...string) {
 	require.NoError(l, h.Run(name, args...), "%s %s", name, strings.Join(args, " "))
 }
 
-// offloaded counts the connections that the TOE has carried.
-func (l *besideLab) offloaded() uint64 {
-	l.Helper()
-	s, err := l.d.Status(l.ctx)
-	require.NoError(l, err)
-	return s.Offloaded
-}
-
 // mirrorPort is of a server on the far host that tells its clients their address.
 const mirrorPort = 82
 
@@ -131,9 +123,9 @@ func (l *besideLab) from(onTOE bool, addr string) string {
 // agree demands that a connection on the TOE comes from the address that the kernel chooses, and returns it.
 func (l *besideLab) agree(addr string) string {
 	l.Helper()
-	kernel, before := l.from(false, addr), l.offloaded()
+	kernel, before := l.from(false, addr), offloaded(l.ctx, l.T, l.d)
 	require.Equal(l, kernel, l.from(true, addr), addr)
-	require.Equal(l, before+1, l.offloaded(), "%s: the connection was not offloaded", addr)
+	require.Equal(l, before+1, offloaded(l.ctx, l.T, l.d), "%s: the connection was not offloaded", addr)
 	return kernel
 }
 
@@ -156,9 +148,9 @@ func testBeside(t *testing.T, l *besideLab) {
 
 	l.run("two ports", func(t *testing.T) {
 		for _, a := range []string{toeAddr, toeAddrB, "[" + toeAddr6 + "]", "[" + toeAddrB6 + "]"} {
-			before := l.offloaded()
+			before := offloaded(l.ctx, l.T, l.d)
 			require.NoError(t, fetch(l.ctx, far, a))
-			require.Equal(t, before+1, l.offloaded(), a)
+			require.Equal(t, before+1, offloaded(l.ctx, l.T, l.d), a)
 			l.on(far, "ping", "-c", "1", "-W", "60", strings.Trim(a, "[]"))
 		}
 		for addr, source := range map[string]string{
@@ -213,9 +205,9 @@ func testBeside(t *testing.T, l *besideLab) {
 		// iperf3 listens on one socket for both families.
 		serve(l.ctx, t, l.Lab, l.d, 5201, "iperf3", "-s")
 		for _, a := range []string{toeAddr, toeAddrB6} {
-			before := l.offloaded()
+			before := offloaded(l.ctx, l.T, l.d)
 			l.on(far, "iperf3", "-c", a, "-n", "100K")
-			require.Equal(t, before+2, l.offloaded(), a) // its control connection, and the data's
+			require.Equal(t, before+2, offloaded(l.ctx, l.T, l.d), a) // its control connection, and the data's
 		}
 	})
 
@@ -226,10 +218,10 @@ func testBeside(t *testing.T, l *besideLab) {
 			l.on(near, "ip", "address", "add", here+"/24", "dev", "above")
 			l.on(near, "ip", "link", "set", "above", "up")
 			l.on(far, "ip", "address", "add", there+"/24", "dev", farIf)
-			before := l.offloaded()
+			before := offloaded(l.ctx, l.T, l.d)
 			require.Equal(t, here, l.from(true, there))
 			require.NoError(t, fetch(l.ctx, far, here))
-			require.Equal(t, before, l.offloaded(), "the TOE sends by its port only")
+			require.Equal(t, before, offloaded(l.ctx, l.T, l.d), "the TOE sends by its port only")
 			s, err := l.d.Status(l.ctx)
 			require.NoError(t, err)
 			require.EqualValues(t, 1, s.Refused["no-route"])
@@ -237,11 +229,11 @@ func testBeside(t *testing.T, l *besideLab) {
 	}
 
 	l.run("link-local", func(t *testing.T) {
-		before := l.offloaded()
+		before := offloaded(l.ctx, l.T, l.d)
 		there, here := linkLocal(l.ctx, t, far, farIf), linkLocal(l.ctx, t, near, l.ifaces[0])
 		require.Equal(t, here, withoutZone(l.from(true, "["+there+"%25"+l.ifaces[0]+"]")))
 		require.NoError(t, fetch(l.ctx, far, "["+here+"%25"+farIf+"]"))
-		require.Equal(t, before, l.offloaded())
+		require.Equal(t, before, offloaded(l.ctx, l.T, l.d))
 	})
 }
 

@@ -65,18 +65,11 @@ func TestFallback(t *testing.T) {
 		require.Equal(t, "PONG", strings.TrimSpace(out))
 		require.NoError(t, far.Run("iperf3", "-c", toeAddr, "-n", "1M"))
 	}
-	offloaded := func() uint64 {
-		t.Helper()
-		s, err := d.Status(ctx)
-		require.NoError(t, err)
-		return s.Offloaded
-	}
-
 	for range 2 {
 		// On the TOE, all of it.
-		before := offloaded()
+		before := offloaded(ctx, t, d)
 		served()
-		require.EqualValues(t, before+4, offloaded(), "web, redis, and two of iperf3")
+		require.EqualValues(t, before+4, offloaded(ctx, t, d), "web, redis, and two of iperf3")
 
 		// A read, a connect that nobody answers, and a client of the kernel are under way when toed dies.
 		toed := func(name string, args ...string) *lab.Process {
@@ -124,7 +117,7 @@ func TestFallback(t *testing.T) {
 		}
 	}
 	served()
-	require.EqualValues(t, 4, offloaded())
+	require.EqualValues(t, 4, offloaded(ctx, t, d))
 	// nginx' two, one for each family, and redis' and iperf3's: what processes share is there once.
 	eventually(ctx, t, func() error {
 		list, err := d.Sockets(ctx)

@@ -3,13 +3,11 @@
 package e2e
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net"
-	"net/http"
 	"strings"
 	"syscall"
 	"testing"
@@ -35,91 +33,11 @@ func keptWire(t *testing.T) *lab.Lab {
 	return l
 }
 
-// kernelServer is a TCP server of a host's kernel that answers lines with themselves.
-type kernelServer struct{ net.Listener }
-
-func serveLines(t *testing.T, h lab.Host, addr string) kernelServer {
-	var s kernelServer
-	inside(t, h.Namespace, func() (err error) {
-		s.Listener, err = net.Listen("tcp", addr)
-		return err
-	})
-	t.Cleanup(func() { s.Close() })
-	go func() {
-		for {
-			c, err := s.Accept()
-			if err != nil {
-				return
-			}
-			go io.Copy(c, c)
-		}
-	}()
-	return s
-}
-
-// lineClient is a connection of a host's kernel to a server of lines.
-type lineClient struct {
-	net.Conn
-	in *bufio.Reader
-}
-
-func dialKernel(t *testing.T, h lab.Host, network, addr string) (c lineClient, err error) {
-	inside(t, h.Namespace, func() error {
-		c.Conn, err = net.DialTimeout(network, addr, limit)
-		return nil
-	})
-	if err == nil {
-		t.Cleanup(func() { c.Close() })
-		c.in = bufio.NewReader(c.Conn)
-	}
-	return c, err
-}
-
-// works demands that a line comes back.
-func (c lineClient) works(t *testing.T) {
-	t.Helper()
-	require.NoError(t, c.SetDeadline(time.Now().Add(limit)))
-	_, err := io.WriteString(c, "Is anybody there?\n")
-	require.NoError(t, err)
-	line, err := c.in.ReadString('\n')
-	require.NoError(t, err)
-	require.Equal(t, "Is anybody there?\n", line)
-}
-
-// serveDatagrams answers UDP datagrams on a host's kernel with themselves.
-func serveDatagrams(t *testing.T, h lab.Host, addr string) {
-	var s net.PacketConn
-	inside(t, h.Namespace, func() (err error) {
-		s, err = net.ListenPacket("udp", addr)
-		return err
-	})
-	t.Cleanup(func() { s.Close() })
-	go func() {
-		b := make([]byte, 100)
-		for {
-			n, from, err := s.ReadFrom(b)
-			if err != nil {
-				return
-			}
-			s.WriteTo(b[:n], from)
-		}
-	}()
-}
-
 // programmed reports whether an XDP program is attached to the near end of the wire.
 func programmed(ctx context.Context, t *testing.T, l *lab.Lab) bool {
 	out, err := l.NearHost.Output(ctx, "ip", "link", "show", nearIf)
 	require.NoError(t, err)
 	return strings.Contains(out, " xdp ") || strings.Contains(out, " xdpgeneric ")
-}
-
-// fetch has curl on a host's kernel get nginx' small file.
-func fetch(ctx context.Context, h lab.Host, addr string) error {
-	out, err := h.Output(ctx, "curl", "-sf", "-m", "60", "http://"+addr+"/small")
-	if err == nil && len(out) != 1000 {
-		err = fmt.Errorf("curl: %d octets of 1000", len(out))
-	}
-	return err
 }
 
 // TestNetdev has toed on the kernel's own interface: one interface, one address, two stacks, at the same
@@ -133,9 +51,7 @@ func TestNetdev(t *testing.T) {
 	// The kernel's business before there is a toed: a server that goes on, a connection to it, and one on
 	// a port that a program of the TOE is going to listen on.
 	const web, kernels = 80, 2222
-	serveLines(t, near, fmt.Sprintf(":%d", kernels))
-	serveDatagrams(t, near, fmt.Sprintf(":%d", kernels))
-	serveLines(t, far, fmt.Sprintf(":%d", kernels))
+	serveKernels(t, l, kernels)
 	old, err := dialKernel(t, far, "tcp", fmt.Sprintf("%s:%d", toeAddr, kernels))
 	require.NoError(t, err)
 	former := serveLines(t, near, fmt.Sprintf(":%d", web))
@@ -154,33 +70,15 @@ func TestNetdev(t *testing.T) {
 		t.Helper()
 		old.works(t)
 		onWeb.works(t)
+		kernelsAnswer(t, l, kernels)
 		for _, a := range []string{toeAddr, toeAddr6} {
-			c, err := dialKernel(t, far, "tcp", net.JoinHostPort(a, fmt.Sprint(kernels)))
-			require.NoError(t, err)
-			c.works(t)
-			c, err = dialKernel(t, far, "udp", net.JoinHostPort(a, fmt.Sprint(kernels)))
-			require.NoError(t, err)
-			c.works(t)
-			require.NoError(t, far.Run("ping", "-c", "1", "-W", "60", a))
-			_, err = dialKernel(t, far, "tcp", net.JoinHostPort(a, "9"))
-			require.ErrorIs(t, err, syscall.ECONNREFUSED)
 			require.NoError(t, fetch(ctx, far, net.JoinHostPort(a, fmt.Sprint(web))))
 		}
-		for _, a := range []string{peerAddr, peerAddr6} {
-			c, err := dialKernel(t, near, "tcp", net.JoinHostPort(a, fmt.Sprint(kernels)))
-			require.NoError(t, err)
-			c.works(t)
-		}
-	}
-	offloaded := func() uint64 {
-		s, err := d.Status(ctx)
-		require.NoError(t, err)
-		return s.Offloaded
 	}
 
 	t.Run("together", func(t *testing.T) {
 		everything(t)
-		require.EqualValues(t, 2, offloaded(), "nginx' connections, and no others")
+		require.EqualValues(t, 2, offloaded(ctx, t, d), "nginx' connections, and no others")
 		stats, err := d.Stats(ctx)
 		require.NoError(t, err)
 		for _, name := range []string{"xdp-to-toe", "xdp-pass-socket", "xdp-pass-port", "xdp-pass-other"} {
@@ -190,18 +88,7 @@ func TestNetdev(t *testing.T) {
 	})
 
 	t.Run("clients", func(t *testing.T) {
-		words, err := lab.Nginx{Name: "far", Port: web, Workers: 1, Docs: l.Path("docs")}.Words(l)
-		require.NoError(t, err)
-		_, err = l.Start(far, words[0], words[1:]...)
-		require.NoError(t, err)
-		eventually(ctx, t, func() error { return fetch(ctx, far, peerAddr) })
-		before := offloaded()
-		for _, a := range []string{peerAddr, "[" + peerAddr6 + "]"} {
-			words := l.Toerun(d.Socket(), "curl", "-sf", "-m", "60", "-o", l.Path("got"), "http://"+a+"/small")
-			require.NoError(t, near.Run(words[0], words[1:]...))
-			require.NoError(t, fetch(ctx, near, a)) // the kernel's
-		}
-		require.Equal(t, before+2, offloaded())
+		bothFetch(ctx, t, l, d, web)
 	})
 
 	t.Run("ICMP errors", func(t *testing.T) {
@@ -220,20 +107,10 @@ func TestNetdev(t *testing.T) {
 	t.Run("interface down and up", func(t *testing.T) {
 		c, err := dialKernel(t, far, "tcp", fmt.Sprintf("%s:%d", toeAddr, web))
 		require.NoError(t, err)
-		get := func() {
-			require.NoError(t, c.SetDeadline(time.Now().Add(limit)))
-			_, err := io.WriteString(c, "GET /small HTTP/1.1\r\nHost: toe\r\n\r\n")
-			require.NoError(t, err)
-			r, err := http.ReadResponse(c.in, nil)
-			require.NoError(t, err)
-			n, err := io.Copy(io.Discard, r.Body)
-			require.NoError(t, err)
-			require.EqualValues(t, 1000, n)
-		}
-		get()
+		getSmall(t, c)
 		require.NoError(t, near.Run("ip", "link", "set", nearIf, "down"))
 		require.NoError(t, near.Run("ip", "link", "set", nearIf, "up"))
-		get()
+		getSmall(t, c)
 		everything(t)
 	})
 
@@ -255,10 +132,10 @@ func TestNetdev(t *testing.T) {
 		require.NoError(t, server.Stop())
 		d, err = l.StartToed(ctx, file, runDir)
 		require.NoError(t, err)
-		require.Zero(t, offloaded())
+		require.Zero(t, offloaded(ctx, t, d))
 		server, _ = nginx(ctx, t, l, d, web, megabyte)
 		everything(t)
-		require.EqualValues(t, 2, offloaded())
+		require.EqualValues(t, 2, offloaded(ctx, t, d))
 	})
 
 	t.Run("toed ends", func(t *testing.T) {

@@ -5,13 +5,10 @@ package e2e
 import (
 	"context"
 	"fmt"
-	"io"
 	"net"
-	"net/http"
 	"os"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -48,28 +45,20 @@ func (f *filtered) hits() {
 	})
 }
 
-// offloaded returns how many connections toed has had.
-func (f *filtered) offloaded() uint64 {
-	f.Helper()
-	s, err := f.toed.Status(f.ctx)
-	require.NoError(f, err)
-	return s.Offloaded
-}
-
 // offloads demands that one more connection is the TOE's when do is done.
 func (f *filtered) offloads(do func() error) {
 	f.Helper()
-	before := f.offloaded()
+	before := offloaded(f.ctx, f.T, f.toed)
 	require.NoError(f, do())
-	require.Equal(f, before+1, f.offloaded())
+	require.Equal(f, before+1, offloaded(f.ctx, f.T, f.toed))
 }
 
 // fails demands that do fails as want says, and makes no connection of the TOE's.
 func (f *filtered) fails(want string, do func() error) {
 	f.Helper()
-	before := f.offloaded()
+	before := offloaded(f.ctx, f.T, f.toed)
 	require.ErrorContains(f, do(), want)
-	require.Equal(f, before, f.offloaded())
+	require.Equal(f, before, offloaded(f.ctx, f.T, f.toed))
 }
 
 func (f *filtered) fetch(addr string) func() error {
@@ -83,19 +72,6 @@ func (f *filtered) curl(user int, addr string) func() error {
 		words = append([]string{fmt.Sprintf("--reuid=%d", user), "--clear-groups"}, words...)
 		return f.lab.NearHost.Run("setpriv", words...)
 	}
-}
-
-// getSmall fetches the small file over a connection that stays.
-func getSmall(t *testing.T, c lineClient) {
-	t.Helper()
-	require.NoError(t, c.SetDeadline(time.Now().Add(limit)))
-	_, err := io.WriteString(c, "GET /small HTTP/1.1\r\nHost: toe\r\n\r\n")
-	require.NoError(t, err)
-	r, err := http.ReadResponse(c.in, nil)
-	require.NoError(t, err)
-	n, err := io.Copy(io.Discard, r.Body)
-	require.NoError(t, err)
-	require.EqualValues(t, 1000, n)
 }
 
 // TestNetfilter has the host's rules judge what the TOE is to carry.
@@ -163,20 +139,20 @@ func respects(f *filtered) {
 
 	// What is dropped waits until it is not.
 	f.rules("tcp dport 80 tcp flags syn counter drop", "")
-	before := f.offloaded()
+	before := offloaded(f.ctx, f.T, f.toed)
 	done := make(chan error, 1)
 	go func() { done <- fetch(f.ctx, f.lab.FarHost, v4) }()
 	f.hits()
-	require.Equal(f, before, f.offloaded())
+	require.Equal(f, before, offloaded(f.ctx, f.T, f.toed))
 	f.rules("", "")
 	require.NoError(f, <-done)
-	require.Equal(f, before+1, f.offloaded())
+	require.Equal(f, before+1, offloaded(f.ctx, f.T, f.toed))
 
 	// A rule that sends connections to another port: the kernel's.
 	require.NoError(f, f.lab.NearHost.Run("nft", "table ip nat { chain pre { type nat hook prerouting priority -100; tcp dport 81 redirect to :80; }; }"))
-	before = f.offloaded()
+	before = offloaded(f.ctx, f.T, f.toed)
 	require.NoError(f, fetch(f.ctx, f.lab.FarHost, v4+":81"))
-	require.Equal(f, before, f.offloaded())
+	require.Equal(f, before, offloaded(f.ctx, f.T, f.toed))
 	f.offloads(f.fetch(v4))
 
 	// Connections out: refused, by user, and from another address.
@@ -187,9 +163,9 @@ func respects(f *filtered) {
 	require.NoError(f, err)
 	require.EqualValues(f, 1, s.Refused["netfilter"])
 	require.NoError(f, f.lab.NearHost.Run("nft", "table ip nat { chain post { type nat hook postrouting priority 100; tcp dport 80 masquerade to :20000-20010; }; }"))
-	before = f.offloaded()
+	before = offloaded(f.ctx, f.T, f.toed)
 	require.NoError(f, f.curl(0, peerAddr)())
-	require.Equal(f, before, f.offloaded())
+	require.Equal(f, before, offloaded(f.ctx, f.T, f.toed))
 	stats, err := f.toed.Stats(f.ctx)
 	require.NoError(f, err)
 	for _, name := range []string{"netfilter-in", "netfilter-out", "netfilter-out-refused"} {

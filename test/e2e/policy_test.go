@@ -68,14 +68,6 @@ func (p *policyLab) toectl(args ...string) string {
 	return out
 }
 
-// offloaded is how many connections the TOE has had.
-func (p *policyLab) offloaded() uint64 {
-	p.Helper()
-	s, err := p.d.Status(p.ctx)
-	require.NoError(p, err)
-	return s.Offloaded
-}
-
 // fetch starts a slow transfer from the near host.
 func (p *policyLab) fetch(name string) *lab.Process {
 	p.Helper()
@@ -127,13 +119,13 @@ func (p *policyLab) programs() {
 	require.Contains(p, p.toectl("policy", "show"), "0 rules")
 	require.Contains(p, p.toectl("policy", "load", rules), "program: curl")
 
-	before, url := p.offloaded(), "http://"+peerAddr+"/small"
+	before, url := offloaded(p.ctx, p.T, p.d), "http://"+peerAddr+"/small"
 	offloadedCurl(p.ctx, p.T, p.Lab, p.d, "-o", os.DevNull, url)
-	require.Equal(p, before+1, p.offloaded(), "root's curl is on the TOE")
+	require.Equal(p, before+1, offloaded(p.ctx, p.T, p.d), "root's curl is on the TOE")
 	words := append([]string{"--reuid", "65534", "--regid", "65534", "--clear-groups"}, p.Toerun(p.d.Socket(), "curl", "-sS", "--fail", "--noproxy", "*", "-o", os.DevNull, url)...)
 	_, err := p.NearHost.Output(p.ctx, "setpriv", words...)
 	require.NoError(p, err, "the kernel goes on where the TOE does not")
-	require.Equal(p, before+1, p.offloaded(), "nobody's curl is on the kernel")
+	require.Equal(p, before+1, offloaded(p.ctx, p.T, p.d), "nobody's curl is on the kernel")
 	require.Regexp(p, `active .* 10\.99\.0\.2:80 +policy +users:\(\("curl",pid=\d+\)\) ended +a rule of the policy`, p.toectl("ss", "--kernel"))
 	require.Regexp(p, `0 +1 +nobody`, p.toectl("policy", "stats"))
 	require.Regexp(p, `1 +1 +fetch`, p.toectl("policy", "stats"))
@@ -176,19 +168,19 @@ func (p *policyLab) live() {
 func (p *policyLab) drain() {
 	running := p.fetch("drained")
 	p.shows("ESTAB")
-	before := p.offloaded()
+	before := offloaded(p.ctx, p.T, p.d)
 	require.Contains(p, p.toectl("drain"), "draining: 1 connections remain")
 	curl(p.ctx, p.T, p.FarHost, "-o", os.DevNull, "http://"+toeAddr+"/small")
 	curl(p.ctx, p.T, p.FarHost, "-o", os.DevNull, "http://["+toeAddr6+"]/small")
 	offloadedCurl(p.ctx, p.T, p.Lab, p.d, "-o", os.DevNull, "http://"+peerAddr+"/small")
-	require.Equal(p, before, p.offloaded(), "something new was offloaded")
+	require.Equal(p, before, offloaded(p.ctx, p.T, p.d), "something new was offloaded")
 	require.Contains(p, p.toectl("ss", "--kernel"), "draining")
 	require.Contains(p, p.toectl("status"), "draining: nothing new is offloaded")
 	require.Contains(p, p.toectl("drain", "--wait"), "drained: no connection remains")
 	p.fetched(running, "drained")
 	require.Contains(p, p.toectl("drain", "--off"), "not draining")
 	curl(p.ctx, p.T, p.FarHost, "-o", os.DevNull, "http://"+toeAddr+"/small")
-	require.Equal(p, before+1, p.offloaded())
+	require.Equal(p, before+1, offloaded(p.ctx, p.T, p.d))
 }
 
 // finish: the first SIGTERM lets a transfer come to its end.

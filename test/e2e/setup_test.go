@@ -118,6 +118,14 @@ func eventually(ctx context.Context, t *testing.T, f func() error) {
 	}
 }
 
+// offloaded returns how many connections toed has carried.
+func offloaded(ctx context.Context, t *testing.T, d *lab.Toed) uint64 {
+	t.Helper()
+	s, err := d.Status(ctx)
+	require.NoError(t, err)
+	return s.Offloaded
+}
+
 // offloadedOnly demands that nothing was left to the kernel.
 func offloadedOnly(ctx context.Context, t *testing.T, d *lab.Toed) {
 	t.Helper()

@@ -60,36 +60,18 @@ func tapTogether(t *testing.T, driver string) {
 	ctx, l, d := tapToed(t, driver, "", nil)
 	near, far := l.NearHost, l.FarHost
 	const web, kernels = 80, 2222
-	serveLines(t, near, fmt.Sprintf(":%d", kernels))
-	serveDatagrams(t, near, fmt.Sprintf(":%d", kernels))
-	serveLines(t, far, fmt.Sprintf(":%d", kernels))
+	serveKernels(t, l, kernels)
 	_, sum := nginx(ctx, t, l, d, web, 32*megabyte)
-	offloaded := func() uint64 {
-		s, err := d.Status(ctx)
-		require.NoError(t, err)
-		return s.Offloaded
-	}
 
 	t.Run("together", func(t *testing.T) {
 		for _, a := range []string{toeAddr, toeAddr6} {
 			out, err := far.Output(ctx, "ping", "-c", "3", "-i", "0.05", "-W", "60", a)
 			require.NoError(t, err)
 			require.NotContains(t, out, "DUP!", "two answer")
-			c, err := dialKernel(t, far, "tcp", net.JoinHostPort(a, fmt.Sprint(kernels)))
-			require.NoError(t, err)
-			c.works(t)
-			c, err = dialKernel(t, far, "udp", net.JoinHostPort(a, fmt.Sprint(kernels)))
-			require.NoError(t, err)
-			c.works(t)
 			require.NoError(t, fetch(ctx, far, net.JoinHostPort(a, fmt.Sprint(web))))
 		}
-		require.EqualValues(t, 2, offloaded(), "nginx' connections, and no others")
-		for _, a := range []string{peerAddr, peerAddr6} {
-			c, err := dialKernel(t, near, "tcp", net.JoinHostPort(a, fmt.Sprint(kernels)))
-			require.NoError(t, err)
-			c.works(t)
-			require.NoError(t, near.Run("ping", "-c", "1", "-W", "60", a))
-		}
+		require.EqualValues(t, 2, offloaded(ctx, t, d), "nginx' connections, and no others")
+		kernelsAnswer(t, l, kernels)
 		for _, neighbour := range []struct {
 			host      lab.Host
 			dev, addr string
@@ -104,8 +86,6 @@ func tapTogether(t *testing.T, driver string) {
 
 	t.Run("refusals are the kernel's", func(t *testing.T) {
 		for _, a := range []string{toeAddr, toeAddr6} {
-			_, err := dialKernel(t, far, "tcp", net.JoinHostPort(a, "9"))
-			require.ErrorIs(t, err, syscall.ECONNREFUSED)
 			c, err := dialKernel(t, far, "udp", net.JoinHostPort(a, "9"))
 			require.NoError(t, err)
 			require.NoError(t, c.SetDeadline(time.Now().Add(limit)))
@@ -145,19 +125,8 @@ func tapTogether(t *testing.T, driver string) {
 	})
 
 	t.Run("clients", func(t *testing.T) {
-		words, err := lab.Nginx{Name: "far", Port: web, Workers: 1, Docs: l.Path("docs")}.Words(l)
-		require.NoError(t, err)
-		_, err = l.Start(far, words[0], words[1:]...)
-		require.NoError(t, err)
-		eventually(ctx, t, func() error { return fetch(ctx, far, peerAddr) })
 		require.NoError(t, near.Run("ip", "neigh", "flush", "dev", tapIf))
-		before := offloaded()
-		for _, a := range []string{peerAddr, "[" + peerAddr6 + "]"} {
-			words := l.Toerun(d.Socket(), "curl", "-sf", "-m", "60", "-o", l.Path("got"), "http://"+a+"/small")
-			require.NoError(t, near.Run(words[0], words[1:]...))
-			require.NoError(t, fetch(ctx, near, a)) // the kernel's
-		}
-		require.Equal(t, before+2, offloaded())
+		bothFetch(ctx, t, l, d, web)
 	})
 
 	t.Run("flood", func(t *testing.T) {
