@@ -111,7 +111,8 @@ func (s *sock) read(b []byte) (int, error) {
 		if len(b) == 0 {
 			return 0, nil
 		}
-		flags := atomic.LoadUint32(&s.p.RxFlags)
+		// Whether it is over is asked before how much there is: then all octets have come.
+		flags, failed := atomic.LoadUint32(&s.p.RxFlags), atomic.LoadUint32(&s.p.Error) != 0
 		if n := min(uint64(len(b)), atomic.LoadUint64(&s.p.RxProd)-s.rxCons); n > 0 && !s.c.lost() {
 			dir := atomic.LoadUint32(&s.p.RxDir)
 			if !s.c.region.ReadStream(&s.p.RxEntry, dir, s.rxCons, b[:n]) {
@@ -123,8 +124,10 @@ func (s *sock) read(b []byte) (int, error) {
 			s.consumed(n)
 			return int(n), nil
 		}
-		if err := s.fault(); err != nil {
-			return 0, err
+		if failed || s.c.lost() {
+			if err := s.fault(); err != nil {
+				return 0, err
+			}
 		}
 		if flags&(shm.RxEOF|shm.RxReset) != 0 {
 			return 0, io.EOF

@@ -43,15 +43,12 @@ static void rx_advance(struct shim_sock *s, uint64_t pos)
 	}
 }
 
-/* rx_outcome says what a read that found nothing returns: 0 at the end of the stream, -errno, or 1:
- * wait. */
+/* rx_outcome says what a read returns that has found nothing in a stream that is over: 0 at its end,
+ * -errno, or 1 if it is only not over for us: another thread has taken the error. */
 static int rx_outcome(struct shim_sock *s)
 {
-	int e;
+	int e = shim_take_error(s);
 
-	if (!shim_rx_ended(s) && !load_relaxed(&s->slot->error))
-		return 1;
-	e = shim_take_error(s);
 	if (e)
 		return -e;
 	if (!shim_region_ok(s->region))
@@ -79,13 +76,14 @@ static void rx_limit(struct shim_sock *s, uint64_t urgent, bool peek, uint64_t *
 static ssize_t rx_step(struct shim_sock *s, shim_drain drain, void *arg, size_t len, size_t target,
 		       bool peek)
 {
+	bool ended = unlikely(peek) && shim_rx_ended(s); /* before the look at how much there is */
 	uint64_t pos = s->slot->rx_cons, unread = load_acquire(&s->slot->rx_prod) - pos;
 	uint64_t urgent = shim_urgent(s->slot);
 	ssize_t n;
 
 	if (unlikely(urgent != UINT64_MAX))
 		rx_limit(s, urgent, peek, &pos, &unread);
-	if (unread == 0 || (peek && unread < target && !shim_rx_ended(s)))
+	if (unread == 0 || (peek && unread < target && !ended))
 		return 0;
 	n = shim_rx_copy(s, pos, len < unread ? len : (size_t)unread, drain, arg);
 	if (n > 0 && !peek)
@@ -99,9 +97,11 @@ static ssize_t recv_urgent(struct shim_sock *s, shim_drain drain, void *arg, siz
 	struct toe_shm_slot *slot = s->slot;
 	ssize_t rc = shim_slot_lock(&slot->rx_lock);
 	uint64_t urgent;
+	bool ended;
 
 	if (rc < 0)
 		return rc;
+	ended = shim_rx_ended(s); /* before the look at what there is */
 	urgent = shim_urgent(slot);
 	if (s->opt.oobinline || urgent == UINT64_MAX || slot->rx_urg_read == urgent + 1) {
 		rc = -EINVAL;
@@ -111,7 +111,7 @@ static ssize_t recv_urgent(struct shim_sock *s, shim_drain drain, void *arg, siz
 		if (rc >= 0 && !peek)
 			store_relaxed(&slot->rx_urg_read, urgent + 1);
 	} else {
-		rc = shim_rx_ended(s) ? 0 : -EAGAIN;
+		rc = ended ? 0 : -EAGAIN;
 	}
 	shim_slot_unlock(&slot->rx_lock);
 	return rc;
@@ -123,6 +123,7 @@ ssize_t shim_recv(struct shim_sock *s, int fd, shim_drain drain, void *arg, size
 	bool peek = flags & MSG_PEEK;
 	uint64_t deadline = 0;
 	size_t got = 0, target = s->opt.rcvlowat ? s->opt.rcvlowat : 1;
+	bool ended, failed;
 	ssize_t rc;
 
 	if (flags & MSG_ERRQUEUE)
@@ -146,12 +147,17 @@ ssize_t shim_recv(struct shim_sock *s, int fd, shim_drain drain, void *arg, size
 		if (got >= target || rc < 0 || (peek && got > 0) ||
 		    (got > 0 && unlikely(shim_urgent(slot) == slot->rx_cons)))
 			break;
-		if ((shim_rx_ended(s) || (!peek && load_relaxed(&slot->error))) &&
-		    shim_unread(s) > 0)
+		/* Whether it is over is asked once: if so now, all octets have come before. If it ends
+		 * after this, so does the wait. */
+		ended = shim_rx_ended(s);
+		failed = load_acquire(&slot->error) != 0;
+		if ((ended || (failed && !peek)) && shim_unread(s) > 0)
 			continue; /* the end came together with octets */
-		rc = got ? !shim_rx_ended(s) : rx_outcome(s);
-		if (rc <= 0)
-			break;
+		if (ended || (failed && got == 0)) {
+			rc = got ? 0 : rx_outcome(s);
+			if (rc <= 0)
+				break;
+		}
 		rc = -EAGAIN;
 		if ((flags & MSG_DONTWAIT) || shim_nonblock(s, fd))
 			break;
