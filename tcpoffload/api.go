@@ -31,6 +31,7 @@ type Segment struct {
 	NextHop  uint32   // where a reply goes: an index the device chose, echoed in TxSegment.NextHop
 	MTU      uint16   // largest IP packet towards NextHop, octets; 0: the engine's
 	Again    bool     // it came before without its payload, and was counted then
+	NoRoom   bool     // a SYN that is not to open a connection: its owner could not take it
 	Opt      wire.Options
 }
 

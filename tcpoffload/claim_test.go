@@ -154,3 +154,70 @@ func TestClaimsGivesUpTimeWaitWithoutRoom(t *testing.T) {
 	require.False(t, s.claims(wire.SYN, 100_000, 0, 0))
 	require.Zero(t, s.e.TimeWaits())
 }
+
+// A SYN is the other stack's when the owner has no room for its connection, also one that opens a connection
+// in TIME-WAIT anew; without another stack it is dropped. What is under way goes on.
+func TestNoRoom(t *testing.T) {
+	s := newScript(t, nil)
+	s.listen(100, SocketOptions{})
+	g := s.seg(wire.SYN, 0, 0, 0)
+	g.NoRoom = true
+	require.False(t, s.e.Claims(s.now, &g))
+	require.Equal(t, DropNoRoom, s.inject(g))
+	s.quiet()
+	require.Zero(t, s.e.HalfOpens())
+	require.EqualValues(t, 1, s.e.MIB().ListenDrops)
+
+	s.in(wire.SYN, 0, 0, 0)
+	s.iss = s.segs[0].Seq
+	require.True(t, s.e.Claims(s.now, &g), "half-open")
+	require.Equal(t, DropNone, s.inject(g))
+	s.in(wire.ACK, 1, 0, 1)
+	s.h = s.action(ActPassEstablished).Handle
+	s.close()
+	s.in(wire.ACK|wire.FIN, 1, 0, 2)
+	require.Equal(t, 1, s.e.TimeWaits())
+	g = s.seg(wire.SYN, 100_000, 0, 0)
+	g.NoRoom = true
+	require.Equal(t, DropNoRoom, s.inject(g))
+	require.Equal(t, 1, s.e.TimeWaits(), "it is dropped, and comes again")
+	require.False(t, s.e.Claims(s.now, &g))
+	require.Zero(t, s.e.TimeWaits())
+}
+
+// The owner is asked about SYNs that open connections, and about nothing else.
+func TestAsks(t *testing.T) {
+	s := newScript(t, nil)
+	asks := func(flags wire.Flags, sq uint32) (int, bool) {
+		g := s.seg(flags, sq, 0, 0)
+		_, n, ok := s.e.Asks(&g)
+		return n, ok
+	}
+	_, ok := asks(wire.SYN, 0)
+	require.False(t, ok, "nobody listens")
+	s.listen(8, SocketOptions{})
+	_, ok = asks(wire.ACK, 0)
+	require.False(t, ok)
+	n, ok := asks(wire.SYN|wire.ECE|wire.CWR, 0)
+	require.True(t, ok)
+	require.Zero(t, n)
+	s.in(wire.SYN, 0, 0, 0)
+	_, ok = asks(wire.SYN, 0)
+	require.False(t, ok, "half-open")
+	s.flow.RemotePort++
+	n, ok = asks(wire.SYN, 0)
+	require.True(t, ok)
+	require.Equal(t, 1, n)
+	s.flow.RemotePort--
+	s.iss = s.segs[0].Seq
+	s.in(wire.ACK, 1, 0, 1)
+	s.h = s.action(ActPassEstablished).Handle
+	_, ok = asks(wire.SYN, 0)
+	require.False(t, ok, "established")
+	s.close()
+	s.in(wire.ACK|wire.FIN, 1, 0, 2)
+	_, ok = asks(wire.SYN, 0)
+	require.False(t, ok, "an old SYN in TIME-WAIT")
+	_, ok = asks(wire.SYN, 100_000)
+	require.True(t, ok)
+}

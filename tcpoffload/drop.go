@@ -32,6 +32,7 @@ const (
 	DropAfterFIN                  // data or FIN beyond the peer's FIN
 	DropTimeWait                  // for a connection in TIME-WAIT
 	DropTimeWaitReset             // RST for a connection in TIME-WAIT (RFC 1337)
+	DropNoRoom                    // SYN, but the owner has no room for another connection of the listener
 	NumDropReasons
 )
 
@@ -93,6 +94,8 @@ func dropName(r DropReason) string {
 		return "time-wait"
 	case DropTimeWaitReset:
 		return "time-wait-reset"
+	case DropNoRoom:
+		return "no-room"
 	}
 	return "unknown"
 }

@@ -69,6 +69,10 @@ func (e *Engine) arriveListen(i uint32, now vtime.Time, seg *Segment, out *Outpu
 // the listener's share of it is full. Text on the SYN is not taken; the peer sends it again.
 func (e *Engine) synArrives(i uint32, now vtime.Time, seg *Segment, re reopening, out *Output) DropReason {
 	l, m := &e.lsts[i], &e.root.mib
+	if seg.NoRoom {
+		m.ListenDrops++
+		return DropNoRoom
+	}
 	if l.ready >= l.backlog {
 		m.ListenOverflows++
 		m.ListenDrops++

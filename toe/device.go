@@ -165,6 +165,10 @@ type UpperLayer interface {
 	Sleep(w int) bool
 	Awake(w int)
 
+	// Admits is asked about a SYN for listener l, so many of whose handshakes are under way on the worker: is
+	// there room for a connection more? Any reason but Offloaded leaves the SYN to the kernel, or drops it
+	// where the kernel has no part in the port.
+	Admits(w int, l ListenID, handshakes int) Reason
 	// PassEstablish offers a connection of listener l that completed its handshake. ok false
 	// refuses it: the device resets it.
 	PassEstablish(w int, l ListenID, tid TID, flow *wire.Flow) (s SockID, ok bool)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"opentoe/sockshim/shm"
+	"opentoe/tcpoffload/vtime"
 	"opentoe/toe"
 )
 
@@ -58,6 +59,7 @@ const (
 	sndBufMin      = 4096      // and raised to this
 	rxKeep         = 8         // 1/rxKeep of a share's chunks is kept for sending
 	backlogMax     = 4096      // listen backlogs are cut to this
+	admitReserve   = 64        // slots that a SYN leaves to the handshakes under way; more of those may find none at their end
 	acceptSlack    = 16        // connections beyond the backlog that may wait for accept; then refused
 	populateSlots  = 256       // slots of a new region that are touched in advance
 	populateChunks = 64        // chunks likewise
@@ -70,6 +72,7 @@ const (
 // Patience with clients and with the kernel.
 const (
 	helloWithin = 10 * time.Second       // a connection that says no HELLO for so long is closed
+	admitNote   = vtime.Second           // a listener whose connections find no room is remembered once in so long
 	acceptPause = 100 * time.Millisecond // until the next accept when descriptors or memory are short
 )
 

@@ -119,3 +119,51 @@ func TestHolders(t *testing.T) {
 	r.c.cred.Pid = pid
 	r.srv.mu.Unlock()
 }
+
+// A listener's connections are the kernel's as long as its program has no slot for them: before the handshake,
+// with a place kept for those that are under way. The listener is remembered once a second.
+func TestAdmits(t *testing.T) {
+	r := newRig(t, 1, func(c *Config) { c.Slots = 8 })
+	lslot, id := r.listen(0, 8080)
+	admits := func(handshakes int) toe.Reason { return r.dev.up.Admits(0, id, handshakes) }
+	avail := func() int { return r.l.workers[0].active[0].slots.Avail() }
+	require.Equal(t, toe.Offloaded, r.dev.up.Admits(0, id+1, 99), "not known here")
+	var last *fakeConn
+	for avail() > 0 {
+		require.Equal(t, toe.Offloaded, admits(avail()-1))
+		require.Equal(t, toe.ReasonNoMemory, admits(avail()))
+		_, c, ok := r.incoming(0, id)
+		require.True(t, ok)
+		last = c
+	}
+	require.Equal(t, toe.ReasonNoMemory, admits(0))
+	_, _, ok := r.incoming(0, id)
+	require.False(t, ok, "one that was not asked about")
+	c := r.srv.Counters()
+	require.NotZero(t, c.Declined[toe.ReasonNoMemory])
+	require.EqualValues(t, 1, c.NoSlots)
+	list := r.srv.Declines()
+	require.Len(t, list, 1)
+	require.True(t, list[0].Listen)
+	require.Equal(t, toe.ReasonNoMemory, list[0].Reason)
+	require.EqualValues(t, 8080, list[0].Local.Port())
+
+	r.dev.up.Notify(last.sock, toe.Event{Kind: toe.EventFinished, End: toe.EndReset})
+	r.post(0, shm.OpCloseConReq, lslot, 0)
+	r.settle(func() bool { return r.l.workers[0].active[0].busy == 0 })
+	r.check()
+}
+
+// Handshakes of a flood do not shut a listener while there are slots in plenty, and memory counts as well.
+func TestAdmitsInAFlood(t *testing.T) {
+	r := newRig(t, 1, func(c *Config) { c.Slots, c.Memory = 1024, 1<<20 })
+	_, id := r.listen(0, 8080)
+	require.Equal(t, toe.Offloaded, r.dev.up.Admits(0, id, 4096))
+	sh := r.l.workers[0].active[0]
+	for sh.chunks.Avail() > 2+rxDirectories+sh.rxFloor {
+		sh.chunks.Take(shm.Send)
+	}
+	require.Equal(t, toe.Offloaded, r.dev.up.Admits(0, id, 0))
+	sh.chunks.Take(shm.Send)
+	require.Equal(t, toe.ReasonNoMemory, r.dev.up.Admits(0, id, 0))
+}

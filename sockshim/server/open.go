@@ -331,6 +331,30 @@ func (l *layer) unlisten(ls *listener) {
 	})
 }
 
+// Admits reports whether a connection more of listener id would find a slot, and its record the memory for
+// it, beside those whose handshakes are under way. Many that are, as in a flood, count only up to
+// admitReserve.
+func (l *layer) Admits(wi int, id toe.ListenID, handshakes int) toe.Reason {
+	w := l.workers[wi]
+	ls := w.listeners[id]
+	if ls == nil {
+		return toe.Offloaded // it is about to be known, or to be forgotten
+	}
+	sh := w.share(ls.reg)
+	if sh == nil || sh.dead {
+		return toe.Offloaded
+	}
+	if sh.slots.Avail() > min(handshakes, admitReserve) && sh.chunks.Avail() >= 2+rxDirectories+sh.rxFloor {
+		return toe.Offloaded
+	}
+	w.stats.Declined[toe.ReasonNoMemory]++
+	if !w.now.Before(sh.noteAt) {
+		sh.noteAt = w.now.Add(admitNote)
+		sh.declines.add(w.now, sh.slot(ls.slot), toe.ReasonNoMemory)
+	}
+	return toe.ReasonNoMemory
+}
+
 // PassEstablish gives a new connection a slot of the listener's region and puts a record into the
 // listener's receive stream.
 func (l *layer) PassEstablish(wi int, id toe.ListenID, tid toe.TID, flow *wire.Flow) (toe.SockID, bool) {

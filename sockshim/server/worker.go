@@ -72,11 +72,12 @@ type share struct {
 	seen        atomic.Uint32 // slots that were ever used, counted from slotBase; the worker writes
 	busy        int           // sockets that are not free or lent
 	socks       []sock
-	credit      []uint32 // slots whose writers wait for a chunk
-	refill      bool     // a slot came back: the loan may want it
-	names       []*share // of other regions whose slots commands of this queue may name
-	dead        bool     // a violation was found; ended after the poll
-	declines    declines // of the region's client
+	credit      []uint32   // slots whose writers wait for a chunk
+	refill      bool       // a slot came back: the loan may want it
+	names       []*share   // of other regions whose slots commands of this queue may name
+	dead        bool       // a violation was found; ended after the poll
+	declines    declines   // of the region's client
+	noteAt      vtime.Time // from then on, a SYN that finds no room is among them again
 }
 
 // start starts the goroutines that look after the workers until stop is closed.

@@ -157,11 +157,23 @@ func TestLimits(t *testing.T) {
 		require.NoError(t, l.NearHost.Run("env", "LD_PRELOAD="+filepath.Join(l.Root, "build", "libtoe_shim.so"), "TOE_SOCKET="+d.Socket(),
 			"iperf3", "-c", peerAddr, "-P", fmt.Sprint(n), "-n", "100K"))
 	}
+	// served is a server under the library with as many connections at once, all of which succeed.
+	served := func(t *testing.T, d *lab.Toed, n int) {
+		t.Helper()
+		server := serve(ctx, t, l, d, iperfPort, "iperf3", "-s")
+		require.NoError(t, l.FarHost.Run("iperf3", "-c", toeAddr, "-P", fmt.Sprint(n), "-n", "100K"))
+		stats, err := d.Stats(ctx)
+		require.NoError(t, err)
+		require.Zero(t, stats.Clients["NoSlots"], "one was reset at the end of its handshake")
+		_ = server.Stop() // iperf3 calls the signal an error
+	}
 	for _, c := range []struct {
 		name, more string
 		run        func(t *testing.T, d *lab.Toed)
 		refused    string // the reason
 	}{
+		{"slots of a server", "clients: {slots: 16}\n", func(t *testing.T, d *lab.Toed) { served(t, d, 40) }, "no-memory"},
+		{"connections of a server", "tcp: {max_connections: 16}\n", func(t *testing.T, d *lab.Toed) { served(t, d, 40) }, ""},
 		{"connections", "tcp: {max_connections: 16}\n", func(t *testing.T, d *lab.Toed) { streams(t, d, 40) }, "table-full"},
 		{"slots", "clients: {slots: 16}\n", func(t *testing.T, d *lab.Toed) { streams(t, d, 40) }, "no-memory"},
 		{"listeners", "tcp: {max_listeners: 1}\n", func(t *testing.T, d *lab.Toed) {

@@ -48,6 +48,8 @@ func (u *upper) add() (toe.SockID, *sock) {
 	u.socks[u.last] = s
 	return u.last, s
 }
+func (u *upper) Admits(int, toe.ListenID, int) toe.Reason { return toe.Offloaded }
+
 func (u *upper) PassEstablish(_ int, _ toe.ListenID, tid toe.TID, _ *wire.Flow) (toe.SockID, bool) {
 	if u.refuse {
 		return 0, false

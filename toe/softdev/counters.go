@@ -78,6 +78,8 @@ type Counters struct {
 	Rerouted        uint64 // connections that got another next hop when routes changed
 	PassEstablished uint64 // connections given to the socket layer
 	PassRefused     uint64 // connections that it refused
+	LeftTableFull   uint64 // SYNs for listeners not taken because the connection table was full
+	LeftNoRoom      uint64 // SYNs for listeners not taken because the socket layer had no room
 
 	Verdicts [wire.NumVerdicts]uint64 // received frames by what the parser made of them
 	Drops    [NumDrops]uint64

@@ -294,3 +294,47 @@ func TestNoAllocationsBesideTheKernel(t *testing.T) {
 	w.in = &w.lanes[0]
 	require.Zero(t, testing.AllocsPerRun(100, func() { w.input(w.in, &f) }))
 }
+
+// A SYN for which the socket layer has no room is the kernel's; where there is none it is dropped, and finds
+// room when it comes again. The connection table counts for itself.
+func TestNoRoomForASyn(t *testing.T) {
+	b := buildFrame(t, synTo80())
+	t.Run("shared", func(t *testing.T) {
+		p, k := newShared(t, true)
+		p.listen(1)
+		p.up[1].noRoom = toe.ReasonNoMemory
+		p.q[1].in.put(slices.Clone(b))
+		p.turn(1)
+		require.Equal(t, [][]byte{b}, k.up)
+		require.Zero(t, p.q[1].sent)
+		require.Equal(t, []int{0}, p.up[1].asked)
+		require.EqualValues(t, 1, p.w[1].count.LeftNoRoom)
+		p.up[1].noRoom = toe.Offloaded
+		p.q[1].in.put(slices.Clone(b))
+		p.turn(1)
+		require.Len(t, k.up, 1)
+		require.Equal(t, 1, p.w[1].eng.HalfOpens())
+	})
+	t.Run("alone", func(t *testing.T) {
+		p := newPair(t, true)
+		p.listen(1)
+		p.up[1].noRoom = toe.ReasonNoMemory
+		p.connect(0, addr4[0], addr4[1], 100)
+		p.run(vtime.Second, func() bool { return p.w[1].count.LeftNoRoom > 0 })
+		require.Equal(t, p.w[1].count.LeftNoRoom, p.w[1].eng.Drops()[tcpoffload.DropNoRoom])
+		p.up[1].noRoom = toe.Offloaded
+		p.run(10*vtime.Second, func() bool { return p.up[1].accepted == 1 })
+	})
+	t.Run("table", func(t *testing.T) {
+		p, k := newShared(t, true)
+		p.listen(1)
+		for p.w[1].eng.Conns() < 64 {
+			p.connect(1, addr4[1], addr4[0], 0)
+		}
+		p.q[1].in.put(slices.Clone(b))
+		p.turn(1)
+		require.Len(t, k.up, 1)
+		require.EqualValues(t, 1, p.w[1].count.LeftTableFull)
+		require.Empty(t, p.up[1].asked)
+	})
+}

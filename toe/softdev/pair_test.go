@@ -62,10 +62,12 @@ type fakeUpper struct {
 	socks      []*fakeSock
 	rcvbuf     int
 	sndbuf     uint64
-	total      uint64 // of accepted sockets
-	refuse     bool   // PassEstablish says no
-	full       bool   // Reserve says no
-	noCheck    bool   // benchmarks: do not compare, do not record events
+	total      uint64     // of accepted sockets
+	refuse     bool       // PassEstablish says no
+	noRoom     toe.Reason // what Admits says
+	asked      []int      // handshakes under way, each time that Admits was asked
+	full       bool       // Reserve says no
+	noCheck    bool       // benchmarks: do not compare, do not record events
 	accepted   int
 	lastListen toe.ListenID // of the connection accepted last
 	reserved   int
@@ -133,6 +135,11 @@ func (u *fakeUpper) consume(s *fakeSock) {
 
 func (u *fakeUpper) Sleep(int) bool { u.slept++; return true }
 func (u *fakeUpper) Awake(int)      {}
+
+func (u *fakeUpper) Admits(_ int, _ toe.ListenID, handshakes int) toe.Reason {
+	u.asked = append(u.asked, handshakes)
+	return u.noRoom
+}
 
 func (u *fakeUpper) PassEstablish(w int, l toe.ListenID, tid toe.TID, f *wire.Flow) (toe.SockID, bool) {
 	if u.refuse {

@@ -116,7 +116,12 @@ func (w *worker) arrive(t *train) {
 	w.seg = s
 	h, known := w.eng.Lookup(&s.Flow)
 	if !known {
-		if t.lane.kernel != nil && (w.unjudged(t) || !w.eng.Claims(w.now, s)) {
+		if t.lane.kernel != nil && w.unjudged(t) {
+			w.hand(t)
+			return
+		}
+		w.admit(s)
+		if t.lane.kernel != nil && !w.eng.Claims(w.now, s) {
 			w.hand(t)
 			return
 		}
@@ -131,6 +136,20 @@ func (w *worker) arrive(t *train) {
 		return
 	}
 	w.present(s, t)
+}
+
+// admit marks s, if it is a SYN that asks a listener for a connection for which there is no room. Before the
+// handshake that connection may still be somebody else's; at its end it could only be reset.
+func (w *worker) admit(s *tcpoffload.Segment) {
+	id, handshakes, asks := w.eng.Asks(s)
+	switch {
+	case !asks:
+	case w.eng.Full():
+		w.count.LeftTableFull++ // of the engine's own accord
+	case w.up.Admits(w.id, toe.ListenID(id), handshakes) != toe.Offloaded:
+		s.NoRoom = true
+		w.count.LeftNoRoom++
+	}
 }
 
 // reserve makes sure that the payload of w.seg can be placed in the stream of connection h, or of the
