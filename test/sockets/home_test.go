@@ -25,12 +25,13 @@ type homeServer struct {
 }
 
 // startHome starts the program under the library and returns its listeners.
-func startHome(t *testing.T, lib, dir string) (list []homeServer) {
-	bin := compile(t, "lost/home.c", dir)
+func startHome(t *testing.T, dir string) (list []homeServer) {
+	bin, err := compile("lost/home.c")
+	require.NoError(t, err)
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	t.Cleanup(cancel)
-	cmd := exec.CommandContext(ctx, bin, toeAddr)
-	cmd.Env = append(os.Environ(), "LD_PRELOAD="+preload(t, lib), "TOE_SOCKET="+filepath.Join(dir, "toed.sock"))
+	cmd := exec.CommandContext(ctx, bin, toeAddr, "home")
+	cmd.Env = append(os.Environ(), preloaded(t, filepath.Join(dir, "toed.sock"))...)
 	in, err := cmd.StdinPipe()
 	require.NoError(t, err)
 	out, err := cmd.StdoutPipe()
@@ -76,8 +77,8 @@ func answers(conn net.Conn, err error, name string) error {
 // TestListenersComeHome has listeners that were there before toed, and that outlive it: each is on toed
 // whenever there is one, and on the kernel all the time.
 func TestListenersComeHome(t *testing.T) {
-	lib, dir := library(t), t.TempDir()
-	list := startHome(t, lib, dir)
+	dir := t.TempDir()
+	list := startHome(t, dir)
 	overKernel := func() {
 		for _, s := range list {
 			conn, err := net.Dial("tcp", at(kernelAddr, s.port))

@@ -47,14 +47,15 @@ func startToed(t *testing.T, dir string) *exec.Cmd {
 // TestToedLost kills toed under a program's connections. Whoever waits on one is told at once, new
 // sockets are the kernel's, and when another toed serves the directory it takes new ones again.
 func TestToedLost(t *testing.T) {
-	lib, dir := library(t), t.TempDir()
-	bin := compile(t, "lost/lost.c", dir)
+	dir := t.TempDir()
+	bin, err := compile("lost/lost.c")
+	require.NoError(t, err)
 	first := startToed(t, dir)
 
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, bin, toeAddr)
-	cmd.Env = append(os.Environ(), "LD_PRELOAD="+preload(t, lib), "TOE_SOCKET="+filepath.Join(dir, "toed.sock"))
+	cmd := exec.CommandContext(ctx, bin, toeAddr, "lost")
+	cmd.Env = append(os.Environ(), preloaded(t, filepath.Join(dir, "toed.sock"))...)
 	in, err := cmd.StdinPipe()
 	require.NoError(t, err)
 	out, err := cmd.StdoutPipe()

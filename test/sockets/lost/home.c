@@ -2,7 +2,7 @@
  * home: servers that wait for connections for ever, each in a way of its own, and answer each with
  * the name of that way. toed may come and go meanwhile; they do nothing about it.
  */
-#include "../programs/programs.h"
+#include "../cases/cases.h"
 
 #include <sys/prctl.h>
 
@@ -124,19 +124,18 @@ static void *run_thread(void *arg)
 	return NULL;
 }
 
-static void test(void)
+CASE(home)
 {
 	const size_t n = sizeof ways / sizeof *ways;
-	struct sockaddr_in any = {.sin_family = AF_INET};
 	pthread_t thread;
 	char line[8];
 
 	setpgid(0, 0);
 	for (size_t i = 0; i < n; i++) {
-		sockets[i] = MUST(socket(AF_INET, SOCK_STREAM, 0));
-		MUST(bind(sockets[i], (struct sockaddr *)&any, sizeof any));
+		sockets[i] = MUST(socket(family, SOCK_STREAM, 0));
+		MUST(bind_to(sockets[i], any_address(0)));
 		MUST(listen(sockets[i], 64));
-		say("%d %s", ntohs(name_of(sockets[i]).sin_port), ways[i].name);
+		say("%d %s", port_of(sockets[i]), ways[i].name);
 	}
 	for (size_t i = 0; i < n; i++)
 		for (int k = 0; ways[i].processes > 1 && k < ways[i].processes; k++)

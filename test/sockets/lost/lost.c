@@ -2,7 +2,7 @@
  * lost: what a program sees when toed ends under its connections, and when another toed comes.
  * It waits in every way at once, says "ready", and goes on when it reads a line.
  */
-#include "../programs/programs.h"
+#include "../cases/cases.h"
 
 static int p[4][2];
 
@@ -48,17 +48,15 @@ static void *in_write(void *arg)
 	return NULL;
 }
 
-static void test(void)
+CASE(lost)
 {
 	static void *(*const ways[])(void *) = {in_read, in_poll, in_epoll, in_write};
 	pthread_t thread[4];
 	char line[16], c;
-	int any = MUST(socket(AF_INET, SOCK_STREAM, 0)), q[2];
-	struct sockaddr_in a = {.sin_family = AF_INET};
+	int any = MUST(socket(family, SOCK_STREAM, 0)), q[2];
 
-	MUST(bind(any, (struct sockaddr *)&a, sizeof a));
+	MUST(bind_to(any, any_address(0)));
 	MUST(listen(any, 5));
-	a.sin_port = name_of(any).sin_port;
 	for (int i = 0; i < 4; i++)
 		make_pair(p[i]);
 	for (int i = 0; i < 4; i++)
@@ -70,16 +68,13 @@ static void test(void)
 	tell("close", close(p[0][0]));
 
 	/* The kernel's sockets go on: this listener is one too. */
-	q[0] = MUST(socket(AF_INET, SOCK_STREAM, 0));
-	a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-	MUST(connect(q[0], (struct sockaddr *)&a, sizeof a));
+	q[0] = MUST(socket(family, SOCK_STREAM, 0));
+	MUST(connect_at(q[0], loopback_address(port_of(any))));
 	q[1] = MUST(accept(any, NULL, NULL));
 	write_all(q[0], "x", 1);
 	tell("over the kernel", read(q[1], &c, 1));
 	/* Asking in vain must not keep the library from asking again. */
-	a = make_address(0);
-	tell("bind without toed",
-	     bind(MUST(socket(AF_INET, SOCK_STREAM, 0)), (struct sockaddr *)&a, sizeof a));
+	tell("bind without toed", bind_to(stream_socket(0), make_address(0)));
 	/* The second time nobody is waiting when toed ends, so that it is noticed only now. */
 	for (int i = 0; i < 2; i++) {
 		say("waiting");

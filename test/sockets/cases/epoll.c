@@ -1,6 +1,6 @@
 /* epoll: level, edge and one-shot; kernel and socket descriptors in one set; nested sets; changes
  * while a thread waits. */
-#include "programs.h"
+#include "cases.h"
 
 static int ep;
 
@@ -26,7 +26,7 @@ static void wait_for(const char *what, int timeout)
 			}
 }
 
-static void level_and_edge(void)
+CASE(level_and_edge)
 {
 	int p[2], q[2];
 	char buf[16];
@@ -96,14 +96,14 @@ static void level_and_edge(void)
 }
 
 /* Sockets that are in the set before it is decided who carries them. */
-static void decided_later(void)
+CASE(decided_later)
 {
 	int l, c, a;
-	struct sockaddr_in to = make_address(0);
+	struct sockaddr_storage to = make_address(0);
 
 	ep = MUST(epoll_create(1));
-	l = MUST(socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0));
-	c = MUST(socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0));
+	l = MUST(socket(family, SOCK_STREAM | SOCK_NONBLOCK, 0));
+	c = MUST(socket(family, SOCK_STREAM | SOCK_NONBLOCK, 0));
 	ctl(EPOLL_CTL_ADD, c, EPOLLIN | EPOLLOUT, 2);
 	wait_for("unconnected", 0);
 	ctl(EPOLL_CTL_MOD, c, EPOLLIN, 2);
@@ -136,7 +136,7 @@ static void *wait_thread(void *arg)
 	return NULL;
 }
 
-static void changed_meanwhile(void)
+CASE(changed_meanwhile)
 {
 	pthread_t thread;
 	pid_t tid = 0;
@@ -165,7 +165,7 @@ static void changed_meanwhile(void)
 	MUST(close(ep));
 }
 
-static void nested(void)
+CASE(nested)
 {
 	int p[2], inner = MUST(epoll_create1(0)), outer = MUST(epoll_create1(0));
 	struct pollfd v = {.fd = inner, .events = POLLIN};
@@ -198,7 +198,7 @@ static void nested(void)
 }
 
 /* One socket in two sets, and under two numbers in one. */
-static void several(void)
+CASE(several)
 {
 	int p[2], one = MUST(epoll_create1(0)), two = MUST(epoll_create1(0)), copy;
 	char c;
@@ -225,13 +225,4 @@ static void several(void)
 	MUST(close(p[1]));
 	MUST(close(one));
 	MUST(close(two));
-}
-
-static void test(void)
-{
-	level_and_edge();
-	decided_later();
-	changed_meanwhile();
-	nested();
-	several();
 }

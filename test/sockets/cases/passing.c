@@ -1,5 +1,5 @@
 /* passing: sockets that reach another process by exec and by SCM_RIGHTS. */
-#include "programs.h"
+#include "cases.h"
 
 static void send_fd(int via, int fd)
 {
@@ -59,19 +59,22 @@ static void continued(const char *numbers)
 	exit(0);
 }
 
-static void by_exec(void)
+CASE(by_exec)
 {
 	char numbers[32], buf[16];
-	int p[2], l = listener(0), fd;
+	int p[2], l, fd;
 	pid_t child;
 
+	if (getenv("CONTINUED"))
+		continued(getenv("CONTINUED"));
+	l = listener(0);
 	make_pair(p);
 	child = MUST(fork());
 	if (child == 0) {
 		MUST(close(p[0]));
 		snprintf(numbers, sizeof numbers, "%d %d", p[1], l);
 		setenv("CONTINUED", numbers, 1);
-		execl("/proc/self/exe", "passing", address, (char *)NULL);
+		execl("/proc/self/exe", "passing", address, this_case, (char *)NULL);
 		_exit(2);
 	}
 	MUST(close(p[1]));
@@ -88,7 +91,7 @@ static void by_exec(void)
 	MUST(close(p[0]));
 }
 
-static void by_message(void)
+CASE(by_message)
 {
 	char buf[16];
 	int s[2], p[2], fd;
@@ -114,14 +117,4 @@ static void by_message(void)
 	tell("end", read(p[0], buf, 1));
 	reap(child);
 	MUST(close(p[0]));
-}
-
-static void test(void)
-{
-	const char *numbers = getenv("CONTINUED");
-
-	if (numbers)
-		continued(numbers);
-	by_exec();
-	by_message();
 }

@@ -1,30 +1,25 @@
 /* fastopen: sockets that connect with their first octets, as Linux' results tell of it. Without
  * cookies, so that it does not matter whom the kernel has met before. */
-#include "programs.h"
+#include "cases.h"
 
 static int set(int fd, int option, int v)
 {
-	return setsockopt(fd, IPPROTO_TCP, option, &v, sizeof v);
+	return set_int(fd, IPPROTO_TCP, option, v);
 }
 
 /* fresh returns a socket that defers its SYN. */
 static int fresh(int flags)
 {
-	int fd = MUST(socket(AF_INET, SOCK_STREAM | flags, 0));
+	int fd = MUST(socket(family, SOCK_STREAM | flags, 0));
 
 	MUST(set(fd, TCP_FASTOPEN_CONNECT, 1));
 	MUST(set(fd, TCP_FASTOPEN_NO_COOKIE, 1));
 	return fd;
 }
 
-static int connect_at(int fd, struct sockaddr_in to)
-{
-	return connect(fd, (struct sockaddr *)&to, sizeof to);
-}
-
 static void tell_peer(const char *what, int fd)
 {
-	struct sockaddr_in a;
+	struct sockaddr_storage a;
 	socklen_t len = sizeof a;
 
 	tell(what, getpeername(fd, (struct sockaddr *)&a, &len));
@@ -37,15 +32,6 @@ static void tell_state(const char *what, int fd)
 
 	MUST(getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len));
 	say("%s: state %d", what, info.tcpi_state);
-}
-
-static void tell_error(const char *what, int fd)
-{
-	int e;
-	socklen_t len = sizeof e;
-
-	MUST(getsockopt(fd, SOL_SOCKET, SO_ERROR, &e, &len));
-	say("%s: %s", what, e ? strerrorname_np(e) : "no error");
 }
 
 /* finish accepts what fd connects to, and lets both ends speak. */
@@ -63,12 +49,12 @@ static void finish(int l, int fd, const char *text)
 	MUST(close(a));
 }
 
-static void settings(int l)
+CASE(settings)
 {
-	int fd = MUST(socket(AF_INET, SOCK_STREAM, 0)), v;
+	int l = listener(0);
+	int fd = MUST(socket(family, SOCK_STREAM, 0)), v;
 	socklen_t len = sizeof v;
 
-	say("-- settings");
 	tell("connect 2", set(fd, TCP_FASTOPEN_CONNECT, 2));
 	tell("no cookie 2", set(fd, TCP_FASTOPEN_NO_COOKIE, 2));
 	tell("SYNCNT 0", set(fd, TCP_SYNCNT, 0));
@@ -97,7 +83,6 @@ static void deferred(int l, int flags)
 	struct epoll_event e = {.events = EPOLLIN | EPOLLOUT | EPOLLET};
 	char c;
 
-	say("-- deferred%s", flags ? ", not blocking" : "");
 	MUST(epoll_ctl(set, EPOLL_CTL_ADD, fd, &e));
 	MUST(epoll_wait(set, &e, 1, 0));
 	tell_events("before", poll_now(fd));
@@ -120,12 +105,12 @@ static void deferred(int l, int flags)
 }
 
 /* The octets that do not go with the SYN follow. */
-static void much(int l)
+CASE(much)
 {
+	int l = listener(0);
 	static uint8_t big[200000], got[200000];
 	int fd = fresh(0), a;
 
-	say("-- much");
 	MUST(connect_at(fd, name_of(l)));
 	fill_pattern(big, 0, sizeof big);
 	tell("write", write(fd, big, sizeof big));
@@ -136,12 +121,12 @@ static void much(int l)
 	MUST(close(a));
 }
 
-static void epolled(int l)
+CASE(epolled)
 {
+	int l = listener(0);
 	int fd = fresh(SOCK_NONBLOCK), set = MUST(epoll_create1(0));
 	struct epoll_event e = {.events = EPOLLOUT};
 
-	say("-- epoll");
 	MUST(connect_at(fd, name_of(l)));
 	MUST(epoll_ctl(set, EPOLL_CTL_ADD, fd, &e));
 	say("epoll %d", MUST(epoll_wait(set, &e, 1, 5000)));
@@ -155,12 +140,12 @@ static void epolled(int l)
 }
 
 /* Nothing is sent for a socket that is given up before its first octet. */
-static void given_up(int l)
+CASE(given_up)
 {
+	int l = listener(0);
 	struct pollfd p = {.fd = l, .events = POLLIN};
 	int fd = fresh(0);
 
-	say("-- given up");
 	MUST(connect_at(fd, name_of(l)));
 	MUST(close(fd));
 	fd = fresh(0);
@@ -171,7 +156,7 @@ static void given_up(int l)
 	tell("shut down twice", shutdown(fd, SHUT_WR));
 	MUST(close(fd));
 	say("accept %d", MUST(poll(&p, 1, 100)));
-	fd = MUST(socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0));
+	fd = MUST(socket(family, SOCK_STREAM | SOCK_NONBLOCK, 0));
 	MUST(set(fd, TCP_FASTOPEN_CONNECT, 1));
 	MUST(set(fd, TCP_FASTOPEN_NO_COOKIE, 1));
 	MUST(connect_at(fd, name_of(l)));
@@ -182,12 +167,12 @@ static void given_up(int l)
 }
 
 /* A deferred socket that is inherited is deferred there too. */
-static void inherited(int l)
+CASE(inherited)
 {
+	int l = listener(0);
 	int fd = fresh(0);
 	pid_t pid;
 
-	say("-- inherited");
 	MUST(connect_at(fd, name_of(l)));
 	pid = MUST(fork());
 	if (pid == 0) {
@@ -201,12 +186,11 @@ static void inherited(int l)
 	MUST(close(fd));
 }
 
-static void refused(void)
+CASE(refused)
 {
 	int l = listener(0), fd = fresh(0);
-	struct sockaddr_in nobody = name_of(l);
+	struct sockaddr_storage nobody = name_of(l);
 
-	say("-- refused");
 	MUST(close(l));
 	tell("connect", connect_at(fd, nobody));
 	tell("write", write(fd, "x", 1));
@@ -224,7 +208,7 @@ static void refused(void)
 	MUST(close(l));
 }
 
-static long fast(int fd, const char *text, struct sockaddr_in to, int flags)
+static long fast(int fd, const char *text, struct sockaddr_storage to, int flags)
 {
 	return sendto(fd, text, strlen(text), MSG_FASTOPEN | flags, (struct sockaddr *)&to,
 		      sizeof to);
@@ -232,10 +216,9 @@ static long fast(int fd, const char *text, struct sockaddr_in to, int flags)
 
 static void message(int l, int flags)
 {
-	struct sockaddr_in to = name_of(l);
-	int fd = MUST(socket(AF_INET, SOCK_STREAM | flags, 0));
+	struct sockaddr_storage to = name_of(l);
+	int fd = MUST(socket(family, SOCK_STREAM | flags, 0));
 
-	say("-- message%s", flags ? ", not blocking" : "");
 	MUST(set(fd, TCP_FASTOPEN_NO_COOKIE, 1));
 	tell("send", fast(fd, "hello", to, 0));
 	await(fd, POLLOUT);
@@ -255,12 +238,12 @@ static void message(int l, int flags)
 }
 
 /* With a connect under way a message waits for it, or is told to. */
-static void message_late(int l)
+CASE(message_late)
 {
-	int fd = MUST(socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0));
-	struct sockaddr_in to = name_of(l);
+	int l = listener(0);
+	int fd = MUST(socket(family, SOCK_STREAM | SOCK_NONBLOCK, 0));
+	struct sockaddr_storage to = name_of(l);
 
-	say("-- message, late");
 	bool fresh = connect_at(fd, to) < 0; /* or it was so fast that connect has told already */
 
 	if (fresh && errno != EINPROGRESS)
@@ -271,12 +254,12 @@ static void message_late(int l)
 	MUST(close(fd));
 }
 
-static void borders(int l)
+CASE(borders)
 {
+	int l = listener(0);
 	int fd = connect_to(l), a = MUST(accept(l, NULL, NULL));
 	char line[16], got[16];
 
-	say("-- borders");
 	for (int i = 0; i < 1000; i++) {
 		size_t n = (size_t)snprintf(line, sizeof line, "message %d.", i);
 
@@ -294,22 +277,22 @@ static void borders(int l)
 	MUST(close(a));
 }
 
-static void test(void)
+CASE(deferred_blocking)
 {
-	int l = listener(0);
+	deferred(listener(0), 0);
+}
 
-	signal(SIGPIPE, SIG_IGN);
-	settings(l);
-	deferred(l, 0);
-	deferred(l, SOCK_NONBLOCK);
-	much(l);
-	epolled(l);
-	given_up(l);
-	inherited(l);
-	refused();
-	message(l, 0);
-	message(l, SOCK_NONBLOCK);
-	message_late(l);
-	borders(l);
-	MUST(close(l));
+CASE(deferred_nonblocking)
+{
+	deferred(listener(0), SOCK_NONBLOCK);
+}
+
+CASE(message_blocking)
+{
+	message(listener(0), 0);
+}
+
+CASE(message_nonblocking)
+{
+	message(listener(0), SOCK_NONBLOCK);
 }

@@ -1,5 +1,5 @@
 /* threads: one socket used by several threads at once, and ended under a blocked one. */
-#include "programs.h"
+#include "cases.h"
 
 #define WRITERS 4
 #define EACH 2000
@@ -61,12 +61,10 @@ static void *blocked_writer(void *arg)
 	return NULL;
 }
 
-static void test(void)
+CASE(writers)
 {
 	pthread_t thread[WRITERS];
 	uint32_t record[4], next[WRITERS] = {0};
-	struct call call;
-	struct linger hard = {.l_onoff = 1};
 
 	make_pair(p);
 	for (uintptr_t i = 0; i < WRITERS; i++)
@@ -81,33 +79,61 @@ static void test(void)
 	for (int i = 0; i < WRITERS; i++)
 		pthread_join(thread[i], NULL);
 	say("%d records in order", WRITERS * EACH);
+}
 
+CASE(shutdown_under_read)
+{
+	struct call call;
+
+	make_pair(p);
 	block(&call, p[1], blocked);
 	MUST(shutdown(p[1], SHUT_RD));
 	pthread_join(call.thread, NULL);
 	MUST(close(p[0]));
 	MUST(close(p[1]));
+}
+
+static void reset(int fd)
+{
+	struct linger hard = {.l_onoff = 1};
+
+	MUST(setsockopt(fd, SOL_SOCKET, SO_LINGER, &hard, sizeof hard));
+	MUST(close(fd));
+}
+
+CASE(reset_under_read)
+{
+	struct call call;
 
 	make_pair(p);
 	block(&call, p[1], blocked);
-	MUST(setsockopt(p[0], SOL_SOCKET, SO_LINGER, &hard, sizeof hard));
-	MUST(close(p[0]));
+	reset(p[0]);
 	pthread_join(call.thread, NULL);
 	MUST(close(p[1]));
+}
 
-	/* A call that is under way keeps the socket though its descriptor is closed. */
+/* A call that is under way keeps the socket though its descriptor is closed. */
+CASE(close_under_read)
+{
+	struct call call;
+	char c;
+
 	make_pair(p);
 	block(&call, p[1], blocked);
 	MUST(close(p[1]));
 	write_all(p[0], "x", 1);
 	pthread_join(call.thread, NULL);
-	tell("peer", read(p[0], record, 1));
+	tell("peer", read(p[0], &c, 1));
 	MUST(close(p[0]));
+}
+
+CASE(reset_under_write)
+{
+	struct call call;
 
 	make_pair(p);
 	block(&call, p[0], blocked_writer);
-	MUST(setsockopt(p[1], SOL_SOCKET, SO_LINGER, &hard, sizeof hard));
-	MUST(close(p[1]));
+	reset(p[1]);
 	pthread_join(call.thread, NULL);
 	MUST(close(p[0]));
 }

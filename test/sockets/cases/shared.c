@@ -1,5 +1,5 @@
 /* shared: threads that share one epoll set. None may sleep through what is for it. */
-#include "programs.h"
+#include "cases.h"
 
 static int ep;
 static pid_t sleeper[2];
@@ -50,11 +50,12 @@ static void finish(pthread_t thread[2], int n)
 }
 
 /* The first connection comes into the set while a thread sleeps on it. */
-static void first_while_asleep(void)
+CASE(first_while_asleep)
 {
 	pthread_t thread[2];
 	int p[2];
 
+	MUST(pipe(took));
 	ep = MUST(epoll_create1(0));
 	make_pair(p);
 	start(thread, 1);
@@ -72,6 +73,7 @@ static void one_after_another(uint32_t mode)
 	pthread_t thread[2];
 	int p[2][2];
 
+	MUST(pipe(took));
 	ep = MUST(epoll_create1(0));
 	for (uint32_t i = 0; i < 2; i++) {
 		make_pair(p[i]);
@@ -89,10 +91,12 @@ static void one_after_another(uint32_t mode)
 	}
 }
 
-static void test(void)
+CASE(one_after_another_edge)
 {
-	MUST(pipe(took));
-	first_while_asleep();
 	one_after_another(EPOLLET);
+}
+
+CASE(one_after_another_once)
+{
 	one_after_another(EPOLLONESHOT);
 }

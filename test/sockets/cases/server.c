@@ -1,5 +1,5 @@
 /* server: an edge-triggered epoll server against many clients at once, all in one process. */
-#include "programs.h"
+#include "cases.h"
 
 #define CLIENTS 64
 #define ROUNDS 20
@@ -66,7 +66,7 @@ static void *serve(void *arg)
 	return NULL;
 }
 
-static void test(void)
+CASE(edge_triggered)
 {
 	static uint8_t buf[SIZE];
 	int fd[CLIENTS];

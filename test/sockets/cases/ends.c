@@ -1,5 +1,5 @@
 /* ends: half-close, reset, EPIPE and SIGPIPE, and the poll masks on the way. */
-#include "programs.h"
+#include "cases.h"
 
 static volatile sig_atomic_t pipes;
 
@@ -9,11 +9,19 @@ static void on_pipe(int sig)
 	pipes++;
 }
 
-static void half_close(void)
+static void count_pipes(void)
+{
+	struct sigaction a = {.sa_handler = on_pipe};
+
+	MUST(sigaction(SIGPIPE, &a, NULL));
+}
+
+CASE(half_close)
 {
 	char buf[8];
 	int p[2];
 
+	count_pipes();
 	make_pair(p);
 	MUST(shutdown(p[0], SHUT_WR));
 	await(p[1], POLLRDHUP);
@@ -65,13 +73,13 @@ static void reset(const char *how, bool unread)
 }
 
 /* Nobody is let in by a listener that is closed: not even for a moment. */
-static void stopped(void)
+CASE(stopped)
 {
 	int refused = 0;
 
 	for (int i = 0; i < 50; i++) {
-		int l = listener(0), s = socket(AF_INET, SOCK_STREAM, 0);
-		struct sockaddr_in to = name_of(l);
+		int l = listener(0), s = socket(family, SOCK_STREAM, 0);
+		struct sockaddr_storage to = name_of(l);
 
 		MUST(s);
 		MUST(close(l));
@@ -82,11 +90,12 @@ static void stopped(void)
 	say("refused %d", refused);
 }
 
-static void shut_read(void)
+CASE(shut_read)
 {
 	char buf[8];
 	int p[2];
 
+	count_pipes();
 	make_pair(p);
 	MUST(shutdown(p[0], SHUT_RD));
 	tell_events("SHUT_RD", poll_now(p[0]));
@@ -99,17 +108,23 @@ static void shut_read(void)
 	MUST(close(p[1]));
 }
 
-static void test(void)
+CASE(shutdown_unconnected)
 {
-	struct sigaction a = {.sa_handler = on_pipe};
-	int fd = MUST(socket(AF_INET, SOCK_STREAM, 0));
+	int fd = stream_socket(0);
 
-	MUST(sigaction(SIGPIPE, &a, NULL));
-	tell("shutdown of nothing", shutdown(fd, SHUT_WR));
+	for (int how = SHUT_RD; how <= SHUT_RDWR; how++)
+		tell("shutdown of nothing", shutdown(fd, how));
 	MUST(close(fd));
-	half_close();
+}
+
+CASE(reset_by_linger)
+{
+	count_pipes();
 	reset("linger 0", false);
+}
+
+CASE(reset_by_unread)
+{
+	count_pipes();
 	reset("unread data", true);
-	shut_read();
-	stopped();
 }

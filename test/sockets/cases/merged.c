@@ -1,49 +1,40 @@
 /* merged: a listener for any address has one queue, though its connections come to two addresses:
  * from loopback and to the address of the test, which may be another stack's. */
-#include "programs.h"
+#include "cases.h"
 
 enum { EACH = 40 };
 
-static int dial(const char *to, int port)
+static int dial(bool loopback, int port)
 {
-	struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
-	int fd = MUST(socket(AF_INET, SOCK_STREAM, 0));
+	int fd = stream_socket(0);
 
-	if (inet_pton(AF_INET, to, &a.sin_addr) != 1)
-		abort();
-	MUST(connect(fd, (struct sockaddr *)&a, sizeof a));
+	MUST(connect_at(fd, loopback ? loopback_address(port) : make_address(port)));
 	return fd;
 }
 
 static int anywhere(int flags, int backlog)
 {
-	int fd = MUST(socket(AF_INET, SOCK_STREAM | flags, 0));
-	struct sockaddr_in a = {.sin_family = AF_INET};
+	int fd = stream_socket(flags);
 
-	MUST(bind(fd, (struct sockaddr *)&a, sizeof a));
+	MUST(bind_to(fd, any_address(0)));
 	MUST(listen(fd, backlog));
 	return fd;
 }
 
-static int port_of(int fd)
-{
-	return ntohs(name_of(fd).sin_port);
-}
-
 /* What waits on either side is accepted, all of it, and neither side waits for the other to be
  * empty. */
-static void fair(void)
+CASE(fair)
 {
 	int l = anywhere(0, 128), port = port_of(l), c[3 * EACH], first = -1, n = 0;
 
 	for (int i = 0; i < 3 * EACH; i++)
-		c[i] = dial(i % 3 == 2 ? "127.0.0.1" : address, port);
+		c[i] = dial(i % 3 == 2, port);
 	for (int i = 0; i < 3 * EACH; i++) {
-		struct sockaddr_in from;
+		struct sockaddr_storage from;
 		socklen_t len = sizeof from;
 		int fd = MUST(accept(l, (struct sockaddr *)&from, &len));
 
-		if (from.sin_addr.s_addr == htonl(INADDR_LOOPBACK)) {
+		if (same_address(from, loopback_address(port_in(from)))) {
 			n++;
 			if (first < 0)
 				first = i;
@@ -65,14 +56,14 @@ static void tell_flags(const char *what, int fd)
 }
 
 /* accept4's flags hold whoever had the connection. */
-static void flags(void)
+CASE(flags)
 {
 	static const int some[] = {0, SOCK_NONBLOCK, SOCK_CLOEXEC, SOCK_NONBLOCK | SOCK_CLOEXEC};
 	int l = anywhere(SOCK_NONBLOCK, 16), port = port_of(l);
 
 	for (size_t i = 0; i < sizeof some / sizeof *some; i++)
 		for (int k = 0; k < 2; k++) {
-			int c = dial(k ? "127.0.0.1" : address, port), fd;
+			int c = dial(k, port), fd;
 
 			await(l, POLLIN);
 			fd = MUST(accept4(l, NULL, NULL, some[i]));
@@ -85,7 +76,7 @@ static void flags(void)
 }
 
 /* An exclusive registration hears of both sides; what one set takes the other does not find. */
-static void exclusive(void)
+CASE(exclusive)
 {
 	int l = anywhere(SOCK_NONBLOCK, 16), port = port_of(l), set[2];
 
@@ -97,7 +88,7 @@ static void exclusive(void)
 	}
 	for (int k = 0; k < 4; k++) {
 		struct epoll_event e;
-		int c = dial(k % 2 ? "127.0.0.1" : address, port), fd;
+		int c = dial(k % 2, port), fd;
 
 		say("woken: %d", MUST(epoll_wait(set[k / 2], &e, 1, 10000)));
 		fd = MUST(accept(l, NULL, NULL));
@@ -111,7 +102,7 @@ static void exclusive(void)
 }
 
 /* Two processes that accept from one listener share what comes from either side. */
-static void inherited(void)
+CASE(inherited)
 {
 	int l = anywhere(0, 128), port = port_of(l), sum = 0;
 	pid_t child[2];
@@ -127,7 +118,7 @@ static void inherited(void)
 			}
 	}
 	for (int i = 0; i < EACH; i++) {
-		int c = dial(i % 2 ? "127.0.0.1" : address, port);
+		int c = dial(i % 2, port);
 		char octet;
 
 		read_all(c, &octet, 1);
@@ -140,12 +131,4 @@ static void inherited(void)
 		MUST(waitpid(child[i], NULL, 0));
 	}
 	MUST(close(l));
-}
-
-static void test(void)
-{
-	fair();
-	flags();
-	exclusive();
-	inherited();
 }

@@ -1,5 +1,5 @@
 /* echo: a child sends a stream of some megaoctets, the parent sends it back; both check it. */
-#include "programs.h"
+#include "cases.h"
 
 #define TOTAL (6u << 20)
 
@@ -37,7 +37,7 @@ static void client(int l)
 	MUST(close(fd));
 }
 
-static void test(void)
+CASE(megaoctets)
 {
 	static uint8_t buf[50000];
 	int l = listener(0), fd;

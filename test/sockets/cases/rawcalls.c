@@ -1,17 +1,17 @@
 /* rawcalls: the socket calls by number, through syscall(2). */
-#include "programs.h"
+#include "cases.h"
 
 #include <sys/syscall.h>
 
-static void test(void)
+CASE(by_number)
 {
 	struct epoll_event e = {.events = EPOLLIN, .data.u32 = 9};
-	struct sockaddr_in to;
+	struct sockaddr_storage to;
 	char buf[8];
 	int l = listener(0), ep = (int)MUST(syscall(SYS_epoll_create1, 0)), c, a;
 
 	to = name_of(l);
-	c = (int)MUST(syscall(SYS_socket, AF_INET, SOCK_STREAM, 0));
+	c = (int)MUST(syscall(SYS_socket, family, SOCK_STREAM, 0));
 	MUST(syscall(SYS_connect, c, &to, sizeof to));
 	a = (int)MUST(syscall(SYS_accept4, l, NULL, NULL, SOCK_NONBLOCK));
 	tell("read", syscall(SYS_read, a, buf, sizeof buf));

@@ -1,5 +1,5 @@
 /* crowd: more threads waiting in poll than there are event queues, and many connections at once. */
-#include "programs.h"
+#include "cases.h"
 
 #define THREADS 90
 #define CONNECTIONS 600
@@ -18,7 +18,7 @@ static void *wait_one(void *arg)
 	return NULL;
 }
 
-static void waiting(void)
+CASE(waiting)
 {
 	pthread_t thread[THREADS];
 	struct timespec pause = {.tv_nsec = 50000000};
@@ -39,7 +39,7 @@ static void waiting(void)
 	say("%d threads woke", THREADS);
 }
 
-static void many(void)
+CASE(many)
 {
 	static int fd[CONNECTIONS], peer[CONNECTIONS];
 	int l = listener(0), sum = 0;
@@ -61,10 +61,4 @@ static void many(void)
 		MUST(close(peer[i]));
 	}
 	say("%d as it should be", sum);
-}
-
-static void test(void)
-{
-	waiting();
-	many();
 }

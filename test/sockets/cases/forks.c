@@ -1,10 +1,10 @@
 /* forks: sockets that several processes hold, and listeners that several accept from. */
-#include "programs.h"
+#include "cases.h"
 
 #define WORKERS 3
 #define REQUESTS 30
 
-static void shared_connection(void)
+CASE(shared_connection)
 {
 	char buf[16];
 	int p[2];
@@ -80,7 +80,7 @@ static void worker(int l)
 	}
 }
 
-static void preforked(void)
+CASE(preforked)
 {
 	int l = listener(SOCK_NONBLOCK), fd, served = 0;
 	pid_t child[WORKERS];
@@ -112,7 +112,7 @@ static void preforked(void)
 }
 
 /* An epoll set that a child goes on to use. */
-static void inherited_set(void)
+CASE(inherited_set)
 {
 	struct epoll_event e = {.events = EPOLLIN, .data.u32 = 1};
 	int p[2], q[2], ep = MUST(epoll_create1(0));
@@ -150,7 +150,7 @@ static void inherited_set(void)
 }
 
 /* A child made by vfork or posix_spawn changes descriptors before it runs another program. */
-static void spawned(void)
+CASE(spawned)
 {
 	char buf[32];
 	int p[2];
@@ -180,12 +180,12 @@ static void spawned(void)
 	MUST(close(p[0]));
 }
 
-static void test(void)
+CASE(handed_down_to_exit)
 {
-	shared_connection();
 	handed_down(false);
+}
+
+CASE(handed_down_to_killed)
+{
 	handed_down(true);
-	preforked();
-	inherited_set();
-	spawned();
 }

@@ -1,5 +1,5 @@
 /* urgent: MSG_OOB, the mark, SO_OOBINLINE and POLLPRI. */
-#include "programs.h"
+#include "cases.h"
 
 static void settle(int fd, int unread)
 {
@@ -29,11 +29,10 @@ static void tell_text(const char *what, int fd, int flags)
 		say("%s: \"%.*s\"", what, (int)n, buf);
 }
 
-static void out_of_line(void)
+CASE(out_of_line)
 {
 	int p[2];
 
-	say("-- out of line");
 	make_pair(p);
 	tell_text("none", p[1], MSG_OOB);
 	tell_events("none", poll_now(p[1]));
@@ -61,11 +60,10 @@ static void out_of_line(void)
 	MUST(close(p[1]));
 }
 
-static void passed_over(void)
+CASE(passed_over)
 {
 	int p[2];
 
-	say("-- passed over");
 	make_pair(p);
 	tell("send", send(p[0], "U", 1, MSG_OOB));
 	await(p[1], POLLPRI);
@@ -83,11 +81,10 @@ static void passed_over(void)
 	MUST(close(p[1]));
 }
 
-static void in_line(void)
+CASE(in_line)
 {
 	int p[2], on = 1;
 
-	say("-- in line");
 	make_pair(p);
 	MUST(setsockopt(p[1], SOL_SOCKET, SO_OOBINLINE, &on, sizeof on));
 	tell("send", send(p[0], "abU", 3, MSG_OOB));
@@ -105,11 +102,10 @@ static void in_line(void)
 }
 
 /* A mark that is overtaken by another is forgotten: its octet is one of the stream. */
-static void twice(void)
+CASE(twice)
 {
 	int p[2];
 
-	say("-- twice");
 	make_pair(p);
 	tell("send", send(p[0], "aU", 2, MSG_OOB));
 	await(p[1], POLLPRI);
@@ -123,14 +119,13 @@ static void twice(void)
 	MUST(close(p[1]));
 }
 
-static void selected(void)
+CASE(selected)
 {
 	struct timeval soon = {.tv_sec = 5};
 	struct epoll_event e = {.events = EPOLLPRI};
 	fd_set except;
 	int p[2], set = MUST(epoll_create1(0));
 
-	say("-- select and epoll");
 	make_pair(p);
 	MUST(epoll_ctl(set, EPOLL_CTL_ADD, p[1], &e));
 	say("epoll %d", MUST(epoll_wait(set, &e, 1, 0)));
@@ -173,7 +168,7 @@ static void settled(void)
 }
 
 /* The owner of a socket hears of an urgent octet, and with O_ASYNC of everything. */
-static void signalled(void)
+CASE(signalled)
 {
 	struct sigaction act = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
 	struct f_owner_ex self = {.type = F_OWNER_PID, .pid = getpid()};
@@ -181,7 +176,6 @@ static void signalled(void)
 	pid_t pid;
 	char c;
 
-	say("-- signals");
 	MUST(sigaction(SIGURG, &act, NULL));
 	MUST(sigaction(SIGIO, &act, NULL));
 	make_pair(p);
@@ -229,8 +223,8 @@ static void signalled(void)
 	MUST(close(p[1]));
 
 	/* Before it listens, and before it connects. */
-	l = MUST(socket(AF_INET, SOCK_STREAM, 0));
-	struct sockaddr_in at = make_address(0);
+	l = MUST(socket(family, SOCK_STREAM, 0));
+	struct sockaddr_storage at = make_address(0);
 	MUST(bind(l, (struct sockaddr *)&at, sizeof at));
 	MUST(ioctl(l, FIOSETOWN, &owner));
 	on = 1;
@@ -238,7 +232,7 @@ static void signalled(void)
 	MUST(listen(l, 8));
 	settled();
 	before = ios;
-	fd = MUST(socket(AF_INET, SOCK_STREAM, 0));
+	fd = MUST(socket(family, SOCK_STREAM, 0));
 	MUST(fcntl(fd, F_SETOWN_EX, &self));
 	at = name_of(l);
 	MUST(connect(fd, (struct sockaddr *)&at, sizeof at));
@@ -251,14 +245,4 @@ static void signalled(void)
 	MUST(close(p[0]));
 	MUST(close(fd));
 	MUST(close(l));
-}
-
-static void test(void)
-{
-	out_of_line();
-	passed_over();
-	in_line();
-	twice();
-	selected();
-	signalled();
 }

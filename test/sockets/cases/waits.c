@@ -1,5 +1,5 @@
 /* waits: poll and select over pipes and sockets together, with and without time limits. */
-#include "programs.h"
+#include "cases.h"
 
 static int p[2], q[2];
 
@@ -53,30 +53,42 @@ static void select_both(void)
 	tell("read", read(FD_ISSET(q[0], &r) ? q[0] : p[1], &c, 1));
 }
 
-static volatile sig_atomic_t signals;
-
-static void on_signal(int sig)
+static void open_both(void)
 {
-	(void)sig;
-	signals++;
+	make_pair(p);
+	MUST(pipe(q));
 }
 
-static void test(void)
+CASE(poll_wakes_for_pipe)
 {
-	struct sigaction a = {.sa_handler = on_signal};
-	struct timespec none = {0}, brief = {.tv_nsec = 5000000};
-	struct timeval now = {0};
-	sigset_t mask, empty;
-	fd_set r, w, x;
+	open_both();
+	from_afar(q[1], poll_both);
+}
+
+CASE(poll_wakes_for_socket)
+{
+	open_both();
+	from_afar(p[0], poll_both);
+}
+
+CASE(select_wakes_for_pipe)
+{
+	open_both();
+	from_afar(q[1], select_both);
+}
+
+CASE(select_wakes_for_socket)
+{
+	open_both();
+	from_afar(p[0], select_both);
+}
+
+CASE(poll_limits)
+{
+	struct timespec brief = {.tv_nsec = 5000000};
 	struct pollfd v = {.events = POLLIN};
 
 	make_pair(p);
-	MUST(pipe(q));
-	from_afar(q[1], poll_both);
-	from_afar(p[0], poll_both);
-	from_afar(q[1], select_both);
-	from_afar(p[0], select_both);
-
 	v.fd = p[1];
 	tell("poll, no time", poll(&v, 1, 0));
 	tell("poll, some time", poll(&v, 1, 5));
@@ -85,7 +97,15 @@ static void test(void)
 	tell("writable", poll(&v, 1, -1));
 	v.events = 0;
 	tell("nothing wanted", poll(&v, 1, 0));
+}
 
+CASE(select_three)
+{
+	struct timespec none = {0};
+	struct timeval now = {0};
+	fd_set r, w, x;
+
+	make_pair(p);
 	FD_ZERO(&r);
 	FD_ZERO(&w);
 	FD_ZERO(&x);
@@ -96,22 +116,43 @@ static void test(void)
 	say("%d %d %d", FD_ISSET(p[1], &r) != 0, FD_ISSET(p[1], &w) != 0, FD_ISSET(p[1], &x) != 0);
 	FD_SET(p[1], &r);
 	tell("pselect", pselect(p[1] + 1, &r, NULL, NULL, &none, NULL));
+}
 
-	/* A blocked signal that only ppoll lets in ends it. */
+static volatile sig_atomic_t signals;
+
+static void on_signal(int sig)
+{
+	(void)sig;
+	signals++;
+}
+
+/* A blocked signal that only ppoll lets in ends it. */
+CASE(ppoll_mask)
+{
+	struct sigaction a = {.sa_handler = on_signal};
+	struct pollfd v = {.events = POLLIN};
+	sigset_t mask, empty;
+
+	make_pair(p);
+	v.fd = p[1];
 	MUST(sigaction(SIGUSR1, &a, NULL));
 	sigemptyset(&empty);
 	sigemptyset(&mask);
 	sigaddset(&mask, SIGUSR1);
 	pthread_sigmask(SIG_BLOCK, &mask, NULL);
 	raise(SIGUSR1);
-	v.events = POLLIN;
 	tell("ppoll with mask", ppoll(&v, 1, NULL, &empty));
 	say("signals %d", (int)signals);
+}
 
+CASE(poll_closed)
+{
+	struct pollfd v = {.fd = 999, .events = POLLIN};
+
+	make_pair(p);
 	MUST(close(p[0]));
 	await(p[1], POLLRDHUP);
 	tell_events("closed", poll_now(p[1]));
-	v.fd = 999;
 	tell("bad descriptor", poll(&v, 1, 0));
 	say("is POLLNVAL: %d", v.revents == POLLNVAL);
 }

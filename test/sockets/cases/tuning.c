@@ -1,5 +1,5 @@
 /* tuning: settings of TCP before and after a connection is open, and what it tells of itself. */
-#include "programs.h"
+#include "cases.h"
 
 #include <linux/sock_diag.h>
 #include <linux/sockios.h>
@@ -18,13 +18,11 @@ static int set_congestion(int fd, const char *name)
 	return setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, name, (socklen_t)strlen(name));
 }
 
-static void congestion(void)
+CASE(congestion)
 {
-	int l = MUST(socket(AF_INET, SOCK_STREAM, 0)), fd = MUST(socket(AF_INET, SOCK_STREAM, 0)),
-	    a;
-	struct sockaddr_in at = make_address(0);
+	int l = MUST(socket(family, SOCK_STREAM, 0)), fd = MUST(socket(family, SOCK_STREAM, 0)), a;
+	struct sockaddr_storage at = make_address(0);
 
-	say("-- congestion control");
 	tell("unknown", set_congestion(fd, "no-such-one"));
 	tell("reno", set_congestion(fd, "reno"));
 	tell_congestion("before connect", fd);
@@ -51,14 +49,13 @@ static size_t min(size_t a, size_t b)
 }
 
 /* The writer waits for what it wrote to be sent, not only for room. */
-static void lowat(void)
+CASE(lowat)
 {
 	int p[2], low = 4096, v;
 	socklen_t len = sizeof v;
 	static uint8_t buf[1 << 16];
 	size_t put = 0, got = 0;
 
-	say("-- low-water mark");
 	make_pair(p);
 	nonblocking(p[0], true);
 	nonblocking(p[1], true);
@@ -90,7 +87,7 @@ static void lowat(void)
 	MUST(close(p[1]));
 }
 
-static void integers(void)
+CASE(integers)
 {
 	static const struct {
 		const char *name;
@@ -106,11 +103,10 @@ static void integers(void)
 		{"SO_SNDBUF", SOL_SOCKET, SO_SNDBUF, 50000},
 		{"SO_RCVBUF", SOL_SOCKET, SO_RCVBUF, 50000},
 	};
-	int p[2], fresh = MUST(socket(AF_INET, SOCK_STREAM, 0)), v;
+	int p[2], fresh = MUST(socket(family, SOCK_STREAM, 0)), v;
 	uint64_t rate = 5000000000u;
 	socklen_t len;
 
-	say("-- integers");
 	make_pair(p);
 	for (int k = 0; k < 2; k++) {
 		int fd = k ? p[0] : fresh;
@@ -139,7 +135,7 @@ static void integers(void)
 	MUST(close(fresh));
 }
 
-static void facts(void)
+CASE(facts)
 {
 	struct tcp_info info = {0};
 	uint8_t whole[248]; /* the structure as of Linux 6.x, which is longer than libc's */
@@ -149,7 +145,6 @@ static void facts(void)
 	int p[2], v = -1;
 	char buf[1000] = "";
 
-	say("-- facts");
 	make_pair(p);
 	write_all(p[0], buf, sizeof buf);
 	read_all(p[1], buf, sizeof buf);
@@ -179,20 +174,19 @@ static void facts(void)
 }
 
 /* Whether or not the octets go with the SYN, they arrive. */
-static void fast_open(void)
+CASE(fast_open)
 {
 	static uint8_t big[100000];
 	int l = listener(0), v = 16, fd, a;
-	struct sockaddr_in to = name_of(l);
+	struct sockaddr_storage to = name_of(l);
 	struct iovec iov[2] = {{"a little", 8}, {big, sizeof big}};
 	struct msghdr m = {
 		.msg_name = &to, .msg_namelen = sizeof to, .msg_iov = iov, .msg_iovlen = 2};
 	char buf[8];
 
-	say("-- fast open");
 	tell("listener", setsockopt(l, IPPROTO_TCP, TCP_FASTOPEN, &v, sizeof v));
 	for (int i = 0; i < 2; i++) {
-		fd = MUST(socket(AF_INET, SOCK_STREAM, 0));
+		fd = MUST(socket(family, SOCK_STREAM, 0));
 		tell("sendto",
 		     sendto(fd, "hello", 5, MSG_FASTOPEN, (struct sockaddr *)&to, sizeof to));
 		a = MUST(accept(l, NULL, NULL));
@@ -204,7 +198,7 @@ static void fast_open(void)
 		MUST(close(fd));
 		MUST(close(a));
 	}
-	fd = MUST(socket(AF_INET, SOCK_STREAM, 0));
+	fd = MUST(socket(family, SOCK_STREAM, 0));
 	fill_pattern(big, 0, sizeof big);
 	tell("sendmsg", sendmsg(fd, &m, MSG_FASTOPEN));
 	a = MUST(accept(l, NULL, NULL));
@@ -215,7 +209,7 @@ static void fast_open(void)
 	verify(big, 0, sizeof big);
 	MUST(close(fd));
 	MUST(close(a));
-	fd = MUST(socket(AF_INET, SOCK_STREAM, 0));
+	fd = MUST(socket(family, SOCK_STREAM, 0));
 	v = 1;
 	tell("connect option", setsockopt(fd, IPPROTO_TCP, TCP_FASTOPEN_CONNECT, &v, sizeof v));
 	MUST(connect(fd, (struct sockaddr *)&to, sizeof to));
@@ -226,13 +220,4 @@ static void fast_open(void)
 	MUST(close(fd));
 	MUST(close(a));
 	MUST(close(l));
-}
-
-static void test(void)
-{
-	congestion();
-	lowat();
-	integers();
-	facts();
-	fast_open();
 }

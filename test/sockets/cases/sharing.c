@@ -1,19 +1,14 @@
 /* sharing: who may bind what beside whom, and listeners that share an address and port. */
-#include "programs.h"
+#include "cases.h"
 
 enum { REUSEADDR = 1, REUSEPORT = 2, V6ONLY = 4, FREEBIND = 8 };
 
 /* bound returns a socket bound to addr and port, or -1 and why. */
 static int bound(int flags, const char *addr, int port)
 {
-	struct sockaddr_in6 v6 = {.sin6_family = AF_INET6, .sin6_port = htons((uint16_t)port)};
-	struct sockaddr_in v4 = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
-	bool six = strchr(addr, ':') != NULL;
-	int fd = MUST(socket(six ? AF_INET6 : AF_INET, SOCK_STREAM, 0)), one = 1, saved;
+	struct sockaddr_storage a = address_at(addr, port);
+	int fd = MUST(socket(a.ss_family, SOCK_STREAM, 0)), one = 1, saved;
 
-	if (inet_pton(six ? AF_INET6 : AF_INET, addr,
-		      six ? (void *)&v6.sin6_addr : (void *)&v4.sin_addr) != 1)
-		abort();
 	if (flags & REUSEADDR)
 		MUST(setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one));
 	if (flags & REUSEPORT)
@@ -22,8 +17,7 @@ static int bound(int flags, const char *addr, int port)
 		MUST(setsockopt(fd, IPPROTO_IP, IP_FREEBIND, &one, sizeof one));
 	if (flags & V6ONLY)
 		MUST(setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof one));
-	if (bind(fd, six ? (struct sockaddr *)&v6 : (struct sockaddr *)&v4,
-		 six ? sizeof v6 : sizeof v4) == 0)
+	if (bind_to(fd, a) == 0)
 		return fd;
 	saved = errno;
 	close(fd);
@@ -40,11 +34,6 @@ static int listening(int flags, const char *addr, int port)
 	return fd;
 }
 
-static int port_of(int fd)
-{
-	return ntohs(name_of(fd).sin_port);
-}
-
 /* attempt tells whether somebody may bind, and lets go again. */
 static void attempt(const char *what, int flags, const char *addr, int port)
 {
@@ -55,7 +44,7 @@ static void attempt(const char *what, int flags, const char *addr, int port)
 		MUST(close(fd));
 }
 
-static void conflicts(void)
+CASE4(conflicts)
 {
 	int l = listening(REUSEADDR, address, 0), port = port_of(l), c, c_port;
 	pid_t child;
@@ -100,7 +89,7 @@ static void conflicts(void)
 }
 
 /* Another user does not get in, whatever he sets; he may have no access to toed. */
-static void users(void)
+CASE(users)
 {
 	int l = listening(REUSEPORT, address, 0), port = port_of(l);
 	pid_t child = MUST(fork());
@@ -120,8 +109,8 @@ static void users(void)
 
 static int dial(int port)
 {
-	int fd = MUST(socket(AF_INET, SOCK_STREAM, 0));
-	struct sockaddr_in a = make_address(port);
+	int fd = MUST(socket(family, SOCK_STREAM, 0));
+	struct sockaddr_storage a = make_address(port);
 
 	MUST(connect(fd, (struct sockaddr *)&a, sizeof a));
 	return fd;
@@ -168,7 +157,7 @@ static void accept_all(const int *l, int n)
 
 /* Several listeners on one address and port share what comes. What waits on one that closes is
  * reset, and the others have the rest. */
-static void shared(void)
+CASE(shared)
 {
 	int l[MEMBERS], c[CLIENTS], port = 0, reset = 0, fine = 0;
 
@@ -245,7 +234,7 @@ static void who(const char *what, int port)
 }
 
 /* A server is replaced by another process without a gap, as haproxy does it. */
-static void processes(void)
+CASE(processes)
 {
 	int hold = bound(REUSEPORT, address, 0), port = port_of(hold), ready[2], status;
 	pid_t a, b;
@@ -261,8 +250,8 @@ static void processes(void)
 	MUST(kill(a, SIGKILL));
 	MUST(waitpid(a, &status, 0));
 	for (int served = 0; served < 50;) { /* until nobody finds the dead one any more */
-		struct sockaddr_in to = make_address(port);
-		int c = MUST(socket(AF_INET, SOCK_STREAM, 0));
+		struct sockaddr_storage to = make_address(port);
+		int c = MUST(socket(family, SOCK_STREAM, 0));
 
 		if (connect(c, (struct sockaddr *)&to, sizeof to) == 0 && read(c, &letter, 1) == 1)
 			served++;
@@ -277,7 +266,7 @@ static void processes(void)
 }
 
 /* The more exactly a listener is bound, the sooner it is chosen. */
-static void exact(void)
+CASE4(exact)
 {
 	static const char *const name[] = {"either family", "IPv4", "the address"};
 	int l[3], port;
@@ -296,13 +285,4 @@ static void exact(void)
 		MUST(close(c));
 		MUST(close(l[i]));
 	}
-}
-
-static void test(void)
-{
-	conflicts();
-	users();
-	shared();
-	processes();
-	exact();
 }

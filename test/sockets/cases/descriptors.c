@@ -1,10 +1,10 @@
 /* descriptors: dup in all forms, closing in all forms, and numbers that programs count on. */
-#include "programs.h"
+#include "cases.h"
 
-static void test(void)
+CASE(dup)
 {
 	char buf[8];
-	int p[2], q[2], a, b, c;
+	int p[2], a, b;
 
 	make_pair(p);
 	a = MUST(dup(p[1]));
@@ -24,8 +24,14 @@ static void test(void)
 	MUST(close(b));
 	tell("end only now", read(p[0], buf, 1));
 	MUST(close(p[0]));
+}
 
-	/* dup2 closes its target. */
+/* dup2 closes its target. */
+CASE(dup2_over_socket)
+{
+	char buf[8];
+	int p[2], q[2];
+
 	make_pair(p);
 	make_pair(q);
 	MUST(dup2(p[1], q[1]));
@@ -37,19 +43,41 @@ static void test(void)
 	write_all(q[1], "back", 4);
 	tell("still works", read(p[0], buf, sizeof buf));
 	tell("dup3 onto itself", dup3(q[1], q[1], 0));
+	MUST(close(p[0]));
+	MUST(close(p[1]));
+	tell("one copy left", write(q[1], "x", 1));
+}
 
-	/* The lowest free number comes next. */
+CASE(lowest_number)
+{
+	int q[2], a;
+
+	make_pair(q);
 	MUST(close(q[0]));
-	a = MUST(socket(AF_INET, SOCK_STREAM, 0));
+	a = stream_socket(0);
 	say("lowest free number: %d", a == q[0]);
-	MUST(close(a));
+}
 
-	/* Daemons close everything above some number; their own sockets below live on. */
+/* Daemons close everything above some number; their own sockets below live on. */
+CASE(close_everything_above)
+{
+	char buf[8];
+	int p[2];
+
+	make_pair(p);
 	for (int fd = 100; fd < 4200; fd++)
 		close(fd);
 	MUST(close_range(200, ~0u, 0));
 	write_all(p[0], "still", 5);
 	tell("after closing all", read(p[1], buf, 5));
+}
+
+CASE(dup2_over_everything_above)
+{
+	char buf[8];
+	int p[2], b, c;
+
+	make_pair(p);
 	for (int fd = 700; fd < 1100; fd += 1)
 		if (dup2(0, fd) != fd)
 			say("dup2 to %d failed", fd);
@@ -63,7 +91,4 @@ static void test(void)
 	closefrom(c);
 	tell("closed", read(c, buf, 1));
 	tell("close twice", close(c));
-	MUST(close(p[0]));
-	MUST(close(p[1]));
-	tell("one copy left", write(q[1], "x", 1));
 }

@@ -1,11 +1,11 @@
 /* nonblock: O_NONBLOCK connect, accept, read and write, and what poll says meanwhile. */
-#include "programs.h"
+#include "cases.h"
 
-static void refused(void)
+CASE(refused)
 {
-	int l, fd = MUST(socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0)), e = 0;
-	int silent = MUST(socket(AF_INET, SOCK_STREAM, 0));
-	struct sockaddr_in a = make_address(0);
+	int l, fd = MUST(socket(family, SOCK_STREAM | SOCK_NONBLOCK, 0)), e = 0;
+	int silent = MUST(socket(family, SOCK_STREAM, 0));
+	struct sockaddr_storage a = make_address(0);
 	socklen_t len = sizeof e;
 
 	/* A port that is taken, and on which nobody listens. */
@@ -21,7 +21,7 @@ static void refused(void)
 	}
 	say("connect to nobody: %s", strerrorname_np(errno));
 	MUST(close(fd));
-	fd = MUST(socket(AF_INET, SOCK_STREAM, 0));
+	fd = MUST(socket(family, SOCK_STREAM, 0));
 	tell("blocking connect to nobody", connect(fd, (struct sockaddr *)&a, sizeof a));
 	/* The same socket can be tried again. */
 	l = listener(0);
@@ -32,10 +32,10 @@ static void refused(void)
 	MUST(close(l));
 }
 
-static void test(void)
+CASE(connected)
 {
-	int l = listener(SOCK_NONBLOCK), fd = MUST(socket(AF_INET, SOCK_STREAM, 0)), peer, e = -1;
-	struct sockaddr_in a = name_of(l);
+	int l = listener(SOCK_NONBLOCK), fd = MUST(socket(family, SOCK_STREAM, 0)), peer, e = -1;
+	struct sockaddr_storage a = name_of(l);
 	socklen_t len = sizeof e;
 	static char buf[65536];
 	size_t in_flight = 0, back = 0;
@@ -82,5 +82,4 @@ static void test(void)
 	MUST(close(fd));
 	MUST(close(peer));
 	MUST(close(l));
-	refused();
 }

@@ -1,0 +1,232 @@
+package sockets
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"opentoe/sockshim/server"
+)
+
+// fewest is how many cases there are at least: none may get lost.
+const fewest = 80
+
+// program is a file of cases.
+type program struct {
+	name  string
+	argv  []string
+	cases []socketCase
+}
+
+type socketCase struct {
+	name     string
+	families string
+}
+
+// side is a way to run a case.
+type side struct {
+	name    string
+	address string
+	family  string
+	workers int  // of toed; 0 for none
+	library bool // preloaded
+}
+
+// reference returns the kernel's way for the family of s.
+func (s side) reference() side {
+	if s.family == "6" {
+		return side{name: "kernel, IPv6", address: kernelAddr6, family: "6"}
+	}
+	return side{name: "kernel, IPv4", address: kernelAddr, family: "4"}
+}
+
+func (s side) onTOE() bool { return s.address == toeAddr || s.address == toeAddr6 }
+
+// sides are all the ways that have to give what the kernel gives. Without toed the library is not to be
+// noticed, nor with toed when the address is the kernel's.
+func sides() []side {
+	all := []side{
+		{"TOE, 3 workers, IPv4", toeAddr, "4", 3, true},
+		{"TOE, 1 worker, IPv6", toeAddr6, "6", 1, true},
+		{"TOE, 1 worker, IPv4", toeAddr, "4", 1, true},
+		{"TOE, 3 workers, IPv6", toeAddr6, "6", 3, true},
+		{"library without toed", kernelAddr, "4", 0, true},
+		{"library, kernel's address", kernelAddr6, "6", 1, true},
+		{"library, kernel's address", kernelAddr, "4", 1, true},
+	}
+	if sanitized() {
+		return all[:2]
+	}
+	return all
+}
+
+// lane is what one case at a time has for itself: a toed for each number of workers, so that what a case
+// leaves behind is that case's.
+type lane struct {
+	toed map[int]*server.Server
+	dir  string
+}
+
+func newLane(t *testing.T) *lane {
+	l := &lane{toed: map[int]*server.Server{}, dir: t.TempDir()}
+	for _, s := range sides() {
+		if s.workers > 0 && l.toed[s.workers] == nil {
+			l.toed[s.workers] = toedOf(t, t.TempDir(), s.workers)
+		}
+	}
+	return l
+}
+
+// programs compiles every file of cases and asks it what it has.
+func programs(t *testing.T) []*program {
+	sources, err := filepath.Glob("cases/*.c")
+	require.NoError(t, err)
+	list, errs := make([]*program, len(sources)), make([]error, len(sources))
+	var compilers sync.WaitGroup
+	next := make(chan int)
+	for range runtime.NumCPU() {
+		compilers.Go(func() {
+			for i := range next {
+				bin, err := compile(sources[i])
+				list[i], errs[i] = &program{name: filepath.Base(bin), argv: []string{bin}}, err
+			}
+		})
+	}
+	for i := range sources {
+		next <- i
+	}
+	close(next)
+	compilers.Wait()
+	require.NoError(t, errors.Join(errs...))
+	scripts, err := filepath.Glob("cases/*.py")
+	require.NoError(t, err)
+	for _, script := range scripts {
+		if name := strings.TrimSuffix(filepath.Base(script), ".py"); name != "cases" {
+			list = append(list, &program{name: name, argv: []string{"python3", "-B", script}})
+		}
+	}
+	for _, p := range list {
+		out, err := exec.Command(p.argv[0], slices.Concat(p.argv[1:], []string{"--list"})...).Output()
+		require.NoError(t, err, p.name)
+		for line := range strings.Lines(string(out)) {
+			name, families, _ := strings.Cut(strings.TrimSpace(line), " ")
+			p.cases = append(p.cases, socketCase{name, families})
+		}
+		require.NotEmpty(t, p.cases, p.name)
+	}
+	return list
+}
+
+// TestCases runs every case on the kernel and on the TOE.
+func TestCases(t *testing.T) {
+	_, err := library()
+	require.NoError(t, err)
+	list := programs(t)
+	ids := map[string]bool{}
+	for _, p := range list {
+		for _, c := range p.cases {
+			ids[p.name+"/"+c.name] = true
+		}
+	}
+	t.Logf("%d cases", len(ids))
+	require.GreaterOrEqual(t, len(ids), fewest, "cases got lost")
+	for id := range differences {
+		require.True(t, ids[id], "%s is a known difference, but no case", id)
+	}
+
+	free := make(chan *lane, lanes)
+	for range lanes {
+		free <- newLane(t)
+	}
+	for _, p := range list {
+		t.Run(p.name, func(t *testing.T) {
+			t.Parallel()
+			for _, c := range p.cases {
+				t.Run(c.name, func(t *testing.T) {
+					t.Parallel()
+					l := <-free
+					defer func() { free <- l }()
+					l.compare(t, p, c)
+				})
+			}
+		})
+	}
+}
+
+// compare runs a case on every side.
+func (l *lane) compare(t *testing.T, p *program, c socketCase) {
+	want := map[string]string{} // by family
+	id := p.name + "/" + c.name
+	_, known := differences[id]
+	differs := false
+	for _, s := range sides() {
+		if !strings.Contains(c.families, s.family) {
+			continue
+		}
+		if _, ok := want[s.family]; !ok {
+			want[s.family] = l.run(t, s.reference(), p, c)
+		}
+		got := l.run(t, s, p, c)
+		switch {
+		case got == want[s.family]:
+		case known && s.onTOE():
+			differs = true
+		default:
+			t.Errorf("%s differs:\n%s", s.name, diff(t, s, want[s.family], got))
+		}
+	}
+	if known && !differs && !sanitized() {
+		t.Error("no difference any more: take it out of the table")
+	}
+}
+
+// run returns what a case prints on one side. What it takes of toed it has to give back.
+func (l *lane) run(t *testing.T, s side, p *program, c socketCase) string {
+	var env []string
+	srv := l.toed[s.workers]
+	var violations uint64
+	if s.library {
+		socket := filepath.Join(l.dir, "nobody")
+		if srv != nil {
+			socket = srv.SocketPath()
+			counters := srv.Counters()
+			violations = sum(counters.Violations[:])
+		}
+		env = preloaded(t, socket)
+	}
+	if len(p.argv) > 1 {
+		env = append(env, "ASAN_OPTIONS=detect_leaks=0") // an interpreter's are not ours
+	}
+	out, err := run(t, env, p.argv[0], slices.Concat(p.argv[1:], []string{s.address, c.name})...)
+	require.NoError(t, err, s.name)
+	if srv == nil {
+		return out
+	}
+	counters := srv.Counters()
+	require.Equal(t, violations, sum(counters.Violations[:]), "%s: the library broke the contract", s.name)
+	for end := time.Now().Add(patience); srv.Usage() != (server.Usage{}); time.Sleep(200 * time.Microsecond) {
+		if time.Now().After(end) {
+			require.Equal(t, server.Usage{}, srv.Usage(), "%s: memory, sockets and places are given back", s.name)
+		}
+	}
+	return out
+}
+
+// diff tells how what a side printed differs from what the kernel's sockets gave.
+func diff(t *testing.T, s side, want, got string) string {
+	dir := t.TempDir()
+	a, b := filepath.Join(dir, "kernel"), filepath.Join(dir, "toe")
+	require.NoError(t, os.WriteFile(a, []byte(want), 0o644))
+	require.NoError(t, os.WriteFile(b, []byte(got), 0o644))
+	out, _ := exec.Command("diff", "-U", "5", "--label", s.reference().name, "--label", s.name, a, b).Output()
+	return string(out)
+}
