@@ -208,6 +208,7 @@ func (l *lane) run(t *testing.T, s side, p *program, c socketCase) string {
 	}
 	out, err := run(t, env, p.argv[0], slices.Concat(p.argv[1:], []string{s.address, c.name})...)
 	require.NoError(t, err, s.name)
+	require.True(t, strings.HasSuffix(out, "done\n"), "%s: it did not come to its end:\n%s", s.name, out)
 	if srv == nil {
 		return out
 	}

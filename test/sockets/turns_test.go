@@ -12,7 +12,9 @@ import (
 // TestTurns reads a socket while toed changes it, in every order of the reader's looks and toed's moves: the
 // octets come before the end, whenever the two become visible.
 func TestTurns(t *testing.T) {
-	objects, err := filepath.Glob(strings.TrimSuffix(library(t), ".so") + ".o/*.o")
+	lib, err := library()
+	require.NoError(t, err)
+	objects, err := filepath.Glob(strings.TrimSuffix(lib, ".so") + ".o/*.o")
 	require.NoError(t, err)
 	require.NotEmpty(t, objects)
 	bin := filepath.Join(t.TempDir(), "turns")
@@ -25,5 +27,7 @@ func TestTurns(t *testing.T) {
 	}
 	out, err := exec.Command("gcc", append(args, objects...)...).CombinedOutput()
 	require.NoError(t, err, string(out))
-	require.Contains(t, run(t, nil, bin), "turns")
+	said, err := run(t, nil, bin)
+	require.NoError(t, err)
+	require.Contains(t, said, "turns")
 }
