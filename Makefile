@@ -9,7 +9,7 @@ FUZZTIME ?= 20s
 # Two cores are enough for everything here; packages one at a time keep timing-free tests quick.
 GOTEST   := $(GO) test -timeout 10m
 
-.PHONY: help all build shim check test unit invariants sim behaviour longfat race sanitize e2e fuzz bench generate fmt demo demo-stop clean deps packetdrill
+.PHONY: help all build shim check test unit invariants sim behaviour longfat race sanitize e2e endure fuzz bench generate fmt demo demo-stop clean deps packetdrill
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -55,6 +55,10 @@ sanitize: build ## socket programs on the preload library built with sanitizers
 
 e2e: build ## unmodified programs over a real wire; needs root
 	$(GOTEST) -count=1 -tags e2e -v -timeout 12m ./test/e2e
+
+endure: build ## COUNT=n short connections (1000000) and KILLS=n clients killed under load (200): no leak, no growth; needs root
+	KILLS=$(or $(KILLS),200) $(GOTEST) -count=1 -v ./test/sockets -run 'TestKilled$$'
+	CONNECTIONS=$(or $(COUNT),1000000) $(GO) test -count=1 -tags e2e -v -timeout 60m ./test/e2e -run 'TestEndure$$'
 
 packetdrill: ## the engine as a plug-in for packetdrill: docs/CONFORMANCE.md says how to use it
 	@mkdir -p $(BUILD)
