@@ -2,6 +2,7 @@ package toe
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -25,6 +26,7 @@ type Registry struct {
 	layer     SocketLayer // nil until RegisterSocketLayer
 	devices   []*registered
 	listeners []*Listener // live ones, in the order of their IDs
+	homeless  []*Listener // of them, those whose address no device has yet
 	lastID    ListenID
 
 	draining atomic.Bool // nothing new is offloaded; written under mu
@@ -120,13 +122,52 @@ func (r *Registry) Activate(name string) error {
 	d.active = true
 	r.publish()
 	for _, l := range r.listeners {
-		reason := listenOn(d.dev, l)
+		reason := r.settle(d.dev, l)
 		r.listened[reason].Add(1)
-		if reason == Offloaded && r.draining.Load() {
-			_ = d.dev.ListenOption(l.ID, OptionPause, 1) // it goes on listening where that is not known
+		elsewhere := slices.ContainsFunc(*r.active.Load(), func(dev Device) bool { return has(dev, l) })
+		switch i := slices.Index(r.homeless, l); {
+		case reason == Offloaded && i >= 0:
+			r.homeless = slices.Delete(r.homeless, i, i+1)
+		case !elsewhere && i < 0 && movable(d.dev):
+			r.homeless = append(r.homeless, l)
 		}
 	}
 	return nil
+}
+
+// settle starts listener l, which is known already, on dev. Precondition: mu is held.
+func (r *Registry) settle(dev Device, l *Listener) Reason {
+	reason := listenOn(dev, l)
+	if reason == Offloaded && r.draining.Load() {
+		_ = dev.ListenOption(l.ID, OptionPause, 1) // it goes on listening where that is not known
+	}
+	return reason
+}
+
+// Rehome starts the listeners that wait for an address on the devices that have it by now, and returns how many
+// that were. One that is refused for another reason goes on waiting. Not for workers.
+func (r *Registry) Rehome() (n int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.homeless = slices.DeleteFunc(r.homeless, func(l *Listener) bool {
+		taken := false
+		for _, dev := range *r.active.Load() {
+			taken = r.settle(dev, l) == Offloaded || taken
+		}
+		if taken {
+			r.listened[Offloaded].Add(1)
+			n++
+		}
+		return taken
+	})
+	return n
+}
+
+// Waits reports whether listener id waits for its address.
+func (r *Registry) Waits(id ListenID) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.ContainsFunc(r.homeless, func(l *Listener) bool { return l.ID == id })
 }
 
 // Deactivate stops the device: its connections are reset, its listeners remain known for the next
@@ -154,8 +195,9 @@ func (r *Registry) Deactivate(name string) error {
 
 // ListenStart gives l its ID, starts it on every active device that has its address and remembers
 // it for devices activated later. A refusal by all of them is the answer of the last one asked
-// that has the address; then the listener is forgotten and l.ID is zero. The registry keeps a copy
-// of l. Not for workers: it waits for them.
+// that has the address; then the listener is forgotten and l.ID is zero. When none has the address, but one
+// might get it, the answer is ReasonLocalAddr, and l.ID is not zero: the listener waits ([Registry.Rehome]), and
+// is to be stopped like any other. The registry keeps a copy of l. Not for workers: it waits for them.
 func (r *Registry) ListenStart(l *Listener) Reason {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -192,12 +234,24 @@ func (r *Registry) listenStart(l *Listener) Reason {
 			refusal = reason
 		}
 	}
-	if !taken {
+	switch {
+	case taken:
+		refusal = Offloaded
+	case refusal == ReasonLocalAddr && l.Addr.IsLinkLocal():
+		return ReasonLinkLocal
+	case refusal == ReasonLocalAddr && slices.ContainsFunc(active, movable):
+		r.homeless = append(r.homeless, &kept)
+	default:
 		return refusal
 	}
 	l.ID = kept.ID
 	r.listeners = append(r.listeners, &kept)
-	return Offloaded
+	return refusal
+}
+
+// movable reports whether addresses of dev come and go.
+func movable(dev Device) bool {
+	return slices.ContainsFunc(dev.Info().Ports, func(p PortInfo) bool { return p.Kernel })
 }
 
 // ListenStop ends the listener on every device and forgets it; an unknown id is ignored.
@@ -210,6 +264,7 @@ func (r *Registry) ListenStop(id ListenID) {
 		return
 	}
 	r.listeners = slices.Delete(r.listeners, i, i+1)
+	r.homeless = slices.DeleteFunc(r.homeless, func(l *Listener) bool { return l.ID == id })
 	for _, dev := range *r.active.Load() {
 		dev.ListenStop(id)
 	}
@@ -234,7 +289,7 @@ func (r *Registry) ListenOption(p *Policy, id ListenID, o Option, value int64) e
 			given = by
 		}
 	})
-	taken, refusal := false, ErrDetached
+	taken, refusal := slices.Contains(r.homeless, r.listeners[i]), ErrDetached
 	for _, dev := range *r.active.Load() {
 		if err := dev.ListenOption(id, o, given); err != nil {
 			refusal = err
@@ -369,15 +424,17 @@ func (r *Registry) publish() {
 
 // listenOn starts l on dev if dev has l's address, else answers ReasonLocalAddr.
 func listenOn(dev Device, l *Listener) Reason {
+	if !has(dev, l) {
+		return ReasonLocalAddr
+	}
+	return dev.ListenStart(l)
+}
+
+// has reports whether dev has l's address.
+func has(dev Device, l *Listener) bool {
 	if l.Addr.IsUnspecified() {
-		return dev.ListenStart(l)
+		return true
 	}
-	addr := l.Addr.Netip()
-	info := dev.Info()
-	for _, p := range info.Prefixes() {
-		if p.Addr().Unmap() == addr {
-			return dev.ListenStart(l)
-		}
-	}
-	return ReasonLocalAddr
+	addr, info := l.Addr.Netip(), dev.Info()
+	return slices.ContainsFunc(info.Prefixes(), func(p netip.Prefix) bool { return p.Addr().Unmap() == addr })
 }

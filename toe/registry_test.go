@@ -20,6 +20,9 @@ type fakeDevice struct {
 	up       UpperLayer
 	offload  Reason
 	listen   Reason
+	kernel   bool     // its addresses are the kernel's
+	last     Listener // that was started
+	set      []Option // of listeners
 	started  []ListenID
 	stopped  []ListenID
 	blocked  chan struct{} // if not nil, Attach waits for it
@@ -27,7 +30,7 @@ type fakeDevice struct {
 
 func (d *fakeDevice) Name() string { return d.name }
 func (d *fakeDevice) Info() Info {
-	return Info{Type: "fake", Workers: 1, Ports: []PortInfo{{Prefixes: d.prefixes}}}
+	return Info{Type: "fake", Workers: 1, Ports: []PortInfo{{Prefixes: d.prefixes, Kernel: d.kernel}}}
 }
 func (d *fakeDevice) Attach(up UpperLayer) error {
 	if d.blocked != nil {
@@ -43,9 +46,14 @@ func (d *fakeDevice) CanOffload(r *ConnectRequest) Reason { return d.offload }
 func (d *fakeDevice) ListenStop(id ListenID)              { d.stopped = append(d.stopped, id) }
 func (d *fakeDevice) ListenStart(l *Listener) Reason {
 	if d.listen == Offloaded {
-		d.started = append(d.started, l.ID)
+		d.started, d.last = append(d.started, l.ID), *l
 	}
 	return d.listen
+}
+
+func (d *fakeDevice) ListenOption(_ ListenID, o Option, _ int64) error {
+	d.set = append(d.set, o)
+	return nil
 }
 
 // fakeLayer gives every device an upper layer of its own.
@@ -310,3 +318,64 @@ type layerStub struct{}
 
 func (layerStub) Attach(Device) (UpperLayer, error) { return nil, nil }
 func (layerStub) Detach(Device)                     {}
+
+// A listener whose address no device has waits, if addresses of a device come and go: it is started when the
+// address is there, paused when it has to be, and has the settings that its program has given it meanwhile.
+func TestListenerWaits(t *testing.T) {
+	r, _, a, b := newFakes(t)
+	l := &Listener{Port: 80, Addr: addr("192.0.2.77")}
+	require.NoError(t, r.Activate("toe0"))
+	require.Equal(t, ReasonLocalAddr, r.ListenStart(l))
+	require.Zero(t, l.ID, "nothing will change")
+	require.Empty(t, r.Listeners())
+
+	a.kernel = true
+	require.Equal(t, ReasonLocalAddr, r.ListenStart(l))
+	require.NotZero(t, l.ID)
+	require.True(t, r.Waits(l.ID))
+	require.Len(t, r.Listeners(), 1)
+	require.NoError(t, r.ListenOption(nil, l.ID, OptionMaxSeg, 700))
+	require.Zero(t, r.Rehome())
+	require.Empty(t, a.started)
+
+	r.Drain(true)
+	a.prefixes = append(a.prefixes, netip.MustParsePrefix("192.0.2.77/24"))
+	a.listen = ReasonTableFull
+	require.Zero(t, r.Rehome())
+	require.True(t, r.Waits(l.ID))
+	a.listen, a.set = Offloaded, nil
+	require.Equal(t, 1, r.Rehome())
+	require.Equal(t, []ListenID{l.ID}, a.started)
+	require.Equal(t, []Option{OptionPause}, a.set)
+	require.EqualValues(t, 700, a.last.Opt.MSS)
+	require.False(t, r.Waits(l.ID))
+	require.Zero(t, r.Rehome())
+	_, listens := r.Decisions()
+	require.EqualValues(t, 1, listens[Offloaded])
+	require.EqualValues(t, 2, listens[ReasonLocalAddr])
+	r.Drain(false)
+
+	// One that stops while it waits is not started any more.
+	gone := &Listener{Port: 81, Addr: addr("192.0.2.78")}
+	require.Equal(t, ReasonLocalAddr, r.ListenStart(gone))
+	r.ListenStop(gone.ID)
+	require.False(t, r.Waits(gone.ID))
+	a.prefixes = append(a.prefixes, netip.MustParsePrefix("192.0.2.78/24"))
+	require.Zero(t, r.Rehome())
+
+	// A device that becomes active may have the address, and so may the one that comes back without it.
+	third := &Listener{Port: 82, Addr: addr("192.0.2.79")}
+	require.Equal(t, ReasonLocalAddr, r.ListenStart(third))
+	b.prefixes = []netip.Prefix{netip.MustParsePrefix("192.0.2.79/24")}
+	require.NoError(t, r.Activate("toe1"))
+	require.False(t, r.Waits(third.ID))
+	require.Contains(t, b.started, third.ID)
+	require.NoError(t, r.Deactivate("toe1"))
+	b.prefixes, b.kernel = nil, true
+	require.NoError(t, r.Activate("toe1"))
+	require.True(t, r.Waits(third.ID))
+
+	local := &Listener{Port: 83, V6: true, Addr: addr("fe80::1")}
+	require.Equal(t, ReasonLinkLocal, r.ListenStart(local))
+	require.Zero(t, local.ID)
+}

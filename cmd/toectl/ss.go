@@ -115,6 +115,9 @@ func (v *view) process(s *ctl.Socket) string {
 	if v.timers && s.TCP != nil && s.TCP.Timer != "" {
 		list = append(list, timer(s.TCP))
 	}
+	if s.Kernel != "" {
+		list = append(list, "kernel:"+s.Kernel)
+	}
 	return strings.Join(list, " ")
 }
 

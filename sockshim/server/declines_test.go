@@ -3,6 +3,7 @@ package server
 import (
 	"os"
 	"os/exec"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -166,4 +167,27 @@ func TestAdmitsInAFlood(t *testing.T) {
 	require.Equal(t, toe.Offloaded, r.dev.up.Admits(0, id, 0))
 	sh.chunks.Take(shm.Send)
 	require.Equal(t, toe.ReasonNoMemory, r.dev.up.Admits(0, id, 0))
+}
+
+// A listener on an address that no port has yet is one of the TOE's all the same, and stops like any other. Why
+// its connections are the kernel's is counted and remembered.
+func TestListenerWithoutAddress(t *testing.T) {
+	r := newRig(t, 1, nil)
+	slot := r.mem.SlotLoans[0].Take()
+	p := &r.mem.Slots[slot]
+	p.ReqFamily, p.ReqLocalPort, p.ReqLocalAddr = 4, 80, wire.AddrFrom4([4]byte{10, 8, 0, 77})
+	r.post(0, shm.OpPassOpenReq, slot, 5)
+	r.settle(func() bool { return atomic.LoadUint32(&p.State) == shm.SlotListen })
+	require.Empty(t, r.dev.listens)
+	require.EqualValues(t, 1, r.srv.Counters().Declined[toe.ReasonLocalAddr])
+	list := r.srv.Declines()
+	require.Len(t, list, 1)
+	require.Equal(t, toe.ReasonLocalAddr, list[0].Reason)
+	sockets := r.srv.Sockets()
+	require.Len(t, sockets, 1)
+	require.True(t, r.srv.cfg.Registry.Waits(sockets[0].Listener))
+	r.post(0, shm.OpCloseConReq, slot, 0)
+	r.settle(func() bool { return r.l.workers[0].active[0].busy == 0 })
+	require.Empty(t, r.srv.cfg.Registry.Listeners())
+	r.check()
 }

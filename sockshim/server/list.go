@@ -70,10 +70,11 @@ type SocketInfo struct {
 	Local, Remote netip.AddrPort
 	Worker        int
 	Region, Slot  uint32
-	RecvQ, SendQ  uint64 // octets unread; written and not acknowledged. A listener: waiting, backlog
-	V6, V6Only    bool   // the listener's socket is AF_INET6, and takes no IPv4
-	PID           int32  // of the client that opened or accepted it; 0 when it waits for accept
-	UID           uint32 // valid only with a PID
+	RecvQ, SendQ  uint64       // octets unread; written and not acknowledged. A listener: waiting, backlog
+	V6, V6Only    bool         // the listener's socket is AF_INET6, and takes no IPv4
+	Listener      toe.ListenID // 0: none, or one that is just opening
+	PID           int32        // of the client that opened or accepted it; 0 when it waits for accept
+	UID           uint32       // valid only with a PID
 	Program       string
 	Cookie        uint64
 	Detached      bool          // no descriptor is left; the device delivers the rest
@@ -131,7 +132,7 @@ func (sh *share) socketInfo(n uint32) SocketInfo {
 		info.State = "LISTEN"
 		if s.listener != nil {
 			info.RecvQ, info.SendQ = uint64(s.listener.queued.Load()), uint64(s.listener.backlog)
-			info.V6, info.V6Only = s.listener.v6, s.listener.v6only
+			info.V6, info.V6Only, info.Listener = s.listener.v6, s.listener.v6only, s.listener.id
 		}
 	case s.tid != 0:
 		var ci toe.ConnInfo

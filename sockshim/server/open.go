@@ -50,11 +50,16 @@ func (sh *share) engage(n uint32, state sockState, from *region) bool {
 // decline answers an open, of the client that has region from, that is not offloaded; the slot stays with
 // the client.
 func (sh *share) decline(n uint32, from *region, r toe.Reason) {
+	sh.note(n, from, r)
+	sh.answerDeclined(n, uint8(r))
+}
+
+// note counts and remembers an open, of the client that has region from, that is the kernel's.
+func (sh *share) note(n uint32, from *region, r toe.Reason) {
 	sh.w.stats.Declined[r]++
 	if asker := sh.w.share(from); asker != nil {
 		asker.declines.add(sh.w.now, sh.slot(n), r)
 	}
-	sh.answerDeclined(n, uint8(r))
 }
 
 // declineConnect is decline for an active open. One whose ports the device has in use is not for the
@@ -260,7 +265,7 @@ func (sh *share) listen(n uint32, from *region, backlog uint32) {
 		ls.lowat.Store(l.Opt.NotSentLowat)
 		ls.cc.Store(uint32(l.Asked.CC))
 		ls.pacing.Store(l.Asked.MaxPacingRate)
-		if reason == toe.Offloaded {
+		if l.ID != 0 {
 			w.l.register(ls)
 			if now, _ := rules.Loads(); now != loads {
 				w.l.srv.cfg.Registry.Reconsider(rules) // when the rules changed it was not there yet
@@ -270,29 +275,33 @@ func (sh *share) listen(n uint32, from *region, backlog uint32) {
 			w.now = now
 			sh.listening(n, gen, l, ls, reason)
 		})
-		if err != nil && reason == toe.Offloaded {
+		if err != nil && l.ID != 0 {
 			w.l.srv.cfg.Registry.ListenStop(l.ID)
 		}
 	})
 }
 
-// listening takes the answer to a listen.
+// listening takes the answer to a listen. One that has an ID and a reason waits for its address: it is a listener
+// of the TOE, whose connections all come by the kernel's queue for the time being.
 func (sh *share) listening(n, gen uint32, l *toe.Listener, ls *listener, reason toe.Reason) {
 	s := sh.sock(n)
 	if sh.w.shares[sh.reg.id] != sh || s.gen != gen || s.state != sockListening {
-		if reason == toe.Offloaded {
+		if l.ID != 0 {
 			sh.w.l.unlisten(ls)
 		}
 		return
 	}
 	switch {
-	case reason != toe.Offloaded && s.stopping:
+	case l.ID == 0 && s.stopping:
 		sh.freeSlot(n)
-	case reason != toe.Offloaded:
+	case l.ID == 0:
 		from := s.owner
 		sh.disengage(n)
 		sh.decline(n, from, reason)
 	default:
+		if reason != toe.Offloaded {
+			sh.note(n, s.owner, reason)
+		}
 		s.state, s.listener = sockListen, ls
 		local := l.Addr
 		if !l.V6 && local.IsUnspecified() {

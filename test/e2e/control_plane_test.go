@@ -366,3 +366,68 @@ func TestKernelChoosesThePort(t *testing.T) {
 	get(remoteAddr, nearIfB)
 	offloadedOnly(ctx, t, d)
 }
+
+// TestListenerWaitsForItsAddress has programs listen before their port has an address: on every address, and
+// on ones that it gets only later, loses and gets again. Both are on the TOE as soon as the address is.
+func TestListenerWaitsForItsAddress(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
+	defer cancel()
+	const iface = "k0"
+	l := wire(t)
+	file, runDir, err := l.WriteConfig(fmt.Sprintf("ports:\n  - name: %s\n    device: af_xdp:%s\n    kernel: tap\n", iface, nearIf))
+	require.NoError(t, err)
+	d, err := l.StartToed(ctx, file, runDir)
+	require.NoError(t, err)
+	near := func(words ...string) {
+		t.Helper()
+		require.NoError(t, l.NearHost.Run(words[0], words[1:]...))
+	}
+	near("sysctl", "-qw", "net.ipv4.ip_nonlocal_bind=1", "net.ipv6.ip_nonlocal_bind=1", "net.ipv6.conf."+iface+".accept_dad=0")
+	redis := func(port int, bind ...string) {
+		t.Helper()
+		words := []string{"redis-server", "--save", "", "--protected-mode", "no", "--dir", l.Dir, "--port", fmt.Sprint(port), "--bind"}
+		serve(ctx, t, l, d, port, append(words, bind...)...)
+	}
+	redis(redisPort, "*", "-::*")
+	redis(redisPort+1, toeAddr, toeAddr6)
+	ss := func() string {
+		out, err := d.Toectl(ctx, "ss", "-l")
+		require.NoError(t, err)
+		return out
+	}
+	require.Regexp(t, regexp.QuoteMeta(toeAddr)+`:6380.* kernel:local-addr\n`, ss())
+	require.Regexp(t, regexp.QuoteMeta(toeAddr6)+`]:6380.* kernel:local-addr\n`, ss())
+	require.NotRegexp(t, `:6379.* kernel:`, ss())
+	out, err := d.Toectl(ctx, "ss", "--kernel")
+	require.NoError(t, err)
+	require.Contains(t, out, "local-addr")
+
+	// pings demands that both servers answer on the TOE, at all of its addresses.
+	pings := func(addrs ...string) {
+		t.Helper()
+		for _, a := range addrs {
+			for _, port := range []int{redisPort, redisPort + 1} {
+				eventually(ctx, t, func() error {
+					before := offloaded(ctx, t, d)
+					if err := l.FarHost.Run("redis-cli", "-h", a, "-p", fmt.Sprint(port), "ping"); err != nil {
+						return err
+					}
+					if offloaded(ctx, t, d) != before+1 {
+						return fmt.Errorf("%s port %d was served by the kernel", a, port)
+					}
+					return nil
+				})
+			}
+		}
+	}
+	near("ip", "address", "add", toeAddr+"/24", "dev", iface)
+	pings(toeAddr)
+	require.Equal(t, 1, strings.Count(ss(), "kernel:"), "the other one waits")
+	near("ip", "address", "add", toeAddr6+"/64", "dev", iface)
+	pings(toeAddr6, toeAddr)
+	require.NotContains(t, ss(), "kernel:")
+	near("ip", "address", "del", toeAddr+"/24", "dev", iface)
+	near("ip", "address", "add", toeAddr+"/24", "dev", iface)
+	pings(toeAddr, toeAddr6)
+}

@@ -10,6 +10,7 @@ type Socket struct {
 	Remote   string `json:"remote"`           // likewise; of a listener "*"
 	V6       bool   `json:"v6,omitempty"`     // of a listener: the socket is AF_INET6,
 	V6Only   bool   `json:"v6only,omitempty"` // and takes no IPv4
+	Kernel   string `json:"kernel,omitempty"` // of a listener: why its new connections are the kernel's
 	Program  string `json:"program"`          // that opened or accepted it; empty when no program holds it any more
 	PID      int    `json:"pid"`
 	UID      uint32 `json:"uid"`                // valid only with a pid

@@ -3,10 +3,12 @@ package daemon
 import (
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 
 	"opentoe/cmd/internal/config"
 	"opentoe/ports"
 	"opentoe/ports/rtnl"
+	"opentoe/toe"
 	"opentoe/toe/softdev"
 )
 
@@ -21,6 +23,9 @@ func (h *hardware) openControlPlane(cfg *config.Config, log *slog.Logger) (err e
 		h.kernel, err = rtnl.New(rtnl.Config{Log: log, Changed: func() {
 			if d := h.rerouted.Load(); d != nil {
 				d.Reroute()
+			}
+			if r := h.rehoming.Load(); r != nil {
+				r.begin()
 			}
 		}})
 		if err != nil {
@@ -49,3 +54,22 @@ func (h *hardware) follow(i int, p *config.Port, port *ports.Port) error {
 
 // rerouting lets changes of the kernel's tables reach d's connections.
 func (h *hardware) rerouting(d *softdev.Device) { h.rerouted.Store(d) }
+
+// rehoming brings listeners to the TOE whose address a port has got. However often it is asked meanwhile, one
+// more look is enough.
+type rehoming struct {
+	registry *toe.Registry
+	log      *slog.Logger
+	asked    atomic.Bool // and nobody has begun
+}
+
+func (r *rehoming) begin() {
+	if !r.asked.Swap(true) {
+		go func() {
+			r.asked.Store(false)
+			if n := r.registry.Rehome(); n > 0 {
+				r.log.Info("listeners have got their address", "listeners", n)
+			}
+		}()
+	}
+}

@@ -138,6 +138,7 @@ func (d *Daemon) activate() error {
 		return err
 	}
 	d.onClose(func() error { return d.registry.Deactivate(name) })
+	d.hw.rehoming.Store(&rehoming{registry: d.registry, log: d.log})
 	if err := d.bindRegisters(); err != nil {
 		return err
 	}

@@ -30,6 +30,7 @@ type hardware struct {
 
 	kernel   *rtnl.Kernel // of the ports that the kernel sees; nil without any
 	rerouted atomic.Pointer[softdev.Device]
+	rehoming atomic.Pointer[rehoming]
 	claims   *xdp.Claims // of the ports whose interface the kernel keeps; nil without any
 
 	undo []func() error

@@ -20,7 +20,7 @@ func (d *Daemon) Sockets(users bool) ([]ctl.Socket, error) {
 			Users: usersOf(holders[s.Cookie]), Cookie: s.Cookie, Detached: s.Detached, Device: name, Worker: s.Worker,
 		}
 		if s.State == "LISTEN" {
-			row.Remote = "*"
+			row.Remote, row.Kernel = "*", d.listensElsewhere(s.Listener)
 		}
 		if s.Conn != nil {
 			row.TCP = tcpInfo(s.Conn)
@@ -38,6 +38,18 @@ func (d *Daemon) Sockets(users bool) ([]ctl.Socket, error) {
 		}
 	})
 	return list, nil
+}
+
+// listensElsewhere returns the reason for which a listener's new connections are the kernel's; "" when they are
+// the TOE's.
+func (d *Daemon) listensElsewhere(id toe.ListenID) string {
+	switch {
+	case d.registry.Waits(id):
+		return toe.ReasonLocalAddr.String()
+	case d.registry.Draining():
+		return toe.ReasonDraining.String()
+	}
+	return ""
 }
 
 // holders are the descriptors of programs, by cookie; none unless wanted.
