@@ -48,7 +48,7 @@ var reasonMeanings = [NumReasons]string{
 	"a setting of the socket is one that the TOE does not have",
 	"the TOE is being drained: toectl drain",
 	"the program asked for something that makes no sense",
-	"an address is of IPv6's link-local scope, where connections stay with the kernel",
+	"an address, own or the peer's, is of IPv6's link-local scope, where connections stay with the kernel",
 	"the packet filter would drop, reject or rewrite the connection's first segment",
 }
 
