@@ -79,7 +79,9 @@ func (c *session) forget(s *sock) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.socks[s.slot] == s {
-		atomic.AndUint64(&s.p.EqMask, ^c.eqBit)
+		if !c.eqShared {
+			atomic.AndUint64(&s.p.EqMask, ^c.eqBit)
+		}
 		delete(c.socks, s.slot)
 	}
 }

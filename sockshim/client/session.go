@@ -21,9 +21,10 @@ type session struct {
 	wake   []int // eventfd of each worker
 	addrs  []netip.Prefix
 
-	eq     *shm.EQ
-	eqBit  uint64
-	events *os.File // signalled by toed when the event queue has news and we sleep
+	eq       *shm.EQ
+	eqBit    uint64
+	eqShared bool     // the bit is not ours alone
+	events   *os.File // signalled by toed when the event queue has news and we sleep
 
 	callMu  sync.Mutex // one request at a time
 	answers chan shm.Msg
@@ -120,7 +121,7 @@ func (c *session) openEvents() error {
 		return fmt.Errorf("event queue: %w", err)
 	}
 	c.events = os.NewFile(uintptr(fd), "opentoe-events")
-	c.eq, c.eqBit = &c.region.EQs[m.Eq%shm.MaxEQs], 1<<m.Eq
+	c.eq, c.eqBit, c.eqShared = &c.region.EQs[m.Eq%shm.MaxEQs], shm.EQBit(m.Eq), m.Eq >= shm.EQOwn
 	return nil
 }
 

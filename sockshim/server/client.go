@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math"
 	"net"
 	"os"
 	"slices"
@@ -339,7 +338,7 @@ func (c *client) eqFree(m *shm.Msg) unix.Errno {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	r := c.region(m.RegionId)
-	if r == nil || m.Eq >= shm.MaxEQs || r.freeEQs(c, 1<<m.Eq) == 0 {
+	if r == nil || !r.freeEQs(c, func(i int) bool { return i == int(m.Eq) }) {
 		return unix.ENOENT
 	}
 	return 0
@@ -374,7 +373,7 @@ func (s *Server) clientGone(c *client) {
 		if s.regions[r.id] != r {
 			continue // its device has gone, and everything with it
 		}
-		r.freeEQs(c, math.MaxUint64)
+		r.freeEQs(c, func(int) bool { return true })
 		s.endSockets(r, c, alive)
 		if len(r.clients) == 0 {
 			r.left = time.Now()

@@ -61,7 +61,8 @@ const (
 	backlogMax     = 4096      // listen backlogs are cut to this
 	admitReserve   = 64        // slots that a SYN leaves to the handshakes under way; more of those may find none at their end
 	acceptSlack    = 16        // connections beyond the backlog that may wait for accept; then refused
-	populateSlots  = 256       // slots of a new region that are touched in advance
+	populateEQs    = 8         // event queues of a new region that are touched in advance
+	populateSlots  = 256       // slots likewise
 	populateChunks = 64        // chunks likewise
 	quietMax       = 1024      // quiet sockets that keep their chunks while the worker is busy
 	sweepBatch     = 64        // quiet sockets looked at in one go

@@ -46,7 +46,7 @@ func (s *Server) newRegion(l *layer, id uint32, owner *client) (*region, error) 
 	if err != nil {
 		return nil, err
 	}
-	mem.Populate(populateSlots, populateChunks)
+	mem.Populate(populateEQs, populateSlots, populateChunks)
 	r := &region{
 		srv: s, l: l, id: id, mem: mem, token: mem.Header.Token, fd: fd, owner: owner, clients: map[*client]struct{}{},
 	}
@@ -112,14 +112,8 @@ func (r *region) allocEQ(c *client, fd int) int {
 			continue
 		}
 		q.owner = c
-		bit := uint64(1) << i
-		for p := range r.usedSlots() {
-			if atomic.LoadUint64(&p.EqMask)&bit != 0 {
-				atomic.AndUint64(&p.EqMask, ^bit)
-			}
-			if atomic.LoadUint64(&p.EqPending)&bit != 0 {
-				atomic.AndUint64(&p.EqPending, ^bit)
-			}
+		if i < shm.EQOwn {
+			r.clearEQ(uint64(1) << i)
 		}
 		q.w.Reset(&r.mem.EQs[i])
 		q.fd.Store(int32(fd))
@@ -129,26 +123,37 @@ func (r *region) allocEQ(c *client, fd int) int {
 	return -1
 }
 
-// freeEQs takes c's event queues among those in mask back, and returns which they were. Their
-// descriptors are closed when no worker can be using them. Precondition: Server.mu is held.
-func (r *region) freeEQs(c *client, mask uint64) (freed uint64) {
-	for i := range r.eqs {
-		if q := &r.eqs[i]; q.owner == c && mask>>i&1 != 0 {
-			q.open.Store(false)
-			freed |= 1 << i
+// clearEQ takes what the last client of an event queue has left in the slots out of them.
+func (r *region) clearEQ(bit uint64) {
+	for p := range r.usedSlots() {
+		for _, mask := range []*uint64{&p.EqMask, &p.EqPending, &p.EqExclusive} {
+			if atomic.LoadUint64(mask)&bit != 0 {
+				atomic.AndUint64(mask, ^bit)
+			}
 		}
 	}
-	if freed == 0 {
-		return 0
+}
+
+// freeEQs takes c's event queues, those that which names, back, and reports whether there were any.
+// Their descriptors are closed when no worker can be using them. Precondition: Server.mu is held.
+func (r *region) freeEQs(c *client, which func(i int) bool) (freed bool) {
+	for i := range r.eqs {
+		if q := &r.eqs[i]; q.owner == c && which(i) {
+			q.open.Store(false)
+			freed = true
+		}
+	}
+	if !freed {
+		return false
 	}
 	r.l.barrier()
 	for i := range r.eqs {
-		if q := &r.eqs[i]; freed>>i&1 != 0 {
+		if q := &r.eqs[i]; q.owner == c && which(i) {
 			unix.Close(int(q.fd.Swap(-1)))
 			q.owner = nil
 		}
 	}
-	return freed
+	return true
 }
 
 // usedSlots yields the slots that were ever used.

@@ -61,6 +61,7 @@ type sock struct {
 	cookie      uint64 // SO_COOKIE of the placeholder; 0 not known
 	looked      uint64 // txCons when a closed connection was last looked at,
 	looks       uint8  // so many times since it moved
+	lastWoken   uint8  // listener: event queue that heard of it last, of those of which one is enough
 }
 
 // unaccepted reports whether s waits in an accept queue: it lives and dies with its listener.

@@ -43,14 +43,52 @@ func (sh *share) wakeSleepers(n uint32) {
 		shm.FutexWake(&p.EventSeq)
 		sh.w.stats.FutexWakes++
 	}
-	for mask := atomic.LoadUint64(&p.EqMask); mask != 0; mask &= mask - 1 {
-		i := bits.TrailingZeros64(mask)
-		bit := uint64(1) << i
-		if atomic.LoadUint64(&p.EqPending)&bit != 0 || atomic.OrUint64(&p.EqPending, bit)&bit != 0 {
+	mask := atomic.LoadUint64(&p.EqMask)
+	if one := mask & atomic.LoadUint64(&p.EqExclusive); one != 0 && sh.pushToOne(n, p, one) {
+		mask &^= one
+	}
+	for ; mask != 0; mask &= mask - 1 {
+		if i := bits.TrailingZeros64(mask); i < shm.EQOwn {
+			sh.pushTo(n, p, i)
 			continue
 		}
-		if q := &sh.reg.eqs[i]; q.open.Load() && q.w.Push(n) && !sh.reg.stuck.Load() {
-			sh.w.signal(sh.reg, i, int(q.fd.Load()))
+		// Who of them has looked cannot be told: all are told each time.
+		for i := bits.TrailingZeros64(mask); i < shm.MaxEQs; i += 64 - shm.EQOwn {
+			sh.push(n, i)
 		}
 	}
+}
+
+// pushTo pushes the slot to an event queue with a bit of its own, unless it stands there already.
+func (sh *share) pushTo(n uint32, p *shm.Slot, i int) {
+	bit := uint64(1) << i
+	if atomic.LoadUint64(&p.EqPending)&bit == 0 && atomic.OrUint64(&p.EqPending, bit)&bit == 0 {
+		sh.push(n, i)
+	}
+}
+
+// push appends the slot to event queue i, if that is open, and wakes its client if it sleeps.
+func (sh *share) push(n uint32, i int) {
+	if q := &sh.reg.eqs[i]; q.open.Load() && q.w.Push(n) && !sh.reg.stuck.Load() {
+		sh.w.signal(sh.reg, i, int(q.fd.Load()))
+	}
+}
+
+// pushToOne pushes the slot to one queue of mask whose client sleeps and has not been told yet, a
+// different one each time; false if there is none.
+func (sh *share) pushToOne(n uint32, p *shm.Slot, mask uint64) bool {
+	s := sh.sock(n)
+	mask &= (1<<shm.EQOwn - 1) &^ atomic.LoadUint64(&p.EqPending)
+	for range bits.OnesCount64(mask) {
+		i := bits.TrailingZeros64(mask & (^uint64(0) << s.lastWoken << 1))
+		if i == 64 {
+			i = bits.TrailingZeros64(mask)
+		}
+		s.lastWoken = uint8(i)
+		if q := &sh.reg.eqs[i]; q.open.Load() && q.w.Sleeping() {
+			sh.pushTo(n, p, i)
+			return true
+		}
+	}
+	return false
 }

@@ -2,6 +2,14 @@ package shm
 
 import "sync/atomic"
 
+// EQBit returns the bit of event queue eq in a slot's masks; from EQOwn on it is others' too.
+func EQBit(eq uint32) uint64 {
+	if eq < EQOwn {
+		return 1 << eq
+	}
+	return 1 << (EQOwn + eq%(64-EQOwn))
+}
+
 // EQWriter is toed's end of an event queue. Several workers may push to one queue: a place is
 // taken by compare-and-swap of the private cursor.
 type EQWriter struct {
@@ -41,6 +49,9 @@ func (w *EQWriter) Push(slot uint32) (signal bool) {
 	}
 	return atomic.LoadUint32(&eq.Sleeping) != 0 && atomic.SwapUint32(&eq.Sleeping, 0) != 0
 }
+
+// Sleeping reports whether the consumer sleeps and has not been signalled.
+func (w *EQWriter) Sleeping() bool { return atomic.LoadUint32(&w.eq.Sleeping) != 0 }
 
 // Pop takes the oldest entry, for a client; 0 means empty. Precondition: one caller at a time.
 func (eq *EQ) Pop() uint32 {

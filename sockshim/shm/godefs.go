@@ -46,6 +46,7 @@ const (
 	DirWriting  = C.TOE_DIR_WRITING
 	MaxWorkers  = C.TOE_MAX_WORKERS
 	MaxEQs      = C.TOE_MAX_EQS
+	EQOwn       = C.TOE_EQ_OWN
 	EQEntries   = C.TOE_EQ_ENTRIES
 	CmdEntries  = C.TOE_CMD_ENTRIES
 	LoanEntries = C.TOE_LOAN_ENTRIES

@@ -104,7 +104,8 @@ type (
 		TxUrg          uint64
 		RxUrgRead      uint64
 		EorProd        uint32
-		Pad2           [3]uint32
+		Nonblock       uint32
+		Pad2           [2]uint32
 		EqMask         uint64
 		EqPending      uint64
 		CmdPending     uint32
@@ -114,7 +115,9 @@ type (
 		TxLock         uint32
 		Shared         uint32
 		TxNospace      uint32
-		Pad3           [5]uint32
+		Pad3           uint32
+		EqExclusive    uint64
+		Pad4           [2]uint32
 		RxEntry        [16]uint32
 		TxEntry        [16]uint32
 		ReqLocalAddr   [16]uint8
@@ -189,14 +192,15 @@ const (
 
 const (
 	Magic       = 0x4d48534f454f5431
-	ABI         = 0x3
+	ABI         = 0x4
 	ChunkShift  = 0xe
 	ChunkBytes  = 0x4000
 	DirInline   = 0x10
 	DirChunk    = 0x1000
 	DirWriting  = 0x80000000
 	MaxWorkers  = 0x10
-	MaxEQs      = 0x40
+	MaxEQs      = 0x200
+	EQOwn       = 0x38
 	EQEntries   = 0x400
 	CmdEntries  = 0x400
 	LoanEntries = 0x100

@@ -182,12 +182,15 @@ func (r *Region) Close() error {
 	return unix.Munmap(mem)
 }
 
-// Populate touches the header, the queues, and the first slots and chunks, so that using them
-// later does not fault. It is best effort.
-func (r *Region) Populate(slots, chunks int) {
+// Populate touches the header, the command queues and loans, and the first event queues, slots and
+// chunks, so that using them later does not fault. It is best effort.
+func (r *Region) Populate(eqs, slots, chunks int) {
 	h := r.Geometry.layout()
-	end := h.SlotOff + uint64(min(slots, r.Geometry.Slots))*SizeofSlot
-	_ = unix.Madvise(r.mem[:end], unix.MADV_POPULATE_WRITE)
+	eqEnd := h.EqOff + uint64(min(eqs, r.Geometry.EQs))*SizeofEQ
+	_ = unix.Madvise(r.mem[:eqEnd], unix.MADV_POPULATE_WRITE)
+	page := uint64(os.Getpagesize())
+	start, end := h.SlotLoanOff&^(page-1), h.SlotOff+uint64(min(slots, r.Geometry.Slots))*SizeofSlot
+	_ = unix.Madvise(r.mem[start:end], unix.MADV_POPULATE_WRITE)
 	_ = unix.Madvise(r.chunks[:min(chunks, r.Chunks)*ChunkBytes], unix.MADV_POPULATE_WRITE)
 }
 

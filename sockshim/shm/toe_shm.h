@@ -27,14 +27,16 @@
 #include <stdint.h>
 
 #define TOE_SHM_MAGIC 0x4d48534f454f5431ull /* "1TOEOSHM" */
-#define TOE_SHM_ABI 3u
+#define TOE_SHM_ABI 4u
 
 #define TOE_CHUNK_SHIFT 14u
 #define TOE_CHUNK_BYTES (1u << TOE_CHUNK_SHIFT)
 #define TOE_DIR_INLINE 16u /* directory entries in the slot: streams up to 15 chunks */
 #define TOE_DIR_CHUNK (TOE_CHUNK_BYTES / 4u) /* entries in a directory chunk */
 #define TOE_MAX_WORKERS 16u
-#define TOE_MAX_EQS 64u /* one bit each in toe_shm_slot.eq_mask */
+#define TOE_MAX_EQS 512u
+#define TOE_EQ_OWN 56u /* event queues that have a bit of a slot's masks each; those above share what is left */
+#define TOE_EQ_BIT(eq) ((eq) < TOE_EQ_OWN ? (eq) : TOE_EQ_OWN + (eq) % (64u - TOE_EQ_OWN))
 #define TOE_EQ_ENTRIES 1024u
 #define TOE_CMD_ENTRIES 1024u
 #define TOE_LOAN_ENTRIES 256u
@@ -171,6 +173,14 @@ struct toe_shm_cmdq {
  * it registered. After a push toed loads sleeping; if it is 1 it swaps it to 0 and writes the
  * eventfd that the client gave for the queue.
  *
+ * A slot has 64 bits for queues, a region may have more of those: from TOE_EQ_OWN on several have one
+ * bit. What is pushed to one of them is pushed to all, each time, for nobody knows who of them has
+ * looked; so a slot may stand in such a queue more often than once, and in one whose client did not
+ * ask. As others may want to hear of the slot too, a client sets such a bit and never clears it.
+ *
+ * Queues whose bit is set in eq_exclusive too, those of listeners, share the news: one of them that
+ * sleeps hears of it; all of them do when none sleeps.
+ *
  * What is pushed: everything that makes a slot readable, closed or faulty; that it became writable
  * only if the client had set tx_nospace.
  */
@@ -266,7 +276,8 @@ struct toe_shm_slot {
 	uint64_t tx_urg;      /* as rx_urg, of the send stream; before tx_prod reaches it; under tx_lock */
 	uint64_t rx_urg_read; /* the rx_urg whose octet was read by MSG_OOB; under rx_lock */
 	uint32_t eor_prod;    /* entries of tx_eor; moved before tx_prod reaches the border; under tx_lock */
-	uint32_t pad2[3];
+	uint32_t nonblock;    /* 1: O_NONBLOCK, as the processes that have the descriptor set it last */
+	uint32_t pad2[2];
 
 	/* line 3, B */
 	uint64_t eq_mask;     /* event queues that want to hear of this slot (C) */
@@ -278,7 +289,9 @@ struct toe_shm_slot {
 	uint32_t tx_lock;
 	uint32_t shared;      /* 1: more than one process may hold the socket (C) */
 	uint32_t tx_nospace;  /* 1: a writer wants to hear when a third of tx_limit is free again */
-	uint32_t pad3[5];
+	uint32_t pad3;
+	uint64_t eq_exclusive; /* of eq_mask: those of which one is enough (C) */
+	uint32_t pad4[2];
 
 	/* line 4, T: directory of the receive stream */
 	uint32_t rx_entry[TOE_DIR_INLINE]; /* chunk or 0 */
@@ -397,6 +410,7 @@ TOE_ASSERT_OFFSET(toe_shm_region, detached, 128);
 TOE_ASSERT_OFFSET(toe_shm_slot, rx_prod, 64);
 TOE_ASSERT_OFFSET(toe_shm_slot, rx_cons, 128);
 TOE_ASSERT_OFFSET(toe_shm_slot, eq_mask, 192);
+TOE_ASSERT_OFFSET(toe_shm_slot, eq_exclusive, 240);
 TOE_ASSERT_OFFSET(toe_shm_slot, rx_entry, 256);
 TOE_ASSERT_OFFSET(toe_shm_slot, tx_entry, 320);
 TOE_ASSERT_OFFSET(toe_shm_slot, req_local_addr, 384);
