@@ -256,6 +256,33 @@ static inline bool shim_region_ok(struct shim_region *r)
 /* shim_ours reports whether the address, IPv4 mapped, is one of toed's own. */
 bool shim_ours(const uint8_t addr[16]);
 int shim_eq_alloc(struct shim_region *r, int event_fd); /* the queue's number or -errno */
+/* shim_eq_want has toed push the slot to the queue. shim_eq_leave takes that back where it can: the
+ * bit may be others' too, and then the queue hears of slots that it did not ask for. */
+static inline void shim_eq_want(struct toe_shm_slot *slot, uint32_t eq)
+{
+	__atomic_fetch_or(&slot->eq_mask, 1ull << TOE_EQ_BIT(eq), __ATOMIC_SEQ_CST);
+}
+static inline void shim_eq_leave(struct toe_shm_slot *slot, uint32_t eq)
+{
+	if (eq < TOE_EQ_OWN)
+		__atomic_fetch_and(&slot->eq_mask, ~(1ull << eq), __ATOMIC_SEQ_CST);
+}
+/* shim_eq_share says whether it is enough that one of several such queues hears of the slot. */
+static inline void shim_eq_share(struct toe_shm_slot *slot, uint32_t eq, bool share)
+{
+	if (eq >= TOE_EQ_OWN)
+		return;
+	if (share)
+		__atomic_fetch_or(&slot->eq_exclusive, 1ull << eq, __ATOMIC_SEQ_CST);
+	else if (load_relaxed(&slot->eq_exclusive) & 1ull << eq)
+		__atomic_fetch_and(&slot->eq_exclusive, ~(1ull << eq), __ATOMIC_SEQ_CST);
+}
+/* shim_eq_took notes that the slot was taken out of the queue. */
+static inline void shim_eq_took(struct toe_shm_slot *slot, uint32_t eq)
+{
+	if (eq < TOE_EQ_OWN)
+		__atomic_fetch_and(&slot->eq_pending, ~(1ull << eq), __ATOMIC_SEQ_CST);
+}
 void shim_eq_free(struct shim_region *r, uint32_t eq);
 /* shim_probe_fd asks whether fd is an offloaded socket; -ENOENT if not. */
 int shim_probe_fd(int fd, struct shim_region **r, uint32_t *slot, uint32_t *gen);
@@ -297,10 +324,12 @@ void shim_slot_unlock(uint32_t *word);
 
 /* shim_wait_slot returns when the slot's event_seq differs from seq, or after a while (the caller
  * looks again). -EINTR as the kernel would, -ETIMEDOUT at deadline (ns; SHIM_FOREVER none). With a
- * deadline a signal always interrupts; without one only a handler without SA_RESTART does. With
- * spin it polls for a moment before it sleeps. */
+ * deadline or SHIM_NO_RESTART a signal always interrupts; else only a handler without SA_RESTART
+ * does. With SHIM_SPIN it polls for a moment before it sleeps. */
+#define SHIM_SPIN 1u
+#define SHIM_NO_RESTART 2u
 int shim_wait_slot(struct shim_region *r, struct toe_shm_slot *slot, uint32_t seq,
-		   uint64_t deadline, bool spin);
+		   uint64_t deadline, unsigned how);
 int shim_futex_wait(uint32_t *word, uint32_t value, uint64_t relative_ns, bool shared);
 void shim_futex_wake(uint32_t *word, int count, bool shared);
 
@@ -429,8 +458,10 @@ ssize_t shim_tx_copy(struct shim_sock *s, size_t n, shim_fill fill, void *arg);
 
 ssize_t shim_recv(struct shim_sock *s, int fd, shim_drain drain, void *arg, size_t len, int flags);
 ssize_t shim_send(struct shim_sock *s, int fd, shim_fill fill, void *arg, size_t len, int flags);
-/* shim_nonblock reports O_NONBLOCK; asks the kernel when another process could have changed it. */
+/* shim_nonblock reports O_NONBLOCK, which the processes that have the descriptor share: by the slot,
+ * or, while there is none, by the kernel. shim_set_nonblock notes that it was set. */
 bool shim_nonblock(struct shim_sock *s, int fd);
+void shim_set_nonblock(struct shim_sock *s, bool on);
 /* shim_take_error returns the pending error as a positive errno and clears it. */
 int shim_take_error(struct shim_sock *s);
 

@@ -237,6 +237,16 @@ static int queue_for(struct set *set, int epfd, struct shim_region *r)
 	return at;
 }
 
+/* share_news has toed tell one of the sets that have the slot exclusively, if all our items are. */
+static void share_news(struct queue *q, uint32_t slot)
+{
+	bool exclusive = q->items[slot] != NULL;
+
+	for (struct shim_item *it = q->items[slot]; it; it = it->same)
+		exclusive &= (it->events & EPOLLEXCLUSIVE) != 0;
+	shim_eq_share(&q->region->slot[slot], (uint32_t)q->eq, exclusive);
+}
+
 static int toed_bind(struct set *set, int epfd, struct shim_item *it)
 {
 	struct shim_sock *s = it->sock;
@@ -250,8 +260,10 @@ static int toed_bind(struct set *set, int epfd, struct shim_item *it)
 	it->slot = s->slot_no;
 	it->same = q->items[it->slot];
 	q->items[it->slot] = it;
-	if (q->eq >= 0)
-		__atomic_fetch_or(&s->slot->eq_mask, 1ull << q->eq, __ATOMIC_SEQ_CST);
+	if (q->eq >= 0) {
+		share_news(q, it->slot);
+		shim_eq_want(s->slot, (uint32_t)q->eq);
+	}
 	fence_seq();
 	item_judge(it);
 	return 0;
@@ -268,8 +280,9 @@ void shim_toed_unbind(struct shim_item *it)
 		*at = it->same;
 	it->same = NULL;
 	if (!q->items[it->slot] && q->eq >= 0)
-		__atomic_fetch_and(&q->region->slot[it->slot].eq_mask, ~(1ull << q->eq),
-				   __ATOMIC_SEQ_CST);
+		shim_eq_leave(&q->region->slot[it->slot], (uint32_t)q->eq);
+	if (q->eq >= 0)
+		share_news(q, it->slot);
 	it->queue = -1;
 	shim_ready_remove(it->set, it);
 }

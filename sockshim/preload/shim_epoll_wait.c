@@ -50,8 +50,7 @@ static void drain(struct set *set)
 			store_release(&eq->cons, ++cons);
 			if (slot >= q->region->nslots)
 				continue;
-			__atomic_fetch_and(&q->region->slot[slot].eq_pending, ~(1ull << q->eq),
-					   __ATOMIC_SEQ_CST);
+			shim_eq_took(&q->region->slot[slot], (uint32_t)q->eq);
 			for (struct shim_item *it = q->items[slot]; it; it = it->same)
 				shim_ready_add(set, it);
 		}

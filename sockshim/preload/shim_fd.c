@@ -155,7 +155,7 @@ static int control(int fd, int command, void *arg)
 	case F_SETFL:
 		s = shim_sock_get(fd);
 		if (s) {
-			s->nonblock = ((int)(intptr_t)arg & O_NONBLOCK) != 0;
+			shim_set_nonblock(s, (int)(intptr_t)arg & O_NONBLOCK);
 			if (((int)(intptr_t)arg & O_ASYNC) || s->signals)
 				shim_signals(s, fd);
 			shim_obj_put(&s->obj);
@@ -246,7 +246,7 @@ SHIM_API int ioctl(int fd, unsigned long request, ...)
 		rc = shim_real()->ioctl(fd, request, arg);
 		s = rc == 0 ? shim_sock_get(fd) : NULL;
 		if (s) {
-			s->nonblock = *(int *)arg != 0;
+			shim_set_nonblock(s, *(int *)arg != 0);
 			shim_obj_put(&s->obj);
 		}
 		return rc;

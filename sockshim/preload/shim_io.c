@@ -9,10 +9,17 @@ bool shim_nonblock(struct shim_sock *s, int fd)
 {
 	int flags;
 
-	if (likely(!load_relaxed(&s->slot->shared)))
-		return s->nonblock;
-	flags = shim_real()->fcntl64(fd, F_GETFL);
+	if (likely(s->held))
+		return load_relaxed(&s->slot->nonblock);
+	flags = s->shared ? shim_real()->fcntl64(fd, F_GETFL) : -1;
 	return flags >= 0 ? flags & O_NONBLOCK : s->nonblock;
+}
+
+void shim_set_nonblock(struct shim_sock *s, bool on)
+{
+	s->nonblock = on;
+	if (s->held)
+		store_relaxed(&s->slot->nonblock, on);
 }
 
 int shim_take_error(struct shim_sock *s)
@@ -164,7 +171,7 @@ ssize_t shim_recv(struct shim_sock *s, int fd, shim_drain drain, void *arg, size
 		if (deadline == 0)
 			deadline = deadline_of(s->opt.rcvtimeo);
 		shim_slot_unlock(&slot->rx_lock);
-		rc = timed_out(shim_wait_slot(s->region, slot, seq, deadline, true));
+		rc = timed_out(shim_wait_slot(s->region, slot, seq, deadline, SHIM_SPIN));
 		if (rc < 0)
 			return got ? (ssize_t)got : rc;
 		rc = shim_slot_lock(&slot->rx_lock);
@@ -271,9 +278,9 @@ static int tx_wait(struct shim_sock *s, uint32_t seq, uint64_t deadline, bool st
 	int rc;
 
 	if (starved)
-		return timed_out(shim_wait_slot(s->region, s->slot, seq, deadline, false));
+		return timed_out(shim_wait_slot(s->region, s->slot, seq, deadline, 0));
 	do {
-		rc = timed_out(shim_wait_slot(s->region, s->slot, seq, deadline, false));
+		rc = timed_out(shim_wait_slot(s->region, s->slot, seq, deadline, 0));
 		seq = load_acquire(&s->slot->event_seq);
 	} while (rc == 0 && !(shim_ready(s, EPOLLOUT) & (EPOLLOUT | EPOLLERR)));
 	return rc;

@@ -161,6 +161,7 @@ static bool slot_take(struct shim_sock *s, int w)
 	shim_place(s, r, n);
 	s->gen = s->slot->gen;
 	s->held = true;
+	store_relaxed(&s->slot->nonblock, s->nonblock);
 	store_relaxed(&s->slot->shared, s->shared);
 	s->rx_told = 0;
 	s->spare = 0;
@@ -205,7 +206,7 @@ static uint32_t slot_ask(struct shim_sock *s, uint32_t op, uint32_t arg)
 		if (state != TOE_SLOT_OPENING || !shim_region_ok(s->region) || shim_now() >= until)
 			return state;
 		shim_wait_slot(s->region, slot, seq, until,
-			       true); /* a signal does not undo the ask */
+			       SHIM_SPIN); /* a signal does not undo the ask */
 	}
 }
 
@@ -230,7 +231,7 @@ static void linger_wait(struct shim_sock *s)
 		    load_acquire(&slot->state) == TOE_SLOT_CLOSED)
 			return;
 		store_relaxed(&slot->tx_nospace, 1);
-		if (shim_wait_slot(s->region, slot, seq, until, false) < 0)
+		if (shim_wait_slot(s->region, slot, seq, until, 0) < 0)
 			return;
 	}
 }
@@ -248,7 +249,7 @@ static void stop_wait(struct shim_sock *s)
 		if (load_acquire(&slot->state) != TOE_SLOT_LISTEN ||
 		    load_acquire(&slot->gen) != s->gen || !shim_region_ok(s->region))
 			return;
-		if (shim_wait_slot(s->region, slot, seq, until, true) < 0)
+		if (shim_wait_slot(s->region, slot, seq, until, SHIM_SPIN) < 0)
 			return;
 	}
 }
@@ -264,7 +265,8 @@ void shim_sock_close(struct shim_sock *s)
 		op = TOE_OP_CLOSE_SHARED;
 	} else if (shim_role(s) == SHIM_CONN && s->opt.linger == 0) {
 		op = TOE_OP_ABORT_REQ;
-	} else if (shim_role(s) == SHIM_CONN && s->opt.linger > 0 && !s->nonblock) {
+	} else if (shim_role(s) == SHIM_CONN && s->opt.linger > 0 &&
+		   !load_relaxed(&s->slot->nonblock)) {
 		shim_post(s->region, s->slot->worker, TOE_OP_SHUTDOWN, 0, s->slot_no, TOE_SHUT_WR);
 		linger_wait(s);
 	}
@@ -537,7 +539,7 @@ static int connect_wait(struct shim_sock *s, int fd, int pending, int flags)
 			return pending;
 		if (deadline == 0)
 			deadline = s->opt.sndtimeo ? shim_now() + s->opt.sndtimeo : SHIM_FOREVER;
-		rc = shim_wait_slot(s->region, s->slot, seq, deadline, true);
+		rc = shim_wait_slot(s->region, s->slot, seq, deadline, SHIM_SPIN);
 		if (rc < 0)
 			return rc == -ETIMEDOUT ? -EINPROGRESS : rc;
 	}
@@ -766,6 +768,7 @@ static int accept_toed(struct shim_sock *l, int flags, struct sockaddr *addr, so
 	shim_place(s, a.region, a.record.slot);
 	s->gen = a.record.gen;
 	s->held = true;
+	store_relaxed(&s->slot->nonblock, s->nonblock);
 	s->opt = l->opt;
 	s->rx_step = shim_rx_step(s->opt.rcvbuf);
 	s->opt.rcvtimeo = s->opt.sndtimeo = 0;

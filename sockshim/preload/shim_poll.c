@@ -140,8 +140,7 @@ static void drain_queues(struct poller *p)
 			store_relaxed(&q->entry[cons % TOE_EQ_ENTRIES], 0);
 			store_release(&q->cons, ++cons);
 			if (slot < r->nslots)
-				__atomic_fetch_and(&r->slot[slot].eq_pending, ~(1ull << eq),
-						   __ATOMIC_SEQ_CST);
+				shim_eq_took(&r->slot[slot], eq);
 		}
 	}
 }
@@ -239,8 +238,7 @@ static void arm(struct waiting *w, struct poller *p)
 		if (q < 0)
 			w->queues_short = true;
 		else
-			__atomic_fetch_or(&w->sock[i]->slot->eq_mask, 1ull << p->queue[q].eq,
-					  __ATOMIC_SEQ_CST);
+			shim_eq_want(w->sock[i]->slot, p->queue[q].eq);
 	}
 }
 
@@ -250,8 +248,7 @@ static void disarm(struct waiting *w, struct poller *p)
 	for (nfds_t i = 0; i < w->n; i++)
 		for (uint32_t q = 0; w->sock[i] && q < p->nqueues; q++)
 			if (p->queue[q].region == w->sock[i]->region)
-				__atomic_fetch_and(&w->sock[i]->slot->eq_mask,
-						   ~(1ull << p->queue[q].eq), __ATOMIC_SEQ_CST);
+				shim_eq_leave(w->sock[i]->slot, p->queue[q].eq);
 	drain(p);
 }
 
@@ -325,9 +322,41 @@ static bool spin(struct waiting *w, uint64_t deadline)
 	return false;
 }
 
+/* lone returns the one connection that the caller asks about, NULL if there is more than that. */
+static struct shim_sock *lone(struct waiting *w)
+{
+	if (w->in_kernel > 0 || w->offloaded != 1)
+		return NULL;
+	for (nfds_t i = 0; i < w->n; i++)
+		if (w->sock[i])
+			return w->sock[i];
+	return NULL;
+}
+
+/* wait_lone sleeps on the connection's futex, as a read would: it needs no event queue, of which
+ * there are not as many as threads, and no descriptor. */
+static int wait_lone(struct waiting *w, struct shim_sock *s, uint64_t deadline)
+{
+	uint32_t losses = load_acquire(&shim_session.losses);
+
+	for (;;) {
+		uint32_t seq = load_acquire(&s->slot->event_seq);
+		int rc = look(w);
+
+		if (rc > 0 || losses != load_acquire(&shim_session.losses))
+			return rc;
+		rc = shim_wait_slot(s->region, s->slot, seq, deadline, SHIM_NO_RESTART);
+		if (rc == -EINTR)
+			return (int)shim_result(rc);
+		if (rc == -ETIMEDOUT)
+			return look(w);
+	}
+}
+
 /* wait_mixed may end early when toed has ended. */
 static int wait_mixed(struct waiting *w, uint64_t deadline, const sigset_t *mask)
 {
+	struct shim_sock *alone = mask ? NULL : lone(w);
 	struct poller *p;
 	int rc, saved;
 
@@ -336,11 +365,16 @@ static int wait_mixed(struct waiting *w, uint64_t deadline, const sigset_t *mask
 		if (rc != 0)
 			return rc < 0 ? rc : look(w);
 	}
-	if (spin(w, deadline) || shim_now() >= deadline || !(p = poller())) {
-		if (w->in_kernel && ask_kernel(w, NULL, 0, mask) < 0)
+	if (spin(w, deadline) || shim_now() >= deadline) {
+		if ((w->in_kernel || mask) && ask_kernel(w, NULL, 0, mask) < 0)
 			return -1;
 		return look(w);
 	}
+	if (alone)
+		return wait_lone(w, alone, deadline);
+	p = poller();
+	if (!p)
+		return (int)shim_result(-ENOMEM);
 	arm(w, p);
 	rc = wait_armed(w, p, deadline, mask);
 	saved = errno;

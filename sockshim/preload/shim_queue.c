@@ -185,9 +185,9 @@ static int restartable_wait(uint32_t *word, uint32_t value, uint64_t relative_ns
 }
 
 int shim_wait_slot(struct shim_region *r, struct toe_shm_slot *slot, uint32_t seq,
-		   uint64_t deadline, bool spin)
+		   uint64_t deadline, unsigned how)
 {
-	uint64_t now = shim_now(), spin_until = now + (spin ? shim_config.spin_ns : 0),
+	uint64_t now = shim_now(), spin_until = now + (how & SHIM_SPIN ? shim_config.spin_ns : 0),
 		 nap = LIVENESS_NS;
 	int rc;
 
@@ -205,7 +205,7 @@ int shim_wait_slot(struct shim_region *r, struct toe_shm_slot *slot, uint32_t se
 	fence_seq();
 	if (load_acquire(&slot->event_seq) != seq || !shim_region_ok(r))
 		rc = 0;
-	else if (deadline == SHIM_FOREVER)
+	else if (deadline == SHIM_FOREVER && !(how & SHIM_NO_RESTART))
 		rc = restartable_wait(&slot->event_seq, seq, nap);
 	else
 		rc = shim_futex_wait(&slot->event_seq, seq, nap, true);
