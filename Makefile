@@ -9,7 +9,7 @@ FUZZTIME ?= 20s
 # Two cores are enough for everything here; packages one at a time keep timing-free tests quick.
 GOTEST   := $(GO) test -timeout 10m
 
-.PHONY: help all build shim check test unit invariants sim behaviour longfat race sanitize e2e endure fuzz bench generate fmt demo demo-stop clean deps packetdrill
+.PHONY: help all build shim check test unit invariants sim behaviour longfat race sanitize e2e endure fuzz bench generate fmt demo demo-stop clean deps packetdrill apps apps-quick
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,12 +24,12 @@ shim:
 
 check: ## formatting, vet, generated files up to date, architecture
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); echo "make fmt mends it"; exit 1; }
-	@$(GO) vet ./... && $(GO) vet -tags e2e ./test/... && $(GO) vet -tags invariants ./...
+	@$(GO) vet ./... && $(GO) vet -tags e2e,apps ./test/... && $(GO) vet -tags invariants ./...
 	@$(GOTEST) ./test/architecture ./hwregs/... ./sockshim/shm
 
 test: deps build ## install what is needed, then run every test
-	@$(GO) vet ./... && $(GO) vet -tags e2e ./test/...
-	@$(MAKE) --no-print-directory unit invariants sim race sanitize e2e fuzz
+	@$(GO) vet ./... && $(GO) vet -tags e2e,apps ./test/...
+	@$(MAKE) --no-print-directory unit invariants sim race sanitize e2e apps-quick fuzz
 
 unit: ## unit tests
 	$(GOTEST) $(UNIT)
@@ -59,6 +59,13 @@ e2e: build ## unmodified programs over a real wire; needs root
 endure: build ## COUNT=n short connections (1000000) and KILLS=n clients killed under load (200): no leak, no growth; needs root
 	KILLS=$(or $(KILLS),200) $(GOTEST) -count=1 -v ./test/sockets -run 'TestKilled$$'
 	CONNECTIONS=$(or $(COUNT),1000000) $(GO) test -count=1 -tags e2e -v -timeout 60m ./test/e2e -run 'TestEndure$$'
+
+apps: build ## every program of docs/APPS.md, or APP=name some; installs them; needs root
+	@.ci/deps apps
+	$(GO) test -count=1 -tags apps -v -timeout 40m -parallel 2 ./test/apps $(if $(APP),-run 'TestApps/all/$(APP)',-update)
+
+apps-quick: build
+	$(GO) test -count=1 -tags apps -v -timeout 10m -parallel 2 ./test/apps -quick
 
 packetdrill: ## the engine as a plug-in for packetdrill: docs/CONFORMANCE.md says how to use it
 	@mkdir -p $(BUILD)

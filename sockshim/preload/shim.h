@@ -433,6 +433,15 @@ static inline uint8_t shim_role(struct shim_sock *s)
 	return load_acquire(&s->role);
 }
 
+/* ---- shim_environ.c -------------------------------------------------------------------------- */
+
+/* shim_environ_note keeps what this program was started with. */
+void shim_environ_note(char *const envp[]);
+/* shim_environ_room returns how many octets shim_environ_fill needs to add to envp what brings the
+ * shim into the next program; 0: nothing is missing. */
+size_t shim_environ_room(char *const envp[]);
+char *const *shim_environ_fill(char *const envp[], void *room);
+
 /* ---- shim_stream.c: octets in and out of chunks --------------------------------------------- */
 
 /* A fill puts up to n octets at dst, a drain takes up to n from src; both return how many, 0 for

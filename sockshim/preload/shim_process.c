@@ -2,61 +2,93 @@
 #include "shim.h"
 
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <spawn.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <unistd.h>
 
+struct heirs {
+	bool moved; /* descriptors are put elsewhere on the way, and are inherited whatever they were */
+	bool any;   /* the next program gets sockets of the TOE */
+};
+
 /* A socket that survives exec is used by an image that does not know it yet: as long as that is so
  * only the kernel knows who holds it. */
 static void survive(int fd, struct shim_obj *o, void *arg)
 {
+	struct heirs *h = arg;
 	int flags;
 
-	(void)arg;
 	if (o->kind != SHIM_SOCK)
 		return;
 	flags = shim_real()->fcntl64(fd, F_GETFD);
-	if (flags >= 0 && !(flags & FD_CLOEXEC))
-		shim_sock_share((struct shim_sock *)o);
+	if (!h->moved && (flags < 0 || (flags & FD_CLOEXEC)))
+		return;
+	shim_sock_share((struct shim_sock *)o);
+	if (((struct shim_sock *)o)->region)
+		h->any = true;
 }
 
-static void before_exec(void)
+/* A child of vfork puts sockets in the place of its standard descriptors unbeknown to the table. */
+static bool standard(void)
 {
+	for (int fd = 0; fd <= STDERR_FILENO; fd++) {
+		int protocol = 0;
+		socklen_t len = sizeof protocol;
+
+		if (shim_real()->getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &len) == 0 &&
+		    protocol == IPPROTO_TCP)
+			return true;
+	}
+	return false;
+}
+
+/* before_exec reports whether the next program gets sockets of the TOE. */
+static bool before_exec(bool moved)
+{
+	struct heirs h = {.moved = moved};
 	int saved = errno;
 
-	shim_fds_each(survive, NULL);
+	shim_fds_each(survive, &h);
+	h.any = h.any || standard();
 	errno = saved;
+	return h.any;
 }
+
+/* CARRYING makes of envp, if a program that gets sockets lacks something in it, one that does not:
+ * on the stack, because a child of vfork has its parent's heap. */
+#define CARRYING(envp, list, moved)                                       \
+	size_t room = before_exec(moved) ? shim_environ_room(envp) : 0;   \
+	char *space[room / sizeof(char *) + 1];                           \
+	char *const *list = room ? shim_environ_fill(envp, space) : envp
 
 SHIM_API int execve(const char *path, char *const argv[], char *const envp[])
 {
-	before_exec();
-	return shim_real()->execve(path, argv, envp);
+	CARRYING(envp, list, false);
+	return shim_real()->execve(path, argv, list);
 }
 
 SHIM_API int execv(const char *path, char *const argv[])
 {
-	before_exec();
-	return shim_real()->execv(path, argv);
-}
-
-SHIM_API int execvp(const char *file, char *const argv[])
-{
-	before_exec();
-	return shim_real()->execvp(file, argv);
+	return execve(path, argv, environ);
 }
 
 SHIM_API int execvpe(const char *file, char *const argv[], char *const envp[])
 {
-	before_exec();
-	return shim_real()->execvpe(file, argv, envp);
+	CARRYING(envp, list, false);
+	return shim_real()->execvpe(file, argv, list);
+}
+
+SHIM_API int execvp(const char *file, char *const argv[])
+{
+	return execvpe(file, argv, environ);
 }
 
 SHIM_API int fexecve(int fd, char *const argv[], char *const envp[])
 {
-	before_exec();
-	return shim_real()->fexecve(fd, argv, envp);
+	CARRYING(envp, list, false);
+	return shim_real()->fexecve(fd, argv, list);
 }
 
 /* The list forms: an array is made of the arguments, on the stack as libc does. */
@@ -102,8 +134,8 @@ SHIM_API int posix_spawn(pid_t *restrict pid, const char *restrict path,
 			 const posix_spawnattr_t *restrict attr, char *const argv[restrict],
 			 char *const envp[restrict])
 {
-	before_exec();
-	return shim_real()->posix_spawn(pid, path, actions, attr, argv, envp);
+	CARRYING(envp, list, actions != NULL);
+	return shim_real()->posix_spawn(pid, path, actions, attr, argv, list);
 }
 
 SHIM_API int posix_spawnp(pid_t *restrict pid, const char *restrict file,
@@ -111,8 +143,8 @@ SHIM_API int posix_spawnp(pid_t *restrict pid, const char *restrict file,
 			  const posix_spawnattr_t *restrict attr, char *const argv[restrict],
 			  char *const envp[restrict])
 {
-	before_exec();
-	return shim_real()->posix_spawnp(pid, file, actions, attr, argv, envp);
+	CARRYING(envp, list, actions != NULL);
+	return shim_real()->posix_spawnp(pid, file, actions, attr, argv, list);
 }
 
 /* The process ends in order: the kernel will close its placeholders, and toed should take that for

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include <unistd.h>
 
 #define SLAB_GRAIN (64u << 10)
 #define CONTENDED 0x80000000u /* in a mutex' word: somebody waits */
@@ -182,5 +183,6 @@ __attribute__((constructor)) static void start(void)
 		 path && *path ? path : "/run/opentoe/toed.sock");
 	shim_config.log_level = (int)number("TOE_SHIM_LOG", 0);
 	shim_config.spin_ns = number("TOE_SPIN_US", 20) * 1000;
+	shim_environ_note(environ);
 	pthread_atfork(before_fork, after_fork_parent, after_fork_child);
 }

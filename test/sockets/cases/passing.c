@@ -1,6 +1,8 @@
 /* passing: sockets that reach another process by exec and by SCM_RIGHTS. */
 #include "cases.h"
 
+#include <spawn.h>
+
 static void send_fd(int via, int fd)
 {
 	union {
@@ -59,9 +61,12 @@ static void continued(const char *numbers)
 	exit(0);
 }
 
-CASE(by_exec)
+/* How the environment of the next program comes about. */
+enum { INHERITED, CLEANED, OTHER };
+
+static void by_exec(int environment)
 {
-	char numbers[32], buf[16];
+	char numbers[64], other[] = "LD_PRELOAD=", buf[16];
 	int p[2], l, fd;
 	pid_t child;
 
@@ -71,9 +76,15 @@ CASE(by_exec)
 	make_pair(p);
 	child = MUST(fork());
 	if (child == 0) {
+		char *envp[] = {numbers, environment == OTHER ? other : NULL, NULL};
+
 		MUST(close(p[0]));
-		snprintf(numbers, sizeof numbers, "%d %d", p[1], l);
-		setenv("CONTINUED", numbers, 1);
+		snprintf(numbers, sizeof numbers, "CONTINUED=%d %d", p[1], l);
+		if (environment != INHERITED) {
+			execle("/proc/self/exe", "passing", address, this_case, (char *)NULL, envp);
+			_exit(2);
+		}
+		putenv(numbers);
 		execl("/proc/self/exe", "passing", address, this_case, (char *)NULL);
 		_exit(2);
 	}
@@ -88,6 +99,68 @@ CASE(by_exec)
 	tell("end of the old one", read(p[0], buf, 1));
 	MUST(close(fd));
 	MUST(close(l));
+	MUST(close(p[0]));
+}
+
+CASE(exec_environment_inherited)
+{
+	by_exec(INHERITED);
+}
+
+CASE(exec_environment_cleaned)
+{
+	by_exec(CLEANED);
+}
+
+CASE(exec_environment_other)
+{
+	by_exec(OTHER);
+}
+
+/* Who hands no socket over cleans the environment for good. */
+CASE(exec_without_sockets)
+{
+	char *none[] = {NULL}, *const show[] = {"env", NULL};
+	int p[2];
+	pid_t child;
+
+	make_pair(p);
+	MUST(fcntl(p[0], F_SETFD, FD_CLOEXEC));
+	MUST(fcntl(p[1], F_SETFD, FD_CLOEXEC));
+	child = MUST(fork());
+	if (child == 0) {
+		execve("/usr/bin/env", show, none);
+		_exit(2);
+	}
+	reap(child);
+	MUST(close(p[0]));
+	MUST(close(p[1]));
+}
+
+/* A socket becomes the standard input of a program that is given an empty environment. */
+CASE(spawn_with_a_socket)
+{
+	char *none[] = {NULL}, *const cat[] = {"cat", NULL};
+	posix_spawn_file_actions_t actions;
+	char buf[8];
+	int p[2];
+	pid_t child;
+
+	make_pair(p);
+	MUST(fcntl(p[0], F_SETFD, FD_CLOEXEC));
+	MUST(fcntl(p[1], F_SETFD, FD_CLOEXEC));
+	posix_spawn_file_actions_init(&actions);
+	posix_spawn_file_actions_adddup2(&actions, p[1], STDIN_FILENO);
+	posix_spawn_file_actions_adddup2(&actions, p[1], STDOUT_FILENO);
+	tell("posix_spawn", -posix_spawn(&child, "/bin/cat", &actions, NULL, cat, none));
+	posix_spawn_file_actions_destroy(&actions);
+	MUST(close(p[1]));
+	write_all(p[0], "mirror", 6);
+	MUST(shutdown(p[0], SHUT_WR));
+	read_all(p[0], buf, 6);
+	say("cat said %.6s", buf);
+	tell("end", read(p[0], buf, 1));
+	reap(child);
 	MUST(close(p[0]));
 }
 

@@ -1,0 +1,70 @@
+//go:build apps
+
+package apps
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+)
+
+var (
+	quick  = flag.Bool("quick", false, "only the rows that need few packages and little time")
+	update = flag.Bool("update", false, "write docs/APPS.md")
+)
+
+// app is a row of the table.
+type app struct {
+	name     string   // -run TestApps/NAME
+	packages []string // Debian's, the row's own program first
+	quick    bool     // part of `make test`; its packages are those of .ci/deps without arguments
+	remark   string   // what a reader has to know
+	kernel   string   // why some connections are the kernel's; empty: all must be the TOE's
+	run      func(b *bench)
+}
+
+// table is everything that is run, in the order of docs/APPS.md.
+func table() []app {
+	return slices.Concat(nginxApps, proxyApps, storeApps)
+}
+
+func TestMain(m *testing.M) {
+	if os.Getuid() != 0 {
+		fmt.Fprintln(os.Stderr, "apps: root is needed to make network namespaces: run it as root")
+		os.Exit(1)
+	}
+	os.Exit(m.Run())
+}
+
+func TestApps(t *testing.T) {
+	var done report
+	t.Run("all", func(t *testing.T) {
+		for _, a := range table() {
+			if *quick && !a.quick {
+				continue
+			}
+			t.Run(a.name, func(t *testing.T) {
+				t.Parallel()
+				done.add(runApp(t, &a))
+			})
+		}
+	})
+	if *update && !t.Failed() {
+		if err := done.write("../../docs/APPS.md"); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// slug makes a row's name part of a namespace's and a folder's.
+func slug(name string) string {
+	return strings.Map(func(r rune) rune {
+		if r >= 'a' && r <= 'z' || r >= '0' && r <= '9' {
+			return r
+		}
+		return '-'
+	}, strings.ToLower(name))
+}
