@@ -77,6 +77,8 @@ struct epoll_event;
 	X(ssize_t, sendfile64, (int, int, int64_t *, size_t))                                     \
 	X(ssize_t, splice, (int, int64_t *, int, int64_t *, size_t, unsigned))                    \
 	X(ssize_t, pread64, (int, void *, size_t, int64_t))                                       \
+	X(ssize_t, preadv64v2, (int, const struct iovec *, int, int64_t, int))                    \
+	X(ssize_t, pwritev64v2, (int, const struct iovec *, int, int64_t, int))                   \
 	X(int, close, (int))                                                                      \
 	X(int, dup, (int))                                                                        \
 	X(int, dup2, (int, int))                                                                  \
@@ -362,11 +364,13 @@ struct shim_options {
 	uint32_t syncnt;	     /* SYN retransmissions, 0 default */
 	uint32_t rcvlowat;
 	uint32_t maxseg;
+	int32_t peek_off; /* SO_PEEK_OFF, -1 off; under rx_lock */
 	uint32_t tos, ttl; /* IP_TOS or IPV6_TCLASS, IP_TTL or IPV6_UNICAST_HOPS; 0 default */
 	uint32_t keepidle, keepintvl, keepcnt, user_timeout; /* as given; 0 default */
 	int32_t linger;					     /* seconds, -1 off */
 	uint8_t nodelay, cork, keepalive, oobinline;
 	uint8_t fastopen_connect, fastopen_bare;
+	uint8_t inq;	     /* TCP_INQ */
 	uint8_t no_pmtu;     /* IP_PMTUDISC_DONT */
 	uint8_t cc;	     /* TOE_CC_* */
 	uint8_t kernel_only; /* has a setting that only the kernel can honour */
@@ -454,6 +458,12 @@ struct shim_iter {
 	size_t count;
 	size_t offset; /* in iov[0] */
 };
+/* shim_pointer_ok reports whether a program can have memory at p at all: not below the first page,
+ * not above user space. Where a pointer within is wrong nobody knows before it is used. */
+static inline bool shim_pointer_ok(const void *p)
+{
+	return (uintptr_t)p - 4096 < (1ull << 56);
+}
 ssize_t shim_iter_fill(void *iter, uint8_t *dst, size_t n);
 ssize_t shim_iter_drain(void *iter, const uint8_t *src, size_t n);
 ssize_t shim_null_drain(void *arg, const uint8_t *src, size_t n);
@@ -464,6 +474,8 @@ ssize_t shim_rx_copy(struct shim_sock *s, uint64_t pos, size_t n, shim_drain dra
 ssize_t shim_tx_copy(struct shim_sock *s, size_t n, shim_fill fill, void *arg);
 
 /* ---- shim_io.c ------------------------------------------------------------------------------ */
+
+/* shim_recv with no octets asked for waits, as in Linux, until there is something to read; 0. */
 
 ssize_t shim_recv(struct shim_sock *s, int fd, shim_drain drain, void *arg, size_t len, int flags);
 ssize_t shim_send(struct shim_sock *s, int fd, shim_fill fill, void *arg, size_t len, int flags);

@@ -59,6 +59,7 @@ struct shim_sock *shim_sock_new(int domain, bool nonblock)
 	s->nonblock = nonblock;
 	s->hold = -1;
 	s->opt.linger = -1;
+	s->opt.peek_off = -1;
 	store_release(&s->obj.refs, 1);
 	return s;
 }

@@ -2,8 +2,6 @@
 #include "shim.h"
 
 #include <fcntl.h>
-#include <limits.h>
-#include <string.h>
 
 bool shim_nonblock(struct shim_sock *s, int fd)
 {
@@ -90,9 +88,18 @@ static ssize_t rx_step(struct shim_sock *s, shim_drain drain, void *arg, size_t 
 
 	if (unlikely(urgent != UINT64_MAX))
 		rx_limit(s, urgent, peek, &pos, &unread);
+	if (unlikely(peek && s->opt.peek_off > 0)) {
+		uint64_t skip = (uint64_t)s->opt.peek_off;
+
+		pos += skip < unread ? skip : unread;
+		unread -= skip < unread ? skip : unread;
+	}
 	if (unread == 0 || (peek && unread < target && !ended))
 		return 0;
 	n = shim_rx_copy(s, pos, len < unread ? len : (size_t)unread, drain, arg);
+	if (n > 0 && unlikely(s->opt.peek_off >= 0))
+		s->opt.peek_off = peek ? s->opt.peek_off + (int32_t)n
+				       : (n < s->opt.peek_off ? s->opt.peek_off - (int32_t)n : 0);
 	if (n > 0 && !peek)
 		rx_advance(s, pos + (uint64_t)n);
 	return n;
@@ -124,6 +131,16 @@ static ssize_t recv_urgent(struct shim_sock *s, shim_drain drain, void *arg, siz
 	return rc;
 }
 
+/* unpeeked returns how many octets a read has before it, a peek without those that SO_PEEK_OFF passes
+ * over. */
+static uint64_t unpeeked(struct shim_sock *s, bool peek)
+{
+	uint64_t unread = shim_unread(s);
+	uint64_t skip = unlikely(peek && s->opt.peek_off > 0) ? (uint64_t)s->opt.peek_off : 0;
+
+	return unread > skip ? unread - skip : 0;
+}
+
 ssize_t shim_recv(struct shim_sock *s, int fd, shim_drain drain, void *arg, size_t len, int flags)
 {
 	struct toe_shm_slot *slot = s->slot;
@@ -140,7 +157,7 @@ ssize_t shim_recv(struct shim_sock *s, int fd, shim_drain drain, void *arg, size
 	if (flags & MSG_TRUNC)
 		drain = shim_null_drain;
 	if (flags & MSG_WAITALL || target > len)
-		target = len;
+		target = len > 0 ? len : 1;
 	rc = shim_slot_lock(&slot->rx_lock);
 	if (rc < 0)
 		return rc;
@@ -154,11 +171,13 @@ ssize_t shim_recv(struct shim_sock *s, int fd, shim_drain drain, void *arg, size
 		if (got >= target || rc < 0 || (peek && got > 0) ||
 		    (got > 0 && unlikely(shim_urgent(slot) == slot->rx_cons)))
 			break;
+		if (unlikely(len == 0) && shim_unread(s) > 0)
+			break;
 		/* Whether it is over is asked once: if so now, all octets have come before. If it ends
 		 * after this, so does the wait. */
 		ended = shim_rx_ended(s);
 		failed = load_acquire(&slot->error) != 0;
-		if ((ended || (failed && !peek)) && shim_unread(s) > 0)
+		if ((ended || (failed && !peek)) && unpeeked(s, peek) > 0)
 			continue; /* the end came together with octets */
 		if (ended || (failed && got == 0)) {
 			rc = got ? 0 : rx_outcome(s);
@@ -383,282 +402,4 @@ out:
 	if (rc == -EPIPE && !(flags & MSG_NOSIGNAL))
 		raise(SIGPIPE);
 	return rc;
-}
-
-/* ---- the interposed calls ------------------------------------------------------------------- */
-
-static ssize_t total(const struct iovec *iov, size_t count)
-{
-	size_t sum = 0;
-
-	for (size_t i = 0; i < count; i++) {
-		if (iov[i].iov_len > PTRDIFF_MAX - sum)
-			return -EINVAL;
-		sum += iov[i].iov_len;
-	}
-	return (ssize_t)sum;
-}
-
-static ssize_t recv_iov(struct shim_sock *s, int fd, const struct iovec *iov, size_t count,
-			int flags)
-{
-	struct shim_iter it = {.iov = iov, .count = count};
-	ssize_t rc = count > IOV_MAX ? -EINVAL : total(iov, count);
-
-	if (rc > 0)
-		rc = shim_recv(s, fd, shim_iter_drain, &it, (size_t)rc, flags);
-	shim_obj_put(&s->obj);
-	return shim_result(rc);
-}
-
-static ssize_t send_iov(struct shim_sock *s, int fd, const struct iovec *iov, size_t count,
-			int flags)
-{
-	struct shim_iter it = {.iov = iov, .count = count};
-	ssize_t rc = count > IOV_MAX ? -EINVAL : total(iov, count);
-
-	if (rc >= 0)
-		rc = shim_send(s, fd, shim_iter_fill, &it, (size_t)rc, flags);
-	shim_obj_put(&s->obj);
-	return shim_result(rc);
-}
-
-SHIM_API ssize_t read(int fd, void *buf, size_t n)
-{
-	struct shim_sock *s = shim_conn_get(fd);
-	struct iovec iov = {.iov_base = buf, .iov_len = n};
-
-	return s ? recv_iov(s, fd, &iov, 1, 0) : shim_real()->read(fd, buf, n);
-}
-
-SHIM_API ssize_t readv(int fd, const struct iovec *iov, int count)
-{
-	struct shim_sock *s = shim_conn_get(fd);
-
-	return s ? recv_iov(s, fd, iov, (size_t)count, 0) : shim_real()->readv(fd, iov, count);
-}
-
-SHIM_API ssize_t recv(int fd, void *buf, size_t n, int flags)
-{
-	struct shim_sock *s = shim_conn_get(fd);
-	struct iovec iov = {.iov_base = buf, .iov_len = n};
-
-	return s ? recv_iov(s, fd, &iov, 1, flags) : shim_real()->recv(fd, buf, n, flags);
-}
-
-SHIM_API ssize_t recvfrom(int fd, void *buf, size_t n, int flags, struct sockaddr *from,
-			  socklen_t *len)
-{
-	struct shim_sock *s = shim_conn_get(fd);
-	struct iovec iov = {.iov_base = buf, .iov_len = n};
-
-	if (!s)
-		return shim_real()->recvfrom(fd, buf, n, flags, from, len);
-	if (from && len)
-		*len = 0; /* a connected stream has no sender to tell, as in Linux */
-	return recv_iov(s, fd, &iov, 1, flags);
-}
-
-/* learn looks at received control data: descriptors that arrived may be anything. */
-static void learn(struct msghdr *m)
-{
-	for (struct cmsghdr *c = CMSG_FIRSTHDR(m); c; c = CMSG_NXTHDR(m, c)) {
-		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
-			continue;
-		for (size_t i = 0; CMSG_LEN((i + 1) * sizeof(int)) <= c->cmsg_len; i++) {
-			int fd;
-
-			memcpy(&fd, CMSG_DATA(c) + i * sizeof fd, sizeof fd);
-			shim_fd_forget(fd);
-		}
-	}
-}
-
-/* announce marks the sockets that a message carries away as shared with another process. */
-static void announce(const struct msghdr *m)
-{
-	struct msghdr *h = (struct msghdr *)m;
-
-	if (!m->msg_control || m->msg_controllen < sizeof(struct cmsghdr))
-		return;
-	for (struct cmsghdr *c = CMSG_FIRSTHDR(h); c; c = CMSG_NXTHDR(h, c)) {
-		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
-			continue;
-		for (size_t i = 0; CMSG_LEN((i + 1) * sizeof(int)) <= c->cmsg_len; i++) {
-			struct shim_sock *s;
-			int fd;
-
-			memcpy(&fd, CMSG_DATA(c) + i * sizeof fd, sizeof fd);
-			s = shim_sock_get(fd);
-			if (s) {
-				shim_sock_share(s);
-				shim_obj_put(&s->obj);
-			}
-		}
-	}
-}
-
-SHIM_API ssize_t recvmsg(int fd, struct msghdr *m, int flags)
-{
-	struct shim_sock *s = shim_conn_get(fd);
-	ssize_t n;
-
-	if (!s) {
-		n = shim_real()->recvmsg(fd, m, flags);
-		if (n >= 0 && m->msg_control && m->msg_controllen >= sizeof(struct cmsghdr))
-			learn(m);
-		return n;
-	}
-	m->msg_namelen = 0;
-	m->msg_controllen = 0;
-	m->msg_flags = 0;
-	return recv_iov(s, fd, m->msg_iov, m->msg_iovlen, flags);
-}
-
-SHIM_API int recvmmsg(int fd, struct mmsghdr *v, unsigned n, int flags, struct timespec *timeout)
-{
-	struct shim_sock *s = shim_conn_get(fd);
-	uint64_t deadline;
-	unsigned i;
-	int got;
-
-	if (!s) {
-		got = shim_real()->recvmmsg(fd, v, n, flags, timeout);
-		for (int k = 0; k < got; k++)
-			if (v[k].msg_hdr.msg_control)
-				learn(&v[k].msg_hdr);
-		return got;
-	}
-	shim_obj_put(&s->obj);
-	if (!shim_time_ok(timeout))
-		return (int)shim_result(-EINVAL);
-	deadline = shim_deadline(timeout);
-	for (i = 0; i < n; i++) {
-		ssize_t part = recvmsg(fd, &v[i].msg_hdr, flags & ~MSG_WAITFORONE);
-
-		if (part < 0)
-			break;
-		v[i].msg_len = (unsigned)part;
-		if (flags & MSG_WAITFORONE)
-			flags |= MSG_DONTWAIT;
-		if (part == 0 || shim_now() >= deadline) {
-			i++;
-			break;
-		}
-	}
-	return i > 0 ? (int)i : -1;
-}
-
-SHIM_API ssize_t write(int fd, const void *buf, size_t n)
-{
-	struct shim_sock *s = shim_conn_get(fd);
-	struct iovec iov = {.iov_base = (void *)buf, .iov_len = n};
-
-	return s ? send_iov(s, fd, &iov, 1, 0) : shim_real()->write(fd, buf, n);
-}
-
-SHIM_API ssize_t writev(int fd, const struct iovec *iov, int count)
-{
-	struct shim_sock *s = shim_conn_get(fd);
-
-	return s ? send_iov(s, fd, iov, (size_t)count, 0) : shim_real()->writev(fd, iov, count);
-}
-
-SHIM_API ssize_t send(int fd, const void *buf, size_t n, int flags)
-{
-	struct shim_sock *s = shim_conn_get(fd);
-	struct iovec iov = {.iov_base = (void *)buf, .iov_len = n};
-
-	return s ? send_iov(s, fd, &iov, 1, flags) : shim_real()->send(fd, buf, n, flags);
-}
-
-/* fastopen is the connecting half of a send with MSG_FASTOPEN; -1: it has failed, errno says why.
- */
-static int fastopen(int fd, const struct sockaddr *to, socklen_t len, int flags)
-{
-	struct shim_sock *s = shim_sock_adopt(fd);
-	int rc;
-
-	if (!s)
-		return 0;
-	rc = shim_fastopen(s, fd, to, len, flags);
-	shim_obj_put(&s->obj);
-	return (int)shim_result(rc);
-}
-
-SHIM_API ssize_t sendto(int fd, const void *buf, size_t n, int flags, const struct sockaddr *to,
-			socklen_t len)
-{
-	struct iovec iov = {.iov_base = (void *)buf, .iov_len = n};
-	struct shim_sock *s;
-
-	if (unlikely(flags & MSG_FASTOPEN) && fastopen(fd, to, len, flags) < 0)
-		return -1;
-	s = shim_conn_get(fd);
-	/* A destination given for a connected stream is ignored, as in Linux. */
-	return s ? send_iov(s, fd, &iov, 1, flags)
-		 : shim_real()->sendto(fd, buf, n, flags, to, len);
-}
-
-SHIM_API ssize_t sendmsg(int fd, const struct msghdr *m, int flags)
-{
-	struct shim_sock *s;
-
-	if (unlikely(flags & MSG_FASTOPEN) && fastopen(fd, m->msg_name, m->msg_namelen, flags) < 0)
-		return -1;
-	s = shim_conn_get(fd);
-	if (s)
-		return send_iov(s, fd, m->msg_iov, m->msg_iovlen, flags);
-	announce(m);
-	return shim_real()->sendmsg(fd, m, flags);
-}
-
-SHIM_API int sendmmsg(int fd, struct mmsghdr *v, unsigned n, int flags)
-{
-	struct shim_sock *s = shim_conn_get(fd);
-	unsigned i;
-
-	if (!s) {
-		for (i = 0; i < n; i++)
-			announce(&v[i].msg_hdr);
-		return shim_real()->sendmmsg(fd, v, n, flags);
-	}
-	shim_obj_put(&s->obj);
-	for (i = 0; i < n; i++) {
-		ssize_t put = sendmsg(fd, &v[i].msg_hdr, flags);
-
-		if (put < 0)
-			break;
-		v[i].msg_len = (unsigned)put;
-	}
-	return i > 0 ? (int)i : -1;
-}
-
-/* What _FORTIFY_SOURCE makes of the calls above; libc has checked the sizes that it can. */
-
-_Noreturn void __chk_fail(void);
-
-static void check(size_t n, size_t room)
-{
-	if (n > room)
-		__chk_fail();
-}
-
-SHIM_API ssize_t __read_chk(int fd, void *buf, size_t n, size_t room)
-{
-	check(n, room);
-	return read(fd, buf, n);
-}
-
-SHIM_API ssize_t __recv_chk(int fd, void *buf, size_t n, size_t room, int flags)
-{
-	check(n, room);
-	return recv(fd, buf, n, flags);
-}
-
-SHIM_API ssize_t __recvfrom_chk(int fd, void *buf, size_t n, size_t room, int flags,
-				struct sockaddr *from, socklen_t *len)
-{
-	check(n, room);
-	return recvfrom(fd, buf, n, flags, from, len);
 }

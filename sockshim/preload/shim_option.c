@@ -383,6 +383,10 @@ static void note_flag(struct shim_sock *s, int level, int name, int value)
 {
 	if (level == IPPROTO_TCP && name == TCP_FASTOPEN_CONNECT)
 		s->opt.fastopen_connect = value != 0;
+	if (level == IPPROTO_TCP && name == TCP_INQ)
+		s->opt.inq = value != 0;
+	if (level == SOL_SOCKET && name == SO_PEEK_OFF)
+		s->opt.peek_off = value;
 	if (is_mtu_discover(level, name)) {
 		s->opt.no_pmtu = value == IP_PMTUDISC_DONT;
 		if (shim_role(s) == SHIM_CONN)
@@ -522,6 +526,8 @@ static int conn_option(struct shim_sock *s, int level, int name, void *value, so
 			e = ECONNRESET;
 		return put_int(e, value, len);
 	}
+	if (level == SOL_SOCKET && name == SO_PEEK_OFF)
+		return put_int(s->opt.peek_off, value, len);
 	if (asked(level, name))
 		return ask_option(s, level, name, value, len);
 	return kernel_only(level, name) ? -ENOPROTOOPT : -EAGAIN;

@@ -207,6 +207,8 @@ static ssize_t iter_copy(struct shim_iter *it, uint8_t *dst, const uint8_t *src,
 
 		if (part > n - done)
 			part = n - done;
+		if (unlikely(part > 0 && !shim_pointer_ok(user)))
+			return -EFAULT;
 		if (dst)
 			memcpy(dst + done, user, part);
 		else if (part > 0)

@@ -31,11 +31,13 @@ static long dispatch(long number, const long *a)
 	case SYS_setsockopt: return setsockopt(I(0), I(1), I(2), P(3), (socklen_t)a[4]);
 	case SYS_read: return read(I(0), P(1), (size_t)a[2]);
 	case SYS_readv: return readv(I(0), P(1), I(2));
+	case SYS_preadv2: return preadv2(I(0), P(1), I(2), a[3], I(5));
 	case SYS_recvfrom: return recvfrom(I(0), P(1), (size_t)a[2], I(3), P(4), P(5));
 	case SYS_recvmsg: return recvmsg(I(0), P(1), I(2));
 	case SYS_recvmmsg: return recvmmsg(I(0), P(1), (unsigned)a[2], I(3), P(4));
 	case SYS_write: return write(I(0), P(1), (size_t)a[2]);
 	case SYS_writev: return writev(I(0), P(1), I(2));
+	case SYS_pwritev2: return pwritev2(I(0), P(1), I(2), a[3], I(5));
 	case SYS_sendto: return sendto(I(0), P(1), (size_t)a[2], I(3), P(4), (socklen_t)a[5]);
 	case SYS_sendmsg: return sendmsg(I(0), P(1), I(2));
 	case SYS_sendmmsg: return sendmmsg(I(0), P(1), (unsigned)a[2], I(3));
