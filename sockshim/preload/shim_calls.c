@@ -292,11 +292,25 @@ SHIM_API ssize_t sendto(int fd, const void *buf, size_t n, int flags, const stru
 		 : shim_real()->sendto(fd, buf, n, flags, to, len);
 }
 
-/* message_ok says whether a stream takes what a message has besides octets. */
+/* message_ok says whether a stream takes what a message has besides octets: of the socket's level
+ * nothing but what TCP passes over. */
 static int message_ok(const struct msghdr *m)
 {
+	struct msghdr *h = (struct msghdr *)m;
+
 	if (m->msg_iovlen > IOV_MAX)
 		return -EMSGSIZE;
+	if (m->msg_controllen > 0 && !shim_pointer_ok(m->msg_control))
+		return -EFAULT;
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(h); c; c = CMSG_NXTHDR(h, c)) {
+		if (c->cmsg_len < sizeof *c ||
+		    c->cmsg_len > m->msg_controllen -
+					  (size_t)((char *)c - (char *)m->msg_control))
+			return -EINVAL;
+		if (c->cmsg_level == SOL_SOCKET && c->cmsg_type != SCM_RIGHTS &&
+		    c->cmsg_type != SCM_CREDENTIALS)
+			return -EINVAL;
+	}
 	return 0;
 }
 

@@ -52,8 +52,11 @@ static void rx_advance(struct shim_sock *s, uint64_t pos)
  * -errno, or 1 if it is only not over for us: another thread has taken the error. */
 static int rx_outcome(struct shim_sock *s)
 {
-	int e = shim_take_error(s);
+	int e;
 
+	if (load_acquire(&s->slot->rx_flags) & TOE_RX_EOF)
+		return 0; /* what came after the end is for who writes */
+	e = shim_take_error(s);
 	if (e)
 		return -e;
 	if (!shim_region_ok(s->region))

@@ -44,6 +44,8 @@ static bool endpoint_get(struct endpoint *e, const struct sockaddr *sa, socklen_
 	const struct sockaddr_in6 *v6 = (const void *)sa;
 
 	*e = (struct endpoint){0};
+	if (len > sizeof(struct sockaddr_storage))
+		return false; /* the kernel says no */
 	if (sa && len >= sizeof *v4 && sa->sa_family == AF_INET) {
 		memcpy(e->addr, mapped, 12);
 		memcpy(e->addr + 12, &v4->sin_addr, 4);
@@ -520,6 +522,30 @@ void shim_connect_failed(struct shim_sock *s)
 	shim_mutex_unlock(&s->lock);
 }
 
+/* give_up gives the socket's slot back and makes it one that the kernel knows as unused. */
+static void give_up(struct shim_sock *s, int role)
+{
+	store_release(&s->role, role);
+	shim_epoll_rebind(s);
+	shim_sock_close(s);
+}
+
+/* dissolve is connect to AF_UNSPEC: the connection is reset, a listener stops. The placeholder is
+ * then the kernel's to dissolve. */
+static void dissolve(struct shim_sock *s)
+{
+	if (shim_role(s) == SHIM_CONN) {
+		if (s->held && !load_relaxed(&s->slot->shared)) {
+			s->held = false;
+			shim_post(s->region, s->slot->worker, TOE_OP_ABORT_REQ, 0, s->slot_no, 0);
+		}
+		s->connecting = 0;
+		give_up(s, SHIM_UNDECIDED);
+	} else if (shim_role(s) == SHIM_LISTENER) {
+		give_up(s, SHIM_UNDECIDED);
+	}
+}
+
 /* connect_wait ends a connect that is under way, by the rules of Linux' inet_stream_connect; flags
  * may have MSG_DONTWAIT. A failed socket can be connected again: it is undecided. */
 static int connect_wait(struct shim_sock *s, int fd, int pending, int flags)
@@ -558,6 +584,8 @@ SHIM_API int connect(int fd, const struct sockaddr *addr, socklen_t len)
 	if (!s)
 		return shim_real()->connect(fd, addr, len);
 	shim_mutex_lock(&s->lock);
+	if (shim_pointer_ok(addr) && len >= sizeof addr->sa_family && addr->sa_family == AF_UNSPEC)
+		dissolve(s);
 	if (shim_role(s) == SHIM_UNDECIDED && endpoint_get(&remote, addr, len)) {
 		rc = offer_connect(s, fd, &remote, 0);
 		pending = -EINPROGRESS;
@@ -568,10 +596,13 @@ SHIM_API int connect(int fd, const struct sockaddr *addr, socklen_t len)
 		shim_mutex_unlock(&s->lock);
 		if (deferred && pending == -EINPROGRESS)
 			rc = 0; /* the SYN goes with the first octets */
+		else if (pending == -EINPROGRESS && shim_nonblock(s, fd))
+			rc = pending; /* even if it is decided already */
 		else
 			rc = connect_wait(s, fd, deferred ? -EISCONN : pending, 0);
 	} else {
 		if (rc == -EAGAIN && shim_role(s) == SHIM_UNDECIDED) {
+			/* what is unused again is taken back when it is next to be opened */
 			store_release(&s->role, SHIM_KERNEL);
 			shim_epoll_rebind(s);
 		}
@@ -886,29 +917,40 @@ SHIM_API int accept(int lfd, struct sockaddr *addr, socklen_t *len)
 
 /* ---- names and shutdown --------------------------------------------------------------------- */
 
+/* room_ok checks where a name is to be put. */
+static int room_ok(struct sockaddr *addr, socklen_t *len)
+{
+	if (!shim_pointer_ok(len) || (*len > 0 && !shim_pointer_ok(addr)))
+		return -EFAULT;
+	return (int)*len < 0 ? -EINVAL : 0;
+}
+
 SHIM_API int getsockname(int fd, struct sockaddr *addr, socklen_t *len)
 {
 	struct shim_sock *s = shim_conn_get(fd);
+	int rc = room_ok(addr, len);
 
 	if (!s)
 		return shim_real()->getsockname(fd, addr, len);
-	endpoint_put(s->domain, s->slot->local_addr, s->slot->local_port, addr, len);
+	if (rc == 0)
+		endpoint_put(s->domain, s->slot->local_addr, s->slot->local_port, addr, len);
 	shim_obj_put(&s->obj);
-	return 0;
+	return (int)shim_result(rc);
 }
 
 SHIM_API int getpeername(int fd, struct sockaddr *addr, socklen_t *len)
 {
 	struct shim_sock *s = shim_conn_get(fd);
-	uint32_t state;
+	int rc = -ENOTCONN;
 
 	if (!s)
 		return shim_real()->getpeername(fd, addr, len);
-	state = load_acquire(&s->slot->state);
-	if (state == TOE_SLOT_ESTABLISHED)
+	if (load_acquire(&s->slot->state) == TOE_SLOT_ESTABLISHED)
+		rc = room_ok(addr, len);
+	if (rc == 0)
 		endpoint_put(s->domain, s->slot->remote_addr, s->slot->remote_port, addr, len);
 	shim_obj_put(&s->obj);
-	return (int)shim_result(state == TOE_SLOT_ESTABLISHED ? 0 : -ENOTCONN);
+	return (int)shim_result(rc);
 }
 
 SHIM_API int shutdown(int fd, int how)
