@@ -259,9 +259,11 @@ static void stop_wait(struct shim_sock *s)
 void shim_sock_close(struct shim_sock *s)
 {
 	uint32_t op = TOE_OP_CLOSE_CON_REQ;
+	bool listening;
 
 	if (!s->held || !shim_region_ok(s->region))
 		return;
+	listening = load_acquire(&s->slot->state) == TOE_SLOT_LISTEN; /* whatever it is becoming */
 	s->held = false;
 	if (load_relaxed(&s->slot->shared)) {
 		op = TOE_OP_CLOSE_SHARED;
@@ -273,7 +275,7 @@ void shim_sock_close(struct shim_sock *s)
 		linger_wait(s);
 	}
 	shim_post(s->region, s->slot->worker, op, 0, s->slot_no, 0);
-	if (shim_role(s) == SHIM_LISTENER && op == TOE_OP_CLOSE_CON_REQ)
+	if (listening && op == TOE_OP_CLOSE_CON_REQ)
 		stop_wait(s);
 }
 
@@ -964,12 +966,8 @@ SHIM_API int shutdown(int fd, int how)
 	if (!s)
 		return shim_real()->shutdown(fd, how);
 	if (shim_role(s) != SHIM_CONN) {
-		if (shim_role(s) == SHIM_LISTENER && (bits & TOE_SHUT_RD)) {
-			/* The kernel stops listening; so does toed. */
-			store_release(&s->role, SHIM_KERNEL);
-			shim_epoll_rebind(s);
-			shim_sock_close(s);
-		}
+		if (shim_role(s) == SHIM_LISTENER && (bits & TOE_SHUT_RD))
+			give_up(s, SHIM_KERNEL); /* the kernel stops listening; so does toed */
 		shim_obj_put(&s->obj);
 		return shim_real()->shutdown(fd, how);
 	}

@@ -649,7 +649,7 @@ CASE(bytes_to_come_by_message)
 CASE(reading_a_socket_that_is_nothing_yet)
 {
 	char buf[4];
-	int fd = MUST(socket(AF_INET, SOCK_STREAM, 0));
+	int fd = stream_socket(0);
 
 	tell("read", read(fd, buf, 1));
 	tell("read of nothing", read(fd, buf, 0));

@@ -379,7 +379,7 @@ CASE(reading_after_writing_to_who_has_closed)
 
 CASE(sending_on_what_is_nothing_yet)
 {
-	int fd = MUST(socket(AF_INET, SOCK_STREAM, 0));
+	int fd = stream_socket(0);
 
 	catch(SIGPIPE, 0);
 	tell("write", write(fd, "x", 1));
@@ -478,6 +478,5 @@ CASE(errors_before_the_socket_is_looked_at)
 	MUST(shutdown(p[1], SHUT_WR));
 	await(p[0], POLLHUP);
 	tell("too many to receive", recvmsg(p[0], &m, 0));
-	tell("closed", shutdown(p[0], SHUT_WR));
 	end(p);
 }
