@@ -48,14 +48,14 @@ static void rx_advance(struct shim_sock *s, uint64_t pos)
 	}
 }
 
-/* rx_outcome says what a read returns that has found nothing in a stream that is over: 0 at its end,
- * -errno, or 1 if it is only not over for us: another thread has taken the error. */
+/* rx_outcome says what a read returns that has found nothing in a stream that is over: 0 at its
+ * end, -errno, or 1 if it is only not over for us: another thread has taken the error. */
 static int rx_outcome(struct shim_sock *s)
 {
 	int e;
 
-	if (load_acquire(&s->slot->rx_flags) & TOE_RX_EOF)
-		return 0; /* what came after the end is for who writes */
+	if ((load_acquire(&s->slot->rx_flags) & (TOE_RX_EOF | TOE_RX_RESET)) == TOE_RX_EOF)
+		return 0; /* an error that came after the peer's end is for those who write */
 	e = shim_take_error(s);
 	if (e)
 		return -e;

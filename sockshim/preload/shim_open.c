@@ -303,18 +303,35 @@ SHIM_API int socket(int domain, int type, int protocol)
 	return fd;
 }
 
+/* has_name reports whether fd is a connection of toed's, whose placeholder the kernel might let
+ * have another name. */
+static bool has_name(int fd)
+{
+	struct shim_sock *s = shim_conn_get(fd);
+	bool alive = s && load_acquire(&s->slot->state) != TOE_SLOT_CLOSED;
+
+	if (s)
+		shim_obj_put(&s->obj);
+	return alive;
+}
+
 SHIM_API int bind(int fd, const struct sockaddr *addr, socklen_t len)
 {
-	int saved = errno, rc = shim_real()->bind(fd, addr, len), one = 1;
+	int saved = errno, one = 1, rc;
 	struct shim_sock *s;
 	struct endpoint e;
 
+	if (has_name(fd)) {
+		errno = EINVAL;
+		return -1;
+	}
+	rc = shim_real()->bind(fd, addr, len);
 	if (rc == 0 || errno != EADDRNOTAVAIL || !endpoint_get(&e, addr, len))
 		return rc;
 	s = shim_sock_adopt(fd);
 	if (!s)
 		return rc;
-	if (shim_role(s) == SHIM_UNDECIDED && shim_attach_live() == 0 && shim_ours(e.addr)) {
+	if (shim_role(s) != SHIM_LISTENER && shim_attach_live() == 0 && shim_ours(e.addr)) {
 		/* An address that only toed knows: the kernel has to hold the port for it. */
 		if (s->domain == AF_INET6)
 			shim_real()->setsockopt(fd, IPPROTO_IPV6, IPV6_FREEBIND, &one, sizeof one);

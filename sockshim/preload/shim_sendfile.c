@@ -113,7 +113,7 @@ SHIM_API ssize_t splice(int in, int64_t *in_offset, int out, int64_t *out_offset
 {
 	struct shim_sock *from = shim_conn_get(in), *to = from ? NULL : shim_conn_get(out);
 	/* SPLICE_F_NONBLOCK is about the pipe; the socket goes by its own O_NONBLOCK. */
-	int saved = errno, how = (flags & SPLICE_F_MORE ? MSG_MORE : 0) | MSG_NOSIGNAL;
+	int saved = errno, how = flags & SPLICE_F_MORE ? MSG_MORE : 0;
 	ssize_t rc = 0;
 
 	if (!from && !to)

@@ -73,7 +73,9 @@ func (sh *share) finished(n uint32, end toe.End) {
 	}
 	if errno := errnoOf(end, s.rxEOF && !s.txShut); errno != 0 {
 		atomic.StoreUint32(&p.Error, uint32(errno))
-		atomic.OrUint32(&p.RxFlags, shm.RxReset)
+		if !s.rxEOF { // else the stream has ended in order, and readers see that
+			atomic.OrUint32(&p.RxFlags, shm.RxReset)
+		}
 	} else {
 		atomic.OrUint32(&p.RxFlags, shm.RxEOF)
 	}

@@ -143,19 +143,34 @@ func (d *Device) ConnInfo(tid toe.TID, info *toe.ConnInfo) bool {
 		return false
 	}
 	*info = toe.ConnInfo{
-		Flow: c.flow, Sock: c.sock, State: "ESTABLISHED",
-		SndMSS: uint32(d.cfg.MTU - 40), RcvMSS: uint32(d.cfg.MTU - 40),
+		Flow: c.flow, Sock: c.sock, SndMSS: uint32(d.cfg.MTU - 40), RcvMSS: uint32(d.cfg.MTU - 40),
 		Cwnd: uint32(c.rcvBuf), PathMTU: uint32(d.cfg.MTU), RcvLimit: uint32(c.rcvBuf), CC: c.cc.String(),
 		BytesSent: c.moved, BytesAcked: c.moved, SndBufUsed: c.end - c.moved,
 	}
-	if c.opening {
-		info.State = "SYN-SENT"
-	}
+	info.State = c.state()
 	if c.peer != nil {
 		info.BytesReceived = c.peer.moved
 		info.RcvBufUsed = c.peer.moved - c.received
 	}
 	return true
+}
+
+// state is the name that RFC 9293 has for what c is in. A FIN is acknowledged when the peer is told.
+func (c *conn) state() string {
+	ended := c.peer != nil && c.peer.finDone
+	switch {
+	case c.opening:
+		return "SYN-SENT"
+	case c.fin && ended:
+		return "LAST-ACK"
+	case c.finDone:
+		return "FIN-WAIT-2"
+	case c.fin:
+		return "FIN-WAIT-1"
+	case ended:
+		return "CLOSE-WAIT"
+	}
+	return "ESTABLISHED"
 }
 
 // EachConn calls f for every connection end of worker i.

@@ -212,6 +212,34 @@ __attribute__((unused)) static int stream_socket(int flags)
 	return MUST(socket(family, SOCK_STREAM | flags, 0));
 }
 
+/* private_port returns a port that is free for every address, outside those that the kernel
+ * chooses, and that no case which asks so has: UDP's port of that number says whose it is, as long
+ * as the process lives. */
+__attribute__((unused)) static int private_port(void)
+{
+	unsigned seed = (unsigned)getpid() * 2654435761u ^ (unsigned)time(NULL);
+
+	for (;;) {
+		int port = 10000 + rand_r(&seed) % 20000;
+		int owner = MUST(socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+		int probe = MUST(socket(AF_INET6, SOCK_STREAM, 0));
+		bool mine = bind_to(owner, address_at("::", port)) == 0 &&
+			    bind_to(probe, address_at("::", port)) == 0;
+
+		MUST(close(probe));
+		probe = MUST(socket(AF_INET, SOCK_STREAM, 0));
+		mine = mine && bind_to(probe, address_at("0.0.0.0", port)) == 0;
+		MUST(close(probe));
+		if (mine) {
+			MUST(fcntl(owner, F_DUPFD_CLOEXEC,
+				   800)); /* not a number that cases count on */
+			MUST(close(owner));
+			return port;
+		}
+		MUST(close(owner));
+	}
+}
+
 /* get_int and set_int are options that are integers. */
 __attribute__((unused)) static int get_int(int fd, int level, int option)
 {

@@ -46,7 +46,7 @@ static void attempt(const char *what, int flags, const char *addr, int port)
 
 CASE4(conflicts)
 {
-	int l = listening(REUSEADDR, address, 0), port = port_of(l), c, c_port;
+	int port = private_port(), l = MUST(listening(REUSEADDR, address, port)), c, c_port;
 	pid_t child;
 
 	attempt("a listener's address", 0, address, port);
@@ -71,18 +71,12 @@ CASE4(conflicts)
 	MUST(close(l));
 	attempt("after the listener", REUSEADDR, address, port);
 
-	l = listening(0, "::", 0);
-	port = port_of(l);
+	l = MUST(listening(0, "::", port = private_port()));
 	attempt("IPv4 beside either family", 0, "0.0.0.0", port);
 	MUST(close(l));
-	for (int i = 0; i < 1000;
-	     i++) { /* the port that is chosen may be one of IPv4's TIME-WAIT */
-		l = listening(V6ONLY, "::", 0);
-		c = bound(0, "0.0.0.0", port_of(l));
-		MUST(close(l));
-		if (c >= 0)
-			break;
-	}
+	l = MUST(listening(V6ONLY, "::", port = private_port()));
+	c = bound(0, "0.0.0.0", port);
+	MUST(close(l));
 	tell("IPv4 beside IPv6 alone", c < 0 ? -1 : 0);
 	if (c >= 0)
 		MUST(close(c));
