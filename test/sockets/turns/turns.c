@@ -1,9 +1,9 @@
 /*
  * turns.c - what toed does to a socket while a thread is reading it.
  *
- * The library's own objects, linked with a toed of a few lines that changes a slot in memory. Whenever
- * the reader looks at the slot toed may have moved: every sequence of looks and moves is tried. The
- * wrapped functions (ld --wrap) are the looks; a wait lets toed finish.
+ * The library's own objects, linked with a toed of a few lines that changes a slot in memory.
+ * Whenever the reader looks at the slot toed may have moved: every sequence of looks and moves is
+ * tried. The wrapped functions (ld --wrap) are the looks; a wait lets toed finish.
  */
 #include "../../../sockshim/preload/shim.h"
 
@@ -15,7 +15,8 @@ enum { MOVES = 2, LOOKS = 24, OCTETS = 3 };
 static struct toe_shm_region header;
 static struct toe_shm_slot slot;
 static uint8_t chunks[2 * TOE_CHUNK_BYTES];
-static struct shim_region region = {.header = &header, .slot = &slot, .chunk = chunks, .nchunks = 2};
+static struct shim_region region = {
+	.header = &header, .slot = &slot, .chunk = chunks, .nchunks = 2};
 
 /* A toed makes move i before look at[i]; the moves keep their order. */
 static void (*moves[MOVES])(void);
@@ -28,27 +29,27 @@ static void toed(void)
 	looks++;
 }
 
-#define LOOK(type, name, parameters, ...)         \
-	type __real_##name parameters;            \
-	type __wrap_##name parameters;            \
-	type __wrap_##name parameters             \
-	{                                         \
-		type result;                      \
-                                                  \
-		toed();                           \
+#define LOOK(type, name, parameters, ...)            \
+	type __real_##name parameters;               \
+	type __wrap_##name parameters;               \
+	type __wrap_##name parameters                \
+	{                                            \
+		type result;                         \
+                                                     \
+		toed();                              \
 		result = __real_##name(__VA_ARGS__); \
-		toed();                           \
-		return result;                    \
+		toed();                              \
+		return result;                       \
 	}
 
 LOOK(bool, shim_rx_ended, (struct shim_sock * s), s)
 LOOK(uint64_t, shim_unread, (struct shim_sock * s), s)
 LOOK(uint64_t, shim_urgent, (const struct toe_shm_slot *p), p)
 
-int __wrap_shim_wait_slot(struct shim_region *r, struct toe_shm_slot *p, uint32_t seq, uint64_t deadline,
-			  bool spin);
-int __wrap_shim_wait_slot(struct shim_region *r, struct toe_shm_slot *p, uint32_t seq, uint64_t deadline,
-			  bool spin)
+int __wrap_shim_wait_slot(struct shim_region *r, struct toe_shm_slot *p, uint32_t seq,
+			  uint64_t deadline, bool spin);
+int __wrap_shim_wait_slot(struct shim_region *r, struct toe_shm_slot *p, uint32_t seq,
+			  uint64_t deadline, bool spin)
 {
 	(void)r, (void)spin, (void)deadline;
 	looks = LOOKS;
@@ -96,7 +97,8 @@ struct reading {
 	void (*moves[MOVES])(void);
 	int flags;
 	size_t room;
-	ssize_t want; /* a read that does not wait may also give EAGAIN, one of urgent octets EINVAL */
+	ssize_t want; /* a read that does not wait may also give EAGAIN, one of urgent octets EINVAL
+		       */
 	ssize_t then; /* what a read afterwards gives */
 };
 
@@ -115,8 +117,11 @@ static ssize_t read_with(struct shim_sock *s, int flags, size_t room)
 /* try_one reports whether the reader saw what it should with the moves where they are now. */
 static bool try_one(const struct reading *r)
 {
-	struct shim_sock s = {
-		.role = SHIM_CONN, .region = &region, .slot = &slot, .opt.linger = -1, .rx_step = ~0u};
+	struct shim_sock s = {.role = SHIM_CONN,
+			      .region = &region,
+			      .slot = &slot,
+			      .opt.linger = -1,
+			      .rx_step = ~0u};
 	ssize_t n, then;
 
 	memset(&slot, 0, sizeof slot);
@@ -133,7 +138,8 @@ static bool try_one(const struct reading *r)
 	then = read_with(&s, 0, sizeof "abc");
 	if (n == r->want && (then == r->then || (then == OCTETS && (r->flags & MSG_DONTWAIT))))
 		return true;
-	printf("%s: %zd, then %zd, with moves before looks %d and %d\n", r->what, n, then, at[0], at[1]);
+	printf("%s: %zd, then %zd, with moves before looks %d and %d\n", r->what, n, then, at[0],
+	       at[1]);
 	return false;
 }
 
@@ -145,7 +151,12 @@ int main(void)
 		{"all octets, end", {octets_come, peer_closes}, MSG_WAITALL, 8, OCTETS, 0},
 		{"at once", {octets_come, peer_closes}, MSG_DONTWAIT, 8, OCTETS, 0},
 		{"peek", {octets_come, peer_closes}, MSG_PEEK, 8, OCTETS, OCTETS},
-		{"peek at all", {octets_come, peer_closes}, MSG_PEEK | MSG_WAITALL, 8, OCTETS, OCTETS},
+		{"peek at all",
+		 {octets_come, peer_closes},
+		 MSG_PEEK | MSG_WAITALL,
+		 8,
+		 OCTETS,
+		 OCTETS},
 		{"urgent", {urgent_octets_come, peer_closes}, MSG_OOB, 1, 1, OCTETS - 1},
 	};
 	int n = 0;
