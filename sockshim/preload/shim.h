@@ -231,6 +231,7 @@ struct shim_session {
 	uint64_t retry_at; /* toed was not there, or turned us down: not to be asked before */
 	uint32_t losses;   /* +1 each time a toed with all its regions is lost */
 	uint32_t homeless; /* not 0: there may be listeners that toed has to be asked about */
+	uint32_t alarms;   /* +1 after homeless: who waits has to look after them */
 	uint64_t away;	   /* since when no toed could be had */
 	uint64_t look_at;  /* when a waiting thread looks for toed next */
 };
@@ -426,6 +427,10 @@ bool shim_fd_own(int fd); /* one of the shim's own descriptors */
 /* shim_fd_hide moves fd to a high number, close-on-exec, and remembers that the variable at where
  * holds it. Returns the number. */
 int shim_fd_hide(int fd, int *where);
+/* shim_fd_hide_waker is shim_fd_hide for an eventfd on which threads sleep; shim_fd_wake writes all
+ * of those. */
+int shim_fd_hide_waker(int fd, int *where);
+void shim_fd_wake(void);
 void shim_fd_unhide(int *where); /* closes it; *where = -1 */
 int shim_fd_rehome(int fd);	 /* something is about to be put over our own fd: move it */
 int shim_fd_highest(void);	 /* no descriptor of ours is above */
@@ -522,6 +527,12 @@ uint32_t shim_listen_ask(struct shim_sock *s, int fd, int backlog, uint8_t *reas
 void shim_listen_alone(struct shim_sock *s, bool asked);
 /* shim_listeners_lost notes that toed has lost its half of all listeners. */
 void shim_listeners_lost(void);
+/* shim_alarmed reports whether listeners have to be looked after that had not when alarms was
+ * read. */
+static inline bool shim_alarmed(uint32_t alarms)
+{
+	return load_acquire(&shim_session.alarms) != alarms;
+}
 /* shim_relisten offers toed the listeners that it does not have, if it has come back. It returns
  * until when (ns) a thread may sleep before it has to ask again; SHIM_FOREVER when there is no need
  * to. Not under any lock. */

@@ -169,7 +169,7 @@ static int set_equip(struct set *set, int epfd)
 		fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 		if (fd < 0)
 			return -errno;
-		shim_fd_hide(fd, &set->event_fd);
+		shim_fd_hide_waker(fd, &set->event_fd);
 		/* Edge-triggered: a wake-up needs no read. */
 		if (register_own(epfd, set->event_fd, EPOLLIN | EPOLLET, COOKIE_EVENT) < 0)
 			return -ENOSPC;

@@ -270,10 +270,11 @@ static int block(struct set *set, int epfd, struct epoll_event *events, int max,
 	return n;
 }
 
+/* wait_set may end early when listeners have to be looked after; alarms is from before they were.
+ */
 static int wait_set(struct set *set, int epfd, struct epoll_event *events, int max,
-		    uint64_t deadline, const sigset_t *mask)
+		    uint64_t deadline, const sigset_t *mask, uint32_t alarms)
 {
-	uint32_t losses = load_acquire(&shim_session.losses);
 	int n;
 
 	for (;;) {
@@ -286,7 +287,9 @@ static int wait_set(struct set *set, int epfd, struct epoll_event *events, int m
 			if (spin(set, deadline))
 				continue;
 		}
-		n = block(set, epfd, events, max, deadline, mask);
+		/* What comes after this look wakes us. */
+		n = block(set, epfd, events, max, unlikely(shim_alarmed(alarms)) ? 0 : deadline,
+			  mask);
 		if (n < 0)
 			return n;
 		turn = ++set->turn;
@@ -296,10 +299,8 @@ static int wait_set(struct set *set, int epfd, struct epoll_event *events, int m
 			n += report(set, epfd, turn, events + n, max - n);
 		if (n > 0)
 			return n;
-		if (deadline != SHIM_FOREVER && shim_now() >= deadline)
+		if ((deadline != SHIM_FOREVER && shim_now() >= deadline) || shim_alarmed(alarms))
 			return 0;
-		if (unlikely(load_acquire(&shim_session.losses) != losses))
-			return 0; /* listeners have to be looked after */
 	}
 }
 
@@ -317,10 +318,11 @@ static int wait_until(int epfd, struct epoll_event *events, int max, uint64_t de
 	if (unlikely(set->stale))
 		shim_set_renew(set, epfd);
 	do {
+		uint32_t alarms = load_acquire(&shim_session.alarms);
 		uint64_t look = shim_relisten(), until = look < deadline ? look : deadline;
 
 		shim_mutex_lock(&set->lock);
-		n = wait_set(set, epfd, events, max, until, mask);
+		n = wait_set(set, epfd, events, max, until, mask, alarms);
 		rest(set);
 		shim_mutex_unlock(&set->lock);
 	} while (unlikely(n == 0 && deadline != 0 && shim_now() < deadline));

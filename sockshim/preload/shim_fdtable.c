@@ -26,6 +26,7 @@ static struct shim_slab socks = {.size = sizeof(struct shim_sock)};
 #define OWN_MAX 1024
 static struct shim_mutex own_lock;
 static int *own_where[OWN_MAX];
+static bool own_waker[OWN_MAX]; /* valid only if own_where is not NULL */
 
 static bool in_table(int fd)
 {
@@ -363,7 +364,7 @@ static int hidden_base(void)
 	return limit.rlim_cur > 4096 ? 3968 : (int)limit.rlim_cur - 128;
 }
 
-int shim_fd_hide(int fd, int *where)
+static int hide(int fd, int *where, bool waker)
 {
 	int high = shim_real()->fcntl64(fd, F_DUPFD_CLOEXEC, hidden_base());
 
@@ -380,11 +381,33 @@ int shim_fd_hide(int fd, int *where)
 	for (int i = 0; i < OWN_MAX; i++) {
 		if (!own_where[i]) {
 			own_where[i] = where;
+			own_waker[i] = waker;
 			break;
 		}
 	}
 	shim_mutex_unlock(&own_lock);
 	return high;
+}
+
+int shim_fd_hide(int fd, int *where)
+{
+	return hide(fd, where, false);
+}
+
+int shim_fd_hide_waker(int fd, int *where)
+{
+	return hide(fd, where, true);
+}
+
+void shim_fd_wake(void)
+{
+	uint64_t one = 1;
+
+	shim_mutex_lock(&own_lock); /* none is closed meanwhile */
+	for (int i = 0; i < OWN_MAX; i++)
+		if (own_where[i] && own_waker[i])
+			(void)!shim_real()->write(*own_where[i], &one, sizeof one);
+	shim_mutex_unlock(&own_lock);
 }
 
 void shim_fd_unhide(int *where)

@@ -79,7 +79,7 @@ static struct poller *poller(void)
 		return NULL;
 	}
 	memset(mine, 0, sizeof *mine);
-	shim_fd_hide(fd, &mine->event_fd);
+	shim_fd_hide_waker(fd, &mine->event_fd);
 	mine->session = shim_session.number;
 	shim_mutex_lock(&list_lock);
 	mine->next = list;
@@ -169,6 +169,7 @@ struct waiting {
 	nfds_t offloaded;
 	nfds_t in_kernel;  /* the kernel has to be asked about so many */
 	bool queues_short; /* a queue could not be had */
+	uint32_t alarms;   /* before listeners were looked after */
 };
 
 static void collect(struct waiting *w)
@@ -276,8 +277,6 @@ static int ask_kernel(struct waiting *w, struct poller *p, uint64_t deadline, co
 
 static int wait_armed(struct waiting *w, struct poller *p, uint64_t deadline, const sigset_t *mask)
 {
-	uint32_t losses = load_acquire(&shim_session.losses);
-
 	for (;;) {
 		uint64_t next = deadline,
 			 brief = w->queues_short ? shim_now() + NO_QUEUE_NS : deadline;
@@ -292,6 +291,8 @@ static int wait_armed(struct waiting *w, struct poller *p, uint64_t deadline, co
 			return w->in_kernel && ask_kernel(w, NULL, 0, NULL) < 0 ? -1 : look(w);
 		if (brief < next)
 			next = brief;
+		if (unlikely(shim_alarmed(w->alarms)))
+			next = 0; /* what comes from here on wakes us */
 		rc = ask_kernel(w, p, next, mask);
 		if (rc < 0)
 			return -1;
@@ -301,7 +302,7 @@ static int wait_armed(struct waiting *w, struct poller *p, uint64_t deadline, co
 			drain(p);
 		rc = look(w);
 		if (rc > 0 || (deadline != SHIM_FOREVER && shim_now() >= deadline) ||
-		    losses != load_acquire(&shim_session.losses))
+		    shim_alarmed(w->alarms))
 			return rc;
 	}
 }
@@ -337,13 +338,11 @@ static struct shim_sock *lone(struct waiting *w)
  * there are not as many as threads, and no descriptor. */
 static int wait_lone(struct waiting *w, struct shim_sock *s, uint64_t deadline)
 {
-	uint32_t losses = load_acquire(&shim_session.losses);
-
 	for (;;) {
 		uint32_t seq = load_acquire(&s->slot->event_seq);
 		int rc = look(w);
 
-		if (rc > 0 || losses != load_acquire(&shim_session.losses))
+		if (rc > 0 || shim_alarmed(w->alarms))
 			return rc;
 		rc = shim_wait_slot(s->region, s->slot, seq, deadline, SHIM_NO_RESTART);
 		if (rc == -EINTR)
@@ -353,7 +352,7 @@ static int wait_lone(struct waiting *w, struct shim_sock *s, uint64_t deadline)
 	}
 }
 
-/* wait_mixed may end early when toed has ended. */
+/* wait_mixed may end early when listeners have to be looked after. */
 static int wait_mixed(struct waiting *w, uint64_t deadline, const sigset_t *mask)
 {
 	struct shim_sock *alone = mask ? NULL : lone(w);
@@ -384,11 +383,12 @@ static int wait_mixed(struct waiting *w, uint64_t deadline, const sigset_t *mask
 }
 
 /* poll_until is shim_poll, but may end early with nothing ready. */
-static int poll_until(struct pollfd *fds, nfds_t n, uint64_t deadline, const sigset_t *mask)
+static int poll_until(struct pollfd *fds, nfds_t n, uint64_t deadline, const sigset_t *mask,
+		      uint32_t alarms)
 {
 	struct pollfd kernel[ON_STACK + 2];
 	struct shim_sock *sock[ON_STACK];
-	struct waiting w = {.fds = fds, .kernel = kernel, .sock = sock, .n = n};
+	struct waiting w = {.fds = fds, .kernel = kernel, .sock = sock, .n = n, .alarms = alarms};
 	size_t bytes = (n + 2) * (sizeof *kernel + sizeof *sock);
 	struct timespec t = until(deadline);
 	int rc, saved = errno;
@@ -422,9 +422,10 @@ int shim_poll(struct pollfd *fds, nfds_t n, uint64_t deadline, const sigset_t *m
 	int rc;
 
 	do {
+		uint32_t alarms = load_acquire(&shim_session.alarms);
 		uint64_t look = shim_relisten();
 
-		rc = poll_until(fds, n, look < deadline ? look : deadline, mask);
+		rc = poll_until(fds, n, look < deadline ? look : deadline, mask, alarms);
 	} while (unlikely(rc == 0 && deadline != 0 && shim_now() < deadline));
 	return rc;
 }

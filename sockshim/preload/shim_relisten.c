@@ -58,11 +58,13 @@ static uint32_t now_asked(void)
 	return load_acquire(&shim_session.losses) + 1;
 }
 
-/* note_homeless has the next wait look after listeners. What is noted during a look is not lost. */
+/* note_homeless has the next wait look after listeners, and those that have begun when they wake.
+ * What is noted during a look is not lost. */
 static void note_homeless(void)
 {
 	if (__atomic_add_fetch(&shim_session.homeless, 1, __ATOMIC_SEQ_CST) == 0)
 		__atomic_add_fetch(&shim_session.homeless, 1, __ATOMIC_SEQ_CST);
+	__atomic_add_fetch(&shim_session.alarms, 1, __ATOMIC_SEQ_CST);
 }
 
 void shim_listen_alone(struct shim_sock *s, bool asked)
@@ -70,8 +72,10 @@ void shim_listen_alone(struct shim_sock *s, bool asked)
 	shim_place(s, no_region(), 0);
 	s->asked = asked ? now_asked() : 0;
 	store_release(&s->role, SHIM_LISTENER);
-	if (!asked)
+	if (!asked) {
 		note_homeless();
+		shim_fd_wake();
+	}
 }
 
 static bool wants_toed(struct shim_sock *s)
@@ -101,6 +105,9 @@ void shim_listeners_lost(void)
 	store_relaxed(&shim_session.look_at, shim_now() + NAP_MIN_NS);
 	if (any_homeless())
 		note_homeless();
+	/* The control connection's end wakes who sleeps, unless another toed's has its number
+	 * already when he looks. */
+	shim_fd_wake();
 }
 
 /* backlog_of returns the length of the kernel's queue. */
