@@ -23,11 +23,15 @@ type Listener struct {
 	c       *Client
 	kernel  net.Listener // the placeholder, listening
 	network string
+	backlog uint32
+	held    int  // the kernel's half as a descriptor, if somebody else has made it; else -1
+	is4     bool // of a held one: it is an IPv4 socket
 	fromK   chan accepted
 	closed  chan struct{}
 	ending  sync.Once
 
 	mu    sync.Mutex
+	told  []told        // of a held one: what its connections inherit
 	s     *sock         // the TOE's half; nil: none
 	moved chan struct{} // closed when s has changed
 }
@@ -66,7 +70,7 @@ func (c *Client) Listen(network, addr string) (net.Listener, error) {
 		return kernel, nil
 	}
 	l := &Listener{
-		c: c, kernel: kernel, network: network, fromK: make(chan accepted),
+		c: c, kernel: kernel, network: network, backlog: listenBacklog, held: -1, fromK: make(chan accepted),
 		closed: make(chan struct{}), moved: make(chan struct{}),
 	}
 	c.mu.Lock()
@@ -112,7 +116,7 @@ func (l *Listener) offer(c *session) *sock {
 	}
 	// The slot's placeholder is a duplicate: one kernel socket, one cookie.
 	// It is made without TCPListener.File, which would let Accept block in the kernel, where Close cannot end it.
-	raw, err := l.kernel.(*net.TCPListener).SyscallConn()
+	raw, err := l.kernel.(syscall.Conn).SyscallConn()
 	if err != nil {
 		return nil
 	}
@@ -123,10 +127,17 @@ func (l *Listener) offer(c *session) *sock {
 	// toed is shown that it listens, for the port's sake.
 	_ = c.call(&shm.Msg{Type: shm.MsgProbe}, fd)
 	at := l.kernel.Addr().(*net.TCPAddr).AddrPort()
-	s, err := c.open(context.Background(), fd, shm.OpPassOpenReq, func(p *shm.Slot) {
+	s, err := c.openPatiently(context.Background(), fd, shm.OpPassOpenReq, func(p *shm.Slot) {
 		p.ReqFamily = 6
 		if at.Addr().Unmap().Is4() {
 			p.ReqFamily = 4
+		}
+		if l.held >= 0 {
+			p.ReqFamily = 6
+			if l.is4 {
+				p.ReqFamily = 4
+			}
+			request(p, fd)
 		}
 		if l.network == "tcp6" {
 			p.ReqV6only = 1
@@ -135,7 +146,7 @@ func (l *Listener) offer(c *session) *sock {
 			p.ReqLocalAddr = at.Addr().As16()
 		}
 		p.ReqLocalPort = at.Port()
-	}, listenBacklog)
+	}, l.backlog)
 	if err != nil {
 		unix.Close(fd)
 		return nil
@@ -238,9 +249,16 @@ func (l *Listener) take(s *sock) (net.Conn, error) {
 func (l *Listener) accept(from *sock, slot uint32) (net.Conn, error) {
 	c := from.c
 	p := &c.region.Slots[slot]
-	fd, err := unix.Socket(map[bool]int{true: unix.AF_INET, false: unix.AF_INET6}[p.Family == 4],
+	is4 := p.Family == 4
+	if l.held >= 0 {
+		is4 = l.is4
+	}
+	fd, err := unix.Socket(map[bool]int{true: unix.AF_INET, false: unix.AF_INET6}[is4],
 		unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.IPPROTO_TCP)
 	s := newSock(c, slot, fd)
+	if err == nil && l.held >= 0 {
+		l.inherit(fd)
+	}
 	if err == nil {
 		err = s.setCookie()
 	}
@@ -253,6 +271,9 @@ func (l *Listener) accept(from *sock, slot uint32) (net.Conn, error) {
 		s.post(shm.OpCloseConReq, 0)
 		unix.Close(fd)
 		return nil, net.ErrClosed
+	}
+	if l.held >= 0 {
+		s.requestLater(fd)
 	}
 	return newConn(s), nil
 }

@@ -240,13 +240,17 @@ func (c *session) call(m *shm.Msg, fd int) error {
 func (c *session) lost() bool { return c.dead.Load() || c.region.Detached() }
 
 // post sends a command for a slot to its worker.
-func (c *session) post(worker int, cmd shm.Command) {
+func (c *session) post(worker int, cmd shm.Command) { c.postAt(worker, cmd) }
+
+// postAt is post, and returns the command's place in the queue, if it got one.
+func (c *session) postAt(worker int, cmd shm.Command) (place uint32, ok bool) {
 	if c.lost() {
-		return
+		return 0, false
 	}
 	cmd.Region = uint16(c.region.Header.RegionId)
-	c.region.CmdQs[worker].Post(cmd, func() bool { c.rouse(worker); return !c.lost() })
+	place, ok = c.region.CmdQs[worker].PostAt(cmd, func() bool { c.rouse(worker); return !c.lost() })
 	c.rouse(worker)
+	return place, ok
 }
 
 // rouse wakes a worker that sleeps.

@@ -4,6 +4,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -31,6 +32,10 @@ type sock struct {
 
 	rxCons, rxTold uint64 // read so far; told to toed. Under readMu
 	txShut         bool   // CloseWrite was called. Under writeMu
+
+	optMu    sync.Mutex
+	optSent  bool   // a setting was posted
+	optPlace uint32 // its place in the command queue
 }
 
 // ackEvery is how many octets a reader takes before it tells toed, unless it has read everything.
@@ -223,6 +228,7 @@ func (s *sock) end(op uint8) error {
 		// Who is inside sees closed and leaves; then the slot is toed's.
 		s.readMu.Lock()
 		s.writeMu.Lock()
+		s.optMu.Lock()
 		if s.beneath == nil {
 			s.c.forget(s)
 			s.post(op, 0)
@@ -233,6 +239,7 @@ func (s *sock) end(op uint8) error {
 			_ = s.beneath.Close()
 		}
 		unix.Close(s.placeholder)
+		s.optMu.Unlock()
 		s.writeMu.Unlock()
 		s.readMu.Unlock()
 	})
@@ -254,16 +261,21 @@ func (s *sock) setDeadline(read, write bool, t time.Time) error {
 	return nil
 }
 
-// option tells toed of a setting and waits until it has taken the value out of the slot.
+// option tells toed of a setting. It does not wait for a writer, which may wait for the peer.
 func (s *sock) option(o uint32, value uint64) error {
-	s.writeMu.Lock()
-	defer s.writeMu.Unlock()
+	s.optMu.Lock()
+	defer s.optMu.Unlock()
 	select {
 	case <-s.closed:
 		return net.ErrClosed
 	default:
 	}
+	// The slot has one value at a time: the one before has to be taken.
+	q := &s.c.region.CmdQs[s.p.Worker]
+	for s.optSent && !s.c.lost() && !q.Taken(s.optPlace) {
+		runtime.Gosched()
+	}
 	atomic.StoreUint64(&s.p.ReqValue, value)
-	s.post(shm.OpSetTCBField, o)
+	s.optPlace, s.optSent = s.c.postAt(int(s.p.Worker), shm.Command{Op: shm.OpSetTCBField, Slot: s.slot, Arg: o})
 	return nil
 }

@@ -49,11 +49,20 @@ func (r *CmdReader) Next() (c Command, ok bool) {
 // queue is full it calls wait, which may wake the worker, and gives up when that returns false: the
 // queue is then unusable, so toed had better be gone.
 func (q *CmdQ) Post(c Command, wait func() bool) bool {
-	p := atomic.AddUint32(&q.Tail, 1) - 1
+	_, ok := q.PostAt(c, wait)
+	return ok
+}
+
+// Taken reports whether the worker has taken the command in place p.
+func (q *CmdQ) Taken(p uint32) bool { return atomic.LoadUint32(&q.Entry[p%CmdEntries].Stamp) != p+1 }
+
+// PostAt is Post, and returns the command's place.
+func (q *CmdQ) PostAt(c Command, wait func() bool) (p uint32, ok bool) {
+	p = atomic.AddUint32(&q.Tail, 1) - 1
 	e := &q.Entry[p%CmdEntries]
 	for atomic.LoadUint32(&e.Stamp) != p {
 		if !wait() {
-			return false
+			return p, false
 		}
 		runtime.Gosched()
 	}
@@ -62,5 +71,5 @@ func (q *CmdQ) Post(c Command, wait func() bool) bool {
 	atomic.StoreUint32(&w[2], c.Slot)
 	atomic.StoreUint32(&w[3], c.Arg)
 	atomic.StoreUint32(&e.Stamp, p+1)
-	return true
+	return p, true
 }

@@ -37,3 +37,6 @@ func (l *Loan) Take() uint32 {
 		}
 	}
 }
+
+// Empty reports, to a client, whether nothing is lent.
+func (l *Loan) Empty() bool { return atomic.LoadUint32(&l.Cons) == atomic.LoadUint32(&l.Prod) }
