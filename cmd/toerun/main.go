@@ -2,8 +2,9 @@
 //
 //	toerun [--require] [--socket PATH | --config FILE] PROGRAM [ARGUMENT]...
 //
-// It preloads the socket library and then becomes the program: same process, same descriptors.
-// What stands in the way of the TOE (toed is absent, the program is static or changes privileges)
+// It preloads the socket library and then becomes the program: same process, same descriptors. For static
+// programs and Go's, which no library reaches, it starts a supervisor that their socket calls are referred to.
+// What stands in the way of the TOE (toed is absent, the program is another machine's or changes privileges)
 // is said in one line on standard error and the program runs on the kernel; --require makes
 // toerun refuse instead, with status 125.
 package main
@@ -27,10 +28,22 @@ import (
 const refused = 125
 
 func main() {
+	launch.Supervisor()
 	var o options
 	cmd := &cobra.Command{
-		Use:     "toerun [flags] PROGRAM [ARGUMENT]...",
-		Short:   "Run a program with its TCP connections on the TOE",
+		Use:   "toerun [flags] PROGRAM [ARGUMENT]...",
+		Short: "Run a program with its TCP connections on the TOE",
+		Long: `Run a program with its TCP connections on the TOE.
+
+toerun preloads the socket library and becomes the program. Static programs, and
+programs written in Go, which make their system calls themselves, are run under a
+supervisor instead: a process toerun-supervisor that the kernel asks about their
+socket calls (seccomp), and that carries their octets. All that they start is
+under it, too. See docs/SOCKETS.md, "Static and Go programs".
+
+Programs for another machine and programs that change privileges (set-user-ID,
+set-group-ID, file capabilities) run on the kernel, which is said in one line;
+with --require they do not run, and the status is 125.`,
 		Version: version.String(),
 		Args:    cobra.MinimumNArgs(1),
 		RunE:    func(_ *cobra.Command, args []string) error { return run(o, args) },
@@ -42,6 +55,7 @@ func main() {
 	f.SetInterspersed(false) // flags after the program's name are the program's
 	f.BoolVar(&o.require, "require", false, "refuse to run the program when the TOE cannot have its connections")
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "do not say when the program runs on the kernel")
+	f.BoolVar(&o.supervise, "supervise", false, "run any program as a static one, under a supervisor")
 	f.StringVar(&o.socket, "socket", "", "toed's control socket (default: $TOE_SOCKET, or /run/opentoe/toed.sock)")
 	f.StringVar(&o.config, "config", "", "toed's configuration file, to find its control socket")
 	cmd.MarkFlagsMutuallyExclusive("socket", "config")
@@ -59,8 +73,8 @@ func main() {
 }
 
 type options struct {
-	require, quiet bool
-	socket, config string
+	require, quiet, supervise bool
+	socket, config            string
 }
 
 // execError tells the failure of the program's start from toerun's own.
@@ -83,7 +97,7 @@ func run(o options, args []string) error {
 	env, err := offloaded(o, program)
 	switch {
 	case err == nil:
-	case o.require:
+	case o.require, errors.Is(err, launch.ErrStranded):
 		return err
 	default:
 		if !o.quiet {
@@ -96,6 +110,9 @@ func run(o options, args []string) error {
 
 // offloaded returns the environment that puts program's connections on the TOE, or what prevents it.
 func offloaded(o options, program string) ([]string, error) {
+	if os.Getenv(launch.Supervised) != "" {
+		return os.Environ(), nil // by the supervisor of who has started us
+	}
 	socket, err := o.controlSocket()
 	if err != nil {
 		return nil, err
@@ -103,8 +120,13 @@ func offloaded(o options, program string) ([]string, error) {
 	if err := launch.Answers(socket); err != nil {
 		return nil, err
 	}
-	if err := launch.Preloadable(program); err != nil {
+	way, err := launch.Judge(program)
+	if err != nil {
 		return nil, err
+	}
+	if way == launch.Supervise || o.supervise {
+		shim := os.Getenv("TOE_SHIM") // any other is known by its name
+		return launch.SupervisedEnvironment(os.Environ(), shim, socket), launch.Attend(program, socket)
 	}
 	self, err := os.Executable()
 	if err != nil {

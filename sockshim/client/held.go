@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -201,3 +202,17 @@ func (h heldListener) Control(f func(fd uintptr)) error         { f(uintptr(h.fd
 func (h heldListener) Read(func(fd uintptr) (done bool)) error  { return errors.ErrUnsupported }
 func (h heldListener) Write(func(fd uintptr) (done bool)) error { return errors.ErrUnsupported }
 func (h heldListener) Accept() (net.Conn, error)                { return nil, errors.ErrUnsupported }
+
+// WasReset reports whether the peer, or toed, has reset the connection.
+func (c *Conn) WasReset() bool {
+	return c.s.c.lost() || atomic.LoadUint32(&c.s.p.RxFlags)&shm.RxReset != 0
+}
+
+// Socket returns a duplicate of the kernel socket beneath.
+func (c *Conn) Socket() (int, error) {
+	fd, err := unix.FcntlInt(uintptr(c.s.placeholder), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return -1, os.NewSyscallError("dup", err)
+	}
+	return fd, nil
+}

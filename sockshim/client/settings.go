@@ -103,13 +103,38 @@ func (c *Conn) Set(level, name, value int) error {
 	return c.wrap("set", c.s.option(f.option, uint64(max(value, 0))*f.factor))
 }
 
-// Info returns toed's struct tcp_info of the connection, as of linux/tcp.h.
-func (c *Conn) Info() ([]byte, error) {
+// congestion are the algorithms that toed has, by their names.
+var congestion = map[string]uint64{"reno": shm.CCReno, "cubic": shm.CCCubic, "dctcp": shm.CCDCTCP, "bbr": shm.CCBBR}
+
+// SetCongestion chooses the congestion control by name.
+func (c *Conn) SetCongestion(name string) error {
+	cc, ok := congestion[name]
+	if !ok {
+		return c.wrap("set", unix.ENOENT)
+	}
+	return c.wrap("set", c.s.option(shm.OptCC, cc))
+}
+
+// Info is what toed tells of a connection.
+type Info struct {
+	TCP        []byte // struct tcp_info, as of linux/tcp.h
+	Congestion string
+}
+
+// Info asks toed about the connection.
+func (c *Conn) Info() (Info, error) {
 	m := shm.Msg{Type: shm.MsgInfo, RegionId: c.s.c.region.Header.RegionId, Slot: c.s.slot, Gen: c.s.gen}
 	if err := c.s.c.call(&m, -1); err != nil {
-		return nil, c.wrap("info", err)
+		return Info{}, c.wrap("info", err)
 	}
-	return m.U[:min(int(m.InfoLen), len(m.U))], nil
+	i := Info{TCP: m.U[:min(int(m.InfoLen), len(m.U))]}
+	for _, b := range m.More.Cc {
+		if b == 0 {
+			break
+		}
+		i.Congestion += string(rune(b))
+	}
+	return i, nil
 }
 
 // told is an option that a kernel socket was given.

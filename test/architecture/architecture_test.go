@@ -48,6 +48,7 @@ var imports = map[string][]string{
 	"sockshim/shm":    {},
 	"sockshim/server": {"sockshim/shm", "toe", "tcpoffload/vtime", "tcpoffload/wire"},
 	"sockshim/client": {"sockshim/shm"},
+	"sockshim/notify": {"sockshim/client"},
 	"cmd/...":         {"..."},
 	"test/...":        {"..."},
 }
@@ -65,8 +66,8 @@ var (
 var cgoPackages = []string{"pmd", "test/packetdrill"}
 
 // unsafePackages may import unsafe, in files named *_unsafe.go: those two to view C memory, and the
-// shared-memory ABI and the tables of an XDP program.
-var unsafePackages = []string{"pmd", "sockshim/shm", "ports/xdp", "test/packetdrill"}
+// shared-memory ABI, the tables of an XDP program, and calls of the kernel that Go's library does not have.
+var unsafePackages = []string{"pmd", "sockshim/shm", "sockshim/notify", "ports/xdp", "test/packetdrill"}
 
 // vagueNames say nothing of what a file or package is for.
 var vagueNames = []string{"util", "utils", "common", "helper", "helpers", "manager", "base", "misc"}

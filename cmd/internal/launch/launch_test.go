@@ -10,37 +10,88 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestPreloadable(t *testing.T) {
+func TestJudge(t *testing.T) {
 	dir := t.TempDir()
-	script := filepath.Join(dir, "script")
-	require.NoError(t, os.WriteFile(script, []byte("#! /bin/sh -e\n:\n"), 0o755))
-	text := filepath.Join(dir, "text")
-	require.NoError(t, os.WriteFile(text, []byte("not a program"), 0o755))
-	setuid := filepath.Join(dir, "setuid")
 	sh, err := os.ReadFile("/bin/sh")
 	require.NoError(t, err)
-	require.NoError(t, os.WriteFile(setuid, sh, 0o755))
+	write := func(name, text string) string {
+		file := filepath.Join(dir, name)
+		require.NoError(t, os.WriteFile(file, []byte(text), 0o755))
+		return file
+	}
+	goStatic := build(t, dir, "gostatic", "CGO_ENABLED=0")
+	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
+	// A program for a machine that this one is not: the same, with another e_machine.
+	foreign := []byte(string(sh))
+	foreign[18] ^= 0x10
+	// Of 32 bits only the header matters.
+	small := append([]byte("\x7fELF\x01\x01\x01"), make([]byte, 45)...)
+	copy(small[16:], []byte{2, 0, 3, 0, 1, 0, 0, 0}) // ET_EXEC, EM_386
+	small[40], small[42], small[46] = 52, 32, 40
 
-	require.NoError(t, Preloadable("/bin/sh"))
-	require.NoError(t, Preloadable(script))
-	require.ErrorIs(t, Preloadable(text), ErrUnreachable)
-	static := buildStatic(t, dir)
-	require.EqualError(t, Preloadable(static), static+" is statically linked: the preload library cannot reach it")
+	for _, c := range []struct {
+		name, file string
+		want       Way
+		err        string
+	}{
+		{"dynamic", "/bin/sh", Preload, ""},
+		{"script", write("script", "#! /bin/sh -e\n:\n"), Preload, ""},
+		{"script of env", write("envscript", "#!/usr/bin/env -S A=1 gostatic\n"), Supervise, ""},
+		{"script of a script", write("nested", "#!"+filepath.Join(dir, "envscript")+"\n"), Supervise, ""},
+		{"Go", goStatic, Supervise, ""},
+		{"Go without symbols", build(t, dir, "stripped", "CGO_ENABLED=0", "-ldflags=-s -w"), Supervise, ""},
+		{"Go with libc", build(t, dir, "gocgo", "CGO_ENABLED=1", "-ldflags=-linkmode=external"), Supervise, ""},
+		{"C, static", compile(t, dir, "cstatic", "-static"), Supervise, ""},
+		{"C, static and relocatable", compile(t, dir, "cstaticpie", "-static-pie"), Supervise, ""},
+		{"C, dynamic", compile(t, dir, "cdynamic"), Preload, ""},
+		{"text", write("text", "not a program"), 0, "is not an ELF program"},
+		{"another machine", write("foreign", string(foreign)), 0, "is a program for"},
+		{"32 bits", write("small", string(small)), 0, "is a program for EM_386, ELFCLASS32"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			way, err := Judge(c.file)
+			if c.err != "" {
+				require.ErrorIs(t, err, ErrUnreachable)
+				require.ErrorContains(t, err, c.err)
+				return
+			}
+			require.NoError(t, err)
+			require.Equal(t, c.want, way)
+		})
+	}
 
 	if os.Getuid() == 0 {
+		setuid := write("setuid", string(sh))
 		require.NoError(t, os.Chown(setuid, 65534, 65534))
 		require.NoError(t, os.Chmod(setuid, 0o755|os.ModeSetuid))
-		require.ErrorContains(t, Preloadable(setuid), "is set-user-ID")
+		_, err := Judge(setuid)
+		require.ErrorIs(t, err, ErrUnreachable)
+		require.ErrorContains(t, err, "is set-user-ID")
 	}
 }
 
-func buildStatic(t *testing.T, dir string) string {
+// build makes a Go program.
+func build(t *testing.T, dir, name, env string, flags ...string) string {
 	src := filepath.Join(dir, "main.go")
-	require.NoError(t, os.WriteFile(src, []byte("package main\nfunc main() {}\n"), 0o644))
-	bin := filepath.Join(dir, "static")
-	cmd := exec.Command("go", "build", "-o", bin, src)
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	text := "package main\nfunc main() {}\n"
+	if env == "CGO_ENABLED=1" {
+		text = "package main\nimport \"C\"\nfunc main() {}\n"
+	}
+	require.NoError(t, os.WriteFile(src, []byte(text), 0o644))
+	bin := filepath.Join(dir, name)
+	cmd := exec.Command("go", append(append([]string{"build", "-o", bin}, flags...), src)...)
+	cmd.Env = append(os.Environ(), env)
 	out, err := cmd.CombinedOutput()
+	require.NoError(t, err, string(out))
+	return bin
+}
+
+// compile makes a C program.
+func compile(t *testing.T, dir, name string, flags ...string) string {
+	src := filepath.Join(dir, "main.c")
+	require.NoError(t, os.WriteFile(src, []byte("int main(void) { return 0; }\n"), 0o644))
+	bin := filepath.Join(dir, name)
+	out, err := exec.Command("gcc", append(flags, "-o", bin, src)...).CombinedOutput()
 	require.NoError(t, err, string(out))
 	return bin
 }

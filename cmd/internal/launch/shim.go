@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -68,4 +69,28 @@ func prepend(shim, list string) string {
 		}
 	}
 	return strings.Join(libs, ":")
+}
+
+// Supervised marks the environment of programs whose calls a supervisor is asked about, those that they start
+// included.
+const Supervised = "TOE_SUPERVISED"
+
+// SupervisedEnvironment returns env without shim, of which a supervised program has no need, marked.
+func SupervisedEnvironment(env []string, shim, socket string) []string {
+	out := make([]string, 0, len(env)+2)
+	for _, kv := range env {
+		key, value, _ := strings.Cut(kv, "=")
+		switch key {
+		case "LD_PRELOAD":
+			libs := strings.FieldsFunc(value, func(r rune) bool { return r == ':' || r == ' ' })
+			libs = slices.DeleteFunc(libs, func(l string) bool { return l == shim || filepath.Base(l) == shimName })
+			if len(libs) > 0 {
+				out = append(out, "LD_PRELOAD="+strings.Join(libs, ":"))
+			}
+		case "TOE_SOCKET", Supervised:
+		default:
+			out = append(out, kv)
+		}
+	}
+	return append(out, "TOE_SOCKET="+socket, Supervised+"=1")
 }

@@ -1,0 +1,144 @@
+package notify
+
+import (
+	"errors"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"opentoe/sockshim/client"
+)
+
+// connect offers toed what a program wants connected. fd is the program's TCP socket.
+func (s *Supervisor) connect(n *notification, fd int) {
+	to, ok := s.addressOf(n)
+	domain, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DOMAIN)
+	if !ok || err != nil || (domain == unix.AF_INET) != (to.Addr().Is4()) {
+		unix.Close(fd)
+		s.proceed(n)
+		return
+	}
+	toe, err := s.client.Offer(s.ctx, fd, to)
+	if errors.Is(err, client.ErrDeclined) {
+		unix.Close(fd)
+		s.proceed(n)
+		return
+	}
+	var c *conn
+	theirs := -1
+	if err == nil {
+		if c, theirs, err = s.newConn(toe, fd, domain, true, !nonblocking(fd)); err != nil {
+			_ = toe.Abort()
+		}
+	}
+	if err != nil {
+		unix.Close(fd)
+		s.reply(n, 0, err)
+		return
+	}
+	c.tid, c.fd = n.pid, int(int32(n.args[0]))
+	waits := !nonblocking(theirs)
+	err = s.give(n, theirs, c.fd)
+	unix.Close(theirs)
+	if err != nil {
+		_ = toe.Abort()
+		c.discard()
+		s.reply(n, 0, err)
+		return
+	}
+	c.start()
+	if !waits {
+		s.reply(n, 0, unix.EINPROGRESS)
+		return
+	}
+	c.wait(n)
+}
+
+// wait answers a blocking connect when the handshake is over. A signal may end the call before: then the
+// handshake goes on, and the program may ask again.
+func (c *conn) wait(n *notification) {
+	patience := c.timeout(unix.SO_SNDTIMEO)
+	select {
+	case <-c.up:
+		c.s.reply(n, 0, c.outcome())
+	case <-c.over:
+		c.s.reply(n, 0, c.outcome())
+	case <-patience:
+		c.s.reply(n, 0, unix.EINPROGRESS)
+	}
+}
+
+// outcome tells how the handshake ended, once.
+func (c *conn) outcome() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.told = true
+	if c.connected() {
+		return nil
+	}
+	e := c.pending
+	c.pending = 0
+	if e == 0 {
+		e = unix.ECONNABORTED
+	}
+	return e
+}
+
+// timeout returns a channel that hears when a timeout of the socket has passed; nil if there is none.
+func (c *conn) timeout(name int) <-chan time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return timeoutOf(c.kernel, name)
+}
+
+func timeoutOf(fd, name int) <-chan time.Time {
+	t, err := unix.GetsockoptTimeval(fd, unix.SOL_SOCKET, name)
+	if err != nil || t.Nano() == 0 {
+		return nil
+	}
+	return time.After(time.Duration(t.Nano()))
+}
+
+// connectAgain answers connect of a descriptor that was connected already, or tried to.
+func (c *conn) connectAgain(n *notification, fd int) {
+	failed := false
+	select {
+	case <-c.over:
+		failed = true
+	default:
+	}
+	c.mu.Lock()
+	told := c.told
+	c.mu.Unlock()
+	switch {
+	case failed && told:
+		c.restart(n, fd)
+	case failed, c.connected() && !told:
+		c.s.reply(n, 0, c.outcome())
+	case c.connected():
+		c.s.reply(n, 0, unix.EISCONN)
+	case nonblocking(fd):
+		c.s.reply(n, 0, unix.EALREADY)
+	default:
+		c.wait(n)
+	}
+}
+
+// restart gives a program whose connection has failed a TCP socket again, and connects that.
+func (c *conn) restart(n *notification, fd int) {
+	kind := unix.SOCK_STREAM | unix.SOCK_CLOEXEC
+	if nonblocking(fd) {
+		kind |= unix.SOCK_NONBLOCK
+	}
+	fresh, err := unix.Socket(c.domain, kind, unix.IPPROTO_TCP)
+	if err == nil {
+		if err = c.s.give(n, fresh, int(int32(n.args[0]))); err != nil {
+			unix.Close(fresh)
+		}
+	}
+	if err != nil {
+		c.s.reply(n, 0, err)
+		return
+	}
+	c.s.connect(n, fresh)
+}

@@ -1,0 +1,212 @@
+package notify
+
+import (
+	"encoding/binary"
+
+	"golang.org/x/sys/unix"
+)
+
+// tcpAOAddKey is TCP_AO_ADD_KEY (Linux 6.7).
+const tcpAOAddKey = 38
+
+// maxOption is the largest value of an option that is passed on.
+const maxOption = 4096
+
+// ofTheFile are the options that act on the descriptor that the program has, not on the connection.
+var ofTheFile = [...]int{unix.SO_RCVTIMEO, unix.SO_SNDTIMEO, unix.SO_RCVLOWAT}
+
+func isOfTheFile(level, name int) bool {
+	if level != unix.SOL_SOCKET {
+		return false
+	}
+	for _, o := range ofTheFile {
+		if o == name {
+			return true
+		}
+	}
+	return false
+}
+
+// kernelOnly says which options nobody but the kernel can honour: a socket that has one before it is opened
+// stays there, one of the TOE's cannot have it.
+func kernelOnly(level, name int) bool {
+	switch level {
+	case unix.IPPROTO_TCP:
+		switch name {
+		case unix.TCP_MD5SIG, unix.TCP_MD5SIG_EXT, tcpAOAddKey, unix.TCP_REPAIR, unix.TCP_ULP,
+			unix.TCP_ZEROCOPY_RECEIVE, unix.TCP_FASTOPEN_KEY:
+			return true
+		}
+	case unix.SOL_SOCKET:
+		switch name {
+		case unix.SO_ZEROCOPY, unix.SO_BINDTODEVICE, unix.SO_BINDTOIFINDEX, unix.SO_MARK, unix.SO_TIMESTAMPING,
+			unix.SO_TIMESTAMPING_NEW, unix.SO_ATTACH_FILTER, unix.SO_ATTACH_BPF, unix.SO_ATTACH_REUSEPORT_CBPF,
+			unix.SO_ATTACH_REUSEPORT_EBPF:
+			return true
+		}
+	case unix.IPPROTO_IP:
+		return name == unix.IP_RECVERR
+	case unix.IPPROTO_IPV6:
+		return name == unix.IPV6_RECVERR
+	}
+	return false
+}
+
+// readOption reads what setsockopt was given.
+func (s *Supervisor) readOption(n *notification) (level, name int, value []byte, err error) {
+	size := int(int32(n.args[4]))
+	if size < 0 || size > maxOption {
+		return 0, 0, nil, unix.EINVAL
+	}
+	value = make([]byte, size)
+	if peek(n.pid, n.args[3], value) != nil {
+		return 0, 0, nil, errFault
+	}
+	return int(int32(n.args[1])), int(int32(n.args[2])), value, idValid(s.fd, n.id)
+}
+
+// setOption sets an option where it acts: in the kernel's socket, which checks and keeps it, in the
+// program's end fd, on the TOE.
+func (c *conn) setOption(n *notification, fd int) error {
+	level, name, value, err := c.s.readOption(n)
+	if err != nil {
+		return err
+	}
+	if kernelOnly(level, name) {
+		return unix.ENOPROTOOPT
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.kernel < 0 {
+		return unix.EINVAL // as Linux says of a connection that is over
+	}
+	if level == unix.IPPROTO_TCP && name == unix.TCP_CONGESTION {
+		return c.setCongestion(value)
+	}
+	if err := setOption(c.kernel, level, name, value); err != nil {
+		return err
+	}
+	if isOfTheFile(level, name) {
+		return setOption(fd, level, name, value)
+	}
+	if len(value) >= 4 {
+		_ = c.toe.Set(level, name, int(int32(binary.NativeEndian.Uint32(value)))) // the connection's end tells of itself
+	}
+	return nil
+}
+
+// setCongestion asks toed for an algorithm; the kernel need not have it. Precondition: mu is held.
+func (c *conn) setCongestion(value []byte) error {
+	name := unix.ByteSliceToString(value)
+	if err := c.toe.SetCongestion(name); err != nil {
+		return unix.ENOENT
+	}
+	_ = unix.SetsockoptString(c.kernel, unix.IPPROTO_TCP, unix.TCP_CONGESTION, name) // as far as it can
+	return nil
+}
+
+// getOption answers getsockopt.
+func (c *conn) getOption(n *notification, fd int) error {
+	level, name := int(int32(n.args[1])), int(int32(n.args[2]))
+	value, err := c.option(level, name, fd)
+	if err != nil {
+		return err
+	}
+	if value == nil {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return answerOption(n, c.kernel)
+	}
+	return c.s.answerValue(n, value)
+}
+
+// option returns what the connection itself knows; nil: ask the kernel's socket.
+func (c *conn) option(level, name, fd int) ([]byte, error) {
+	word := func(v int) []byte { return binary.NativeEndian.AppendUint32(nil, uint32(v)) }
+	switch {
+	case level == unix.SOL_SOCKET && name == unix.SO_ERROR:
+		c.mu.Lock()
+		e := c.pending
+		c.pending = 0
+		c.mu.Unlock()
+		native, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR) // takes the pair's, too
+		if err == nil && e == 0 && c.connected() {
+			e = unix.Errno(native)
+		}
+		return word(int(e)), nil
+	case level == unix.IPPROTO_TCP && (name == unix.TCP_INFO || name == unix.TCP_CONGESTION || name == unix.TCP_MAXSEG):
+		info, err := c.toe.Info()
+		switch {
+		case err != nil && name == unix.TCP_INFO:
+			return nil, unix.EINVAL // there is none of a connection that is over
+		case err != nil:
+			return nil, nil
+		case name == unix.TCP_CONGESTION:
+			return append([]byte(info.Congestion), make([]byte, 16-len(info.Congestion))...), nil
+		case name == unix.TCP_MAXSEG:
+			return info.TCP[16:20], nil // tcpi_snd_mss
+		}
+		return info.TCP, nil
+	case c.over != nil && c.gone():
+		return c.optionGone(level, name)
+	}
+	return nil, nil
+}
+
+func (c *conn) gone() bool { c.mu.Lock(); defer c.mu.Unlock(); return c.kernel < 0 }
+
+// optionGone answers for a connection that is over, whose kernel socket is closed.
+func (c *conn) optionGone(level, name int) ([]byte, error) {
+	known := map[int]int{unix.SO_TYPE: unix.SOCK_STREAM, unix.SO_DOMAIN: c.domain, unix.SO_PROTOCOL: unix.IPPROTO_TCP}
+	if v, ok := known[name]; ok && level == unix.SOL_SOCKET {
+		return binary.NativeEndian.AppendUint32(nil, uint32(v)), nil
+	}
+	return nil, unix.EINVAL
+}
+
+// answerOption answers getsockopt by that of another socket.
+func answerOption(n *notification, fd int) error {
+	size, err := optionRoom(n)
+	if err != nil {
+		return err
+	}
+	value := make([]byte, min(size, maxOption))
+	// Options that take what they answer about from the value.
+	if err := peek(n.pid, n.args[3], value); err != nil {
+		return errFault
+	}
+	l, err := getOption(fd, int(int32(n.args[1])), int(int32(n.args[2])), value)
+	if err != nil {
+		return err
+	}
+	return putOption(n, value[:min(int(l), len(value))], l)
+}
+
+// answerValue answers getsockopt, cut to the caller's room as the kernel does.
+func (s *Supervisor) answerValue(n *notification, value []byte) error {
+	size, err := optionRoom(n)
+	if err != nil {
+		return err
+	}
+	value = value[:min(size, len(value))]
+	return putOption(n, value, uint32(len(value)))
+}
+
+func optionRoom(n *notification) (int, error) {
+	var b [4]byte
+	if peek(n.pid, n.args[4], b[:]) != nil {
+		return 0, errFault
+	}
+	size := int32(binary.NativeEndian.Uint32(b[:]))
+	if size < 0 {
+		return 0, unix.EINVAL
+	}
+	return int(size), nil
+}
+
+func putOption(n *notification, value []byte, size uint32) error {
+	if poke(n.pid, n.args[3], value) != nil || poke(n.pid, n.args[4], binary.NativeEndian.AppendUint32(nil, size)) != nil {
+		return errFault
+	}
+	return nil
+}
