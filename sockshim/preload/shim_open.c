@@ -656,10 +656,25 @@ int shim_fastopen(struct shim_sock *s, int fd, const struct sockaddr *to, sockle
 	return rc < 0 ? rc : 1;
 }
 
+/* settle places a listener where toed has taken it on trial. */
+static void settle(struct shim_sock *s, const struct shim_sock *trial)
+{
+	s->gen = trial->gen;
+	s->rx_told = trial->rx_told;
+	s->rx_step = trial->rx_step;
+	s->held = true;
+	shim_place(s, trial->region, trial->slot_no);
+	fence_seq(); /* what was set meanwhile counts */
+	store_relaxed(&s->slot->nonblock, s->nonblock);
+	if (load_relaxed(&s->shared))
+		shim_sock_share(s);
+}
+
 uint32_t shim_listen_ask(struct shim_sock *s, int fd, int backlog, uint8_t *reason)
 {
-	struct shim_region *r = s->region;
-	uint32_t n = s->slot_no, state = TOE_SLOT_OPENING;
+	/* Until toed has taken it, others who wait for it must not find it in a place of toed's. */
+	struct shim_sock trial = *s;
+	uint32_t state;
 	struct endpoint local;
 	int v6only = 0, reuseport = 0;
 	socklen_t len = sizeof v6only;
@@ -667,31 +682,31 @@ uint32_t shim_listen_ask(struct shim_sock *s, int fd, int backlog, uint8_t *reas
 	*reason = 0;
 	if (!local_name(fd, &local))
 		return TOE_SLOT_OPENING;
-	if (!slot_take(s, -1)) {
+	if (!slot_take(&trial, -1)) {
 		shim_no_slot(fd, NULL, 0);
 		return TOE_SLOT_DECLINED;
 	}
 	if (s->domain == AF_INET6)
 		shim_real()->getsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &v6only, &len);
 	shim_real()->getsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &reuseport, &len);
-	memset(s->slot->req_local_addr, 0, 16);
+	memset(trial.slot->req_local_addr, 0, 16);
 	if (!is_any(local.addr))
-		memcpy(s->slot->req_local_addr, local.addr, 16);
-	s->slot->req_local_port = local.port;
-	s->slot->req_family = s->domain == AF_INET ? 4 : 6;
-	s->slot->req_v6only = v6only != 0;
-	s->slot->req_reuseport = reuseport != 0;
-	shim_options_request(s);
-	slot_cookie(s, fd);
-	state = slot_ask(s, TOE_OP_PASS_OPEN_REQ, backlog < 0 ? INT32_MAX : (uint32_t)backlog);
+		memcpy(trial.slot->req_local_addr, local.addr, 16);
+	trial.slot->req_local_port = local.port;
+	trial.slot->req_family = s->domain == AF_INET ? 4 : 6;
+	trial.slot->req_v6only = v6only != 0;
+	trial.slot->req_reuseport = reuseport != 0;
+	shim_options_request(&trial);
+	slot_cookie(&trial, fd);
+	state = slot_ask(&trial, TOE_OP_PASS_OPEN_REQ, backlog < 0 ? INT32_MAX : (uint32_t)backlog);
 	if (state == TOE_SLOT_LISTEN) {
+		settle(s, &trial);
 		shim_signals(s, fd);
 		return state;
 	}
 	if (state == TOE_SLOT_DECLINED)
-		*reason = s->slot->reason;
-	slot_return(s);
-	shim_place(s, r, n);
+		*reason = trial.slot->reason;
+	slot_return(&trial);
 	return state;
 }
 

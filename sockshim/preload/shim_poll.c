@@ -230,7 +230,7 @@ static void arm(struct waiting *w, struct poller *p)
 		p->session = shim_session.number;
 	}
 	for (nfds_t i = 0; i < w->n; i++) {
-		struct shim_region *r = w->sock[i] ? w->sock[i]->region : NULL;
+		struct shim_region *r = w->sock[i] ? load_acquire(&w->sock[i]->region) : NULL;
 		int q;
 
 		if (!r || !shim_region_ok(r))

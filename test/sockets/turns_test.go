@@ -39,9 +39,9 @@ func TestTurns(t *testing.T) {
 }
 
 // TestToedEndsDuringLook has toed end at every moment of a wait for a listener: the thread looks after the
-// listener, and does not sleep over it.
+// listener, and does not sleep over it. While toed is asked to take a listener it is still without toed, for all.
 func TestToedEndsDuringLook(t *testing.T) {
-	said, err := run(t, nil, link(t, "away", "shim_now", "shim_ready", "shim_eq_alloc", "shim_relisten_slow"))
+	said, err := run(t, nil, link(t, "away", "shim_now", "shim_ready", "shim_eq_alloc", "shim_relisten_slow", "shim_wait_slot"))
 	require.NoError(t, err)
 	require.Contains(t, said, "turns")
 }

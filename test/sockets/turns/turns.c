@@ -47,11 +47,11 @@ LOOK(uint64_t, shim_unread, (struct shim_sock * s), s)
 LOOK(uint64_t, shim_urgent, (const struct toe_shm_slot *p), p)
 
 int __wrap_shim_wait_slot(struct shim_region *r, struct toe_shm_slot *p, uint32_t seq,
-			  uint64_t deadline, bool spin);
+			  uint64_t deadline, uint32_t how);
 int __wrap_shim_wait_slot(struct shim_region *r, struct toe_shm_slot *p, uint32_t seq,
-			  uint64_t deadline, bool spin)
+			  uint64_t deadline, uint32_t how)
 {
-	(void)r, (void)spin, (void)deadline;
+	(void)r, (void)how, (void)deadline;
 	looks = LOOKS;
 	toed();
 	if (p->event_seq == seq) {
