@@ -31,9 +31,10 @@
 
 /* A socket address as the slots have it. */
 struct endpoint {
-	uint8_t addr[16]; /* IPv4 mapped */
-	uint16_t port;	  /* host order */
-	bool scoped;	  /* link-local IPv6 with an interface: the kernel's business */
+	uint8_t addr[16];   /* IPv4 mapped */
+	uint16_t port;	    /* host order */
+	sa_family_t family; /* in which it was given */
+	bool scoped;	    /* link-local IPv6 with an interface: the kernel's business */
 };
 
 static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
@@ -50,12 +51,15 @@ static bool endpoint_get(struct endpoint *e, const struct sockaddr *sa, socklen_
 		memcpy(e->addr, mapped, 12);
 		memcpy(e->addr + 12, &v4->sin_addr, 4);
 		e->port = ntohs(v4->sin_port);
+		e->family = AF_INET;
 		return true;
 	}
-	if (sa && len >= sizeof *v6 && sa->sa_family == AF_INET6) {
+	if (sa && len >= offsetof(struct sockaddr_in6, sin6_scope_id) &&
+	    sa->sa_family == AF_INET6) {
 		memcpy(e->addr, &v6->sin6_addr, 16);
 		e->port = ntohs(v6->sin6_port);
-		e->scoped = v6->sin6_scope_id != 0;
+		e->scoped = len >= sizeof *v6 && v6->sin6_scope_id != 0;
+		e->family = AF_INET6;
 		return true;
 	}
 	return false;
@@ -374,32 +378,53 @@ static void note_own_host(const uint8_t addr[16])
 	store_relaxed(at, mark);
 }
 
-/* offloadable says whether toed should be asked about a connection to e at all. */
-static bool offloadable(struct shim_sock *s, const struct endpoint *e)
+static bool only_six(int fd)
+{
+	int only = 0;
+	socklen_t len = sizeof only;
+
+	return shim_real()->getsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &only, &len) == 0 && only;
+}
+
+/* offloadable says whether toed should be asked about a connection to e at all. What Linux refuses
+ * is left to it. */
+static bool offloadable(struct shim_sock *s, int fd, const struct endpoint *e)
 {
 	return !s->opt.kernel_only && e->port != 0 && !e->scoped && !is_any(e->addr) &&
-	       !is_loopback(e->addr) && !is_own_host(e->addr) &&
-	       (s->domain == AF_INET6 || is_v4(e->addr));
+	       !is_loopback(e->addr) && !is_own_host(e->addr) && e->family == s->domain &&
+	       !(s->domain == AF_INET6 && is_v4(e->addr) && only_six(fd));
 }
 
-static bool bind_any(struct shim_sock *s, int fd)
+/* bind_port has the kernel choose a port for a placeholder at addr, also when the program has left
+ * that to connect (IP_BIND_ADDRESS_NO_PORT). */
+static bool bind_port(struct shim_sock *s, int fd, const uint8_t addr[16])
 {
-	struct sockaddr_storage any = {.ss_family = s->domain};
-	socklen_t len =
-		s->domain == AF_INET ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6);
+	struct sockaddr_storage at = {.ss_family = s->domain};
+	int later = 0, now = 0;
+	socklen_t len = sizeof later;
+	bool bound;
 
-	return shim_real()->bind(fd, (struct sockaddr *)&any, len) == 0;
+	shim_real()->getsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &later, &len);
+	if (later)
+		shim_real()->setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &now, sizeof now);
+	len = sizeof at;
+	if (!is_any(addr))
+		endpoint_put(s->domain, addr, 0, (struct sockaddr *)&at, &len);
+	bound = shim_real()->bind(fd, (struct sockaddr *)&at, len) == 0;
+	if (later)
+		shim_real()->setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &later,
+					sizeof later);
+	return bound;
 }
 
-/* local_port makes the placeholder own a port, and returns where it is bound. Bound to an address
- * without a port (IP_BIND_ADDRESS_NO_PORT) it is the kernel's: that picks the port at connect. */
+/* local_port makes the placeholder own a port, and returns where it is bound. */
 static bool local_port(struct shim_sock *s, int fd, struct endpoint *local)
 {
 	if (!local_name(fd, local))
 		return false;
 	if (local->port != 0)
 		return true;
-	return is_any(local->addr) && bind_any(s, fd) && local_name(fd, local) && local->port != 0;
+	return bind_port(s, fd, local->addr) && local_name(fd, local) && local->port != 0;
 }
 
 /* port_range has the kernel choose a placeholder's port from first to last, both 0: from its own
@@ -424,13 +449,13 @@ static bool other_port(struct shim_sock *s, int fd, struct endpoint *local, bool
 	if (shim_real()->listen(fd, 0) < 0 || shim_real()->connect(fd, &none, sizeof none) < 0)
 		return false;
 	if (near && port_range(fd, port, port)) {
-		bool bound = bind_any(s, fd);
+		bool bound = bind_port(s, fd, local->addr);
 
 		port_range(fd, 0, 0);
 		if (bound)
 			return local_name(fd, local);
 	}
-	return bind_any(s, fd) && local_name(fd, local);
+	return bind_port(s, fd, local->addr) && local_name(fd, local);
 }
 
 /* ask_connect asks one worker after the other to carry the connection: 0 if one does,
@@ -493,7 +518,7 @@ static int offer_connect(struct shim_sock *s, int fd, const struct endpoint *rem
 	int rc = -EAGAIN, saved = errno;
 	bool ours;
 
-	if (!offloadable(s, remote) || shim_attach_live() < 0 || !local_name(fd, &chosen) ||
+	if (!offloadable(s, fd, remote) || shim_attach_live() < 0 || !local_name(fd, &chosen) ||
 	    !local_port(s, fd, &local) || is_loopback(local.addr))
 		goto out;
 	ours = chosen.port == 0;
