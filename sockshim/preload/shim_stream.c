@@ -209,7 +209,7 @@ static ssize_t iter_copy(struct shim_iter *it, uint8_t *dst, const uint8_t *src,
 			part = n - done;
 		if (unlikely(part > 0 && !shim_pointer_ok(user)))
 			return -EFAULT;
-		if (dst)
+		if (dst && part > 0)
 			memcpy(dst + done, user, part);
 		else if (part > 0)
 			memcpy(user, src + done, part);

@@ -78,13 +78,18 @@ CASE(stopped)
 	int refused = 0;
 
 	for (int i = 0; i < 50; i++) {
-		int l = listener(0), s = socket(family, SOCK_STREAM, 0);
-		struct sockaddr_storage to = name_of(l);
+		int l = stream_socket(0), s = stream_socket(0), rc;
+		struct sockaddr_storage to =
+			make_address(private_port()); /* which s does not get itself */
 
-		MUST(s);
+		MUST(bind_to(l, to));
+		MUST(listen(l, 5));
 		MUST(close(l));
-		if (connect(s, (struct sockaddr *)&to, sizeof to) < 0 && errno == ECONNREFUSED)
+		rc = connect_at(s, to);
+		if (rc < 0 && errno == ECONNREFUSED)
 			refused++;
+		else
+			tell("connect", rc);
 		MUST(close(s));
 	}
 	say("refused %d", refused);
