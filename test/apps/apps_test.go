@@ -28,7 +28,7 @@ type app struct {
 
 // table is everything that is run, in the order of docs/APPS.md.
 func table() []app {
-	return slices.Concat(nginxApps, proxyApps, storeApps)
+	return slices.Concat(nginxApps, proxyApps, storeApps, databaseApps, sshApps, apacheApps, toolApps, fileApps, languageApps)
 }
 
 func TestMain(m *testing.M) {

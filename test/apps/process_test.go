@@ -119,7 +119,7 @@ func (b *bench) listens(p *lab.Process, port int) {
 	b.ok(p.WaitFor(b.ctx, func() error { return b.toed.Listening(b.ctx, port) }))
 }
 
-// silent waits until nobody listens on a port of the TOE.
+// silent waits until toed knows of nobody who listens on a port.
 func (b *bench) silent(port int) {
 	b.Helper()
 	b.until(func() error {
@@ -136,5 +136,13 @@ func (b *bench) serveFar(port int, words ...string) *lab.Process {
 	p, err := b.Start(b.FarHost, words[0], words[1:]...)
 	b.ok(err)
 	b.ok(p.WaitFor(b.ctx, func() error { return b.FarHost.Listening(port) }))
+	return p
+}
+
+// startFar starts a program in the background on the far kernel.
+func (b *bench) startFar(words ...string) *lab.Process {
+	b.Helper()
+	p, err := b.Start(b.FarHost, words[0], words[1:]...)
+	b.ok(err)
 	return p
 }

@@ -12,6 +12,7 @@ import (
 
 var storeApps = []app{
 	{name: "redis", packages: []string{"redis-server", "redis-tools"}, quick: true, run: runRedis},
+	{name: "memcached", packages: []string{"memcached"}, run: runMemcached, remark: "4 threads."},
 }
 
 // redis starts a server on the TOE whose files are in folder name. stop returns when toed knows that it has ended.
@@ -110,5 +111,23 @@ func runRedis(b *bench) {
 			}
 			return nil
 		})
+	})
+}
+
+// runMemcached has clients set, get and append values, and compare them.
+func runMemcached(b *bench) {
+	b.serve(11211, "memcached", "-u", "memcache", "-t", "4", "-l", "0.0.0.0,::", "-p", "11211", "-U", "0", "-m", "64")
+	client := b.program("memcached_client.py")
+	b.step("20 clients set and get values of up to 500 KB, over IPv4 and IPv6", func() {
+		for _, host := range []string{toeAddr, toeAddr6} {
+			require.Equal(b, "20 clients, 2000 values\n", b.far("python3", client, host, "20"))
+		}
+	})
+	b.step("500 idle connections beside", func() {
+		require.Equal(b, "520 clients, 2000 values\n", b.far("python3", client, toeAddr, "20", "500"))
+	})
+	b.step("the client on the TOE", func() {
+		b.serveFar(11211, "memcached", "-u", "memcache", "-t", "2", "-l", "0.0.0.0", "-p", "11211", "-U", "0", "-m", "64")
+		require.Equal(b, "20 clients, 2000 values\n", b.near("python3", client, peerAddr, "20"))
 	})
 }
