@@ -128,6 +128,25 @@ func TestClientThatSaysByeCloses(t *testing.T) {
 	require.Eventually(t, func() bool { return r.srv.Usage().Regions == 0 }, waitFor, tick)
 }
 
+// TestProbeFollowsCommands has a socket passed on before the worker has looked at the command that opens it.
+func TestProbeFollowsCommands(t *testing.T) {
+	r := newRig(t, 1, nil)
+	fd, cookie := placeholder(t)
+	defer unix.Close(fd)
+	child, _ := r.newClient()
+	n := r.mem.SlotLoans[0].Take()
+	p := &r.mem.Slots[n]
+	p.CookieLo, p.CookieHi = uint32(cookie), uint32(cookie>>32)
+	p.ReqFamily, p.ReqLocalPort, p.ReqRemotePort = 4, 1024, 80
+	p.ReqRemoteAddr = wire.AddrFrom4([4]byte{10, 7, 0, 2})
+	r.post(0, shm.OpActOpenReq, n, 0)
+	var m shm.Msg
+	fds, errno := child.probe(&m, []int{fd})
+	require.Zero(t, errno)
+	require.Equal(t, []int{r.reg.fd}, fds)
+	require.Equal(t, n, m.Slot)
+}
+
 func TestProbe(t *testing.T) {
 	r := newRig(t, 1, nil)
 	fd, cookie := placeholder(t)

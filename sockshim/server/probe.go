@@ -26,6 +26,24 @@ func (c *client) probe(m *shm.Msg, fds []int) ([]int, unix.Errno) {
 	s := c.srv
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	fds, errno := c.lookUp(cookie, m)
+	if errno == unix.ENOENT {
+		// A program that passes on what it has just accepted may be faster than the worker that is to
+		// hear which slot that was.
+		for _, w := range c.l.workers {
+			_ = c.l.dev.Do(w.id, func(vtime.Time) { w.drainAll() })
+		}
+		fds, errno = c.lookUp(cookie, m)
+	}
+	if errno == unix.EACCES {
+		s.stats.ProbesRefused++
+	}
+	return fds, errno
+}
+
+// lookUp leads the client to the slot of a cookie. [mu]
+func (c *client) lookUp(cookie uint64, m *shm.Msg) ([]int, unix.Errno) {
+	s := c.srv
 	errno := unix.ENOENT
 	var few [4]uint64
 	for _, w := range c.l.workers {
@@ -49,9 +67,6 @@ func (c *client) probe(m *shm.Msg, fds []int) ([]int, unix.Errno) {
 			}
 			return []int{r.fd}, 0
 		}
-	}
-	if errno == unix.EACCES {
-		s.stats.ProbesRefused++
 	}
 	return nil, errno
 }
