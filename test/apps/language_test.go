@@ -4,6 +4,8 @@ package apps
 
 import (
 	"fmt"
+	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -14,6 +16,7 @@ import (
 var languageApps = []app{
 	{name: "Python asyncio", packages: []string{"python3"}, quick: true, run: runAsyncio, remark: "Streams, TLS, a subprocess."},
 	{name: "Python multiprocessing", packages: []string{"python3"}, quick: true, run: runMultiprocessing, remark: "4 processes accept from one listener; another passes connections on (`send_handle`)."},
+	{name: "Go net/http", packages: nil, run: runGo, remark: "Without libc: the supervisor of `toerun`."},
 	{name: "Python http.server", packages: []string{"python3"}, run: runPythonHTTP},
 	{name: "Node.js", packages: []string{"nodejs"}, run: runNode, remark: "cluster: 3 workers, connections passed on by the primary, or accepted by each."},
 	{name: "Java", packages: []string{"openjdk-17-jdk-headless"}, run: runJava, remark: "HttpServer with a pool of threads, and a selector."},
@@ -151,5 +154,41 @@ func runPerl(b *bench) {
 		require.Equal(b, page, b.near("perl", "-MLWP::UserAgent", "-e",
 			"for (1..50) { $r = LWP::UserAgent->new(keep_alive => $_ % 2)->get($ARGV[0]); die $r->status_line unless $r->is_success } print $r->content",
 			"http://"+peerAddr+":8080/"))
+	})
+}
+
+// runGo runs programs that the preload library cannot reach.
+func runGo(b *bench) {
+	program := b.Path("gohttp")
+	build := exec.CommandContext(b.ctx, "go", "build", "-o", program, "../e2e/gohttp")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	out, err := build.CombinedOutput()
+	require.NoError(b, err, string(out))
+	b.write("near/page", page)
+	_, sum := b.random("near/big", 32*megabyte)
+	b.folder("far", "root")
+	words := func(folder string) []string { return []string{program, "serve", ":8080", b.Path(folder)} }
+	everything := func(host string, run func(words ...string) string, stored string) {
+		b.Helper()
+		run(program, "put", "http://"+host+":8080/put", b.Path("near/big"))
+		b.same(b.Path(stored, "put"), sum)
+		run(program, "get", "http://"+host+":8080/put", b.Path("got"))
+		b.same(b.Path("got"), sum)
+		b.ok(os.Remove(b.Path("got")))
+	}
+	p := b.serve(8080, words("near")...)
+	b.step("32 MiB up and down, pages to 8 clients at once, over IPv4 and IPv6", func() {
+		for _, host := range []string{toeAddr, "[" + toeAddr6 + "]"} {
+			everything(host, b.far, "near")
+			b.getPages("http://"+host+":8080/page", 8, 300)
+		}
+	})
+	b.step("graceful end", func() {
+		b.signal(p.PID(), syscall.SIGTERM)
+		<-p.Done()
+	})
+	b.step("the client on the TOE", func() {
+		b.serveFar(8080, words("far")...)
+		everything(peerAddr, b.near, "far")
 	})
 }
