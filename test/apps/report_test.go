@@ -5,6 +5,7 @@ package apps
 import (
 	"fmt"
 	"os"
+	"runtime"
 	"strings"
 	"sync"
 )
@@ -59,6 +60,9 @@ func (r result) format(page *strings.Builder) {
 	var packages []string
 	for i, p := range r.app.packages {
 		packages = append(packages, p+" "+r.versions[i])
+	}
+	if len(packages) == 0 {
+		packages = []string{runtime.Version()}
 	}
 	remark := r.app.remark
 	if r.app.kernel != "" {
