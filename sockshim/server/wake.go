@@ -62,16 +62,26 @@ func (sh *share) wakeSleepers(n uint32) {
 // pushTo pushes the slot to an event queue with a bit of its own, unless it stands there already.
 func (sh *share) pushTo(n uint32, p *shm.Slot, i int) {
 	bit := uint64(1) << i
-	if atomic.LoadUint64(&p.EqPending)&bit == 0 && atomic.OrUint64(&p.EqPending, bit)&bit == 0 {
-		sh.push(n, i)
+	if atomic.LoadUint64(&p.EqPending)&bit != 0 || atomic.OrUint64(&p.EqPending, bit)&bit != 0 {
+		return
+	}
+	if !sh.push(n, i) {
+		atomic.AndUint64(&p.EqPending, ^bit) // or it would be taken for standing there for ever
 	}
 }
 
-// push appends the slot to event queue i, if that is open, and wakes its client if it sleeps.
-func (sh *share) push(n uint32, i int) {
-	if q := &sh.reg.eqs[i]; q.open.Load() && q.w.Push(n) && !sh.reg.stuck.Load() {
+// push appends the slot to event queue i, if that is open and not full, and reports whether it stands
+// there. It wakes the queue's client if that sleeps.
+func (sh *share) push(n uint32, i int) bool {
+	q := &sh.reg.eqs[i]
+	if !q.open.Load() {
+		return false
+	}
+	stands, signal := q.w.Push(n)
+	if signal && !sh.reg.stuck.Load() {
 		sh.w.signal(sh.reg, i, int(q.fd.Load()))
 	}
+	return stands
 }
 
 // pushToOne pushes the slot to one queue of mask whose client sleeps and has not been told yet, a

@@ -112,3 +112,26 @@ func TestExclusiveEventQueues(t *testing.T) {
 	sleep(2)
 	require.Equal(t, []int{0, 2}, told())
 }
+
+// TestFullEventQueue: what found no room is told by the overflow flag, and is pushed again when there is room.
+func TestFullEventQueue(t *testing.T) {
+	r := newRig(t, 1, nil)
+	slot, c, _ := r.connect(0)
+	p := &r.mem.Slots[slot]
+	r.dev.iterate()
+	list := r.allocEQs(1)
+	eq := &r.mem.EQs[list[0]]
+	atomic.StoreUint64(&p.EqMask, shm.EQBit(list[0]))
+	for i := range eq.Entry {
+		atomic.StoreUint32(&eq.Entry[i], slot+1) // other sockets
+	}
+	r.deliver(c, 100)
+	r.dev.iterate()
+	require.EqualValues(t, 1, atomic.SwapUint32(&eq.Overflow, 0))
+	for eq.Pop() != 0 {
+	}
+	r.deliver(c, 100)
+	r.dev.iterate()
+	require.Zero(t, atomic.LoadUint32(&eq.Overflow))
+	require.Equal(t, slot, eq.Pop())
+}

@@ -28,9 +28,9 @@ func (w *EQWriter) Reset(eq *EQ) {
 	atomic.StoreUint32(&eq.Overflow, 1)
 }
 
-// Push appends slot, or sets the overflow flag when there is no room. It reports whether the
-// consumer sleeps and has to be signalled; it is told once per sleep.
-func (w *EQWriter) Push(slot uint32) (signal bool) {
+// Push appends slot, or sets the overflow flag when there is no room. It reports whether slot stands
+// in the queue, and whether the consumer sleeps and has to be signalled; it is told once per sleep.
+func (w *EQWriter) Push(slot uint32) (stands, signal bool) {
 	eq := w.eq
 	for {
 		p := w.prod.Load()
@@ -44,10 +44,11 @@ func (w *EQWriter) Push(slot uint32) (signal bool) {
 		}
 		if w.prod.CompareAndSwap(p, p+1) {
 			atomic.StoreUint32(e, slot)
+			stands = true
 			break
 		}
 	}
-	return atomic.LoadUint32(&eq.Sleeping) != 0 && atomic.SwapUint32(&eq.Sleeping, 0) != 0
+	return stands, atomic.LoadUint32(&eq.Sleeping) != 0 && atomic.SwapUint32(&eq.Sleeping, 0) != 0
 }
 
 // Sleeping reports whether the consumer sleeps and has not been signalled.

@@ -139,6 +139,9 @@ func TestCmdQ(t *testing.T) {
 	require.False(t, q.Post(Command{Op: 1}, func() bool { return false }), "full, and nobody will make room")
 }
 
+// signals is the second of what Push returns.
+func signals(_, signal bool) bool { return signal }
+
 // TestEQ has two workers push while the client pops: nothing is lost, or overflow says so.
 func TestEQ(t *testing.T) {
 	r, _ := create(t, small)
@@ -184,10 +187,10 @@ func TestEQ(t *testing.T) {
 	// A retry after the other's overflow may push twice, never lose more than overflows reported.
 	require.Greater(t, len(seen), each)
 	require.True(t, eq.Empty())
-	require.False(t, w.Push(5), "nobody sleeps")
+	require.False(t, signals(w.Push(5)), "nobody sleeps")
 	eq.Sleeping = 1
-	require.True(t, w.Push(6), "told to signal")
-	require.False(t, w.Push(7), "once")
+	require.True(t, signals(w.Push(6)), "told to signal")
+	require.False(t, signals(w.Push(7)), "once")
 	require.Zero(t, eq.Sleeping)
 	require.Equal(t, []uint32{5, 6, 7, 0}, []uint32{eq.Pop(), eq.Pop(), eq.Pop(), eq.Pop()})
 	for range EQEntries {

@@ -169,9 +169,9 @@ struct toe_shm_cmdq {
  * may have changed. A slot stands in it at most once: toed sets the queue's bit in the slot's
  * eq_pending before it pushes, the client clears it after it pops and before it looks at the slot.
  * An entry is empty when it is 0; toed fills it, the client empties it and then advances cons.
- * When the queue is full toed sets overflow instead: the client clears it and looks at every slot
- * it registered. After a push toed loads sleeping; if it is 1 it swaps it to 0 and writes the
- * eventfd that the client gave for the queue.
+ * When the queue is full toed sets overflow instead, and takes the bit back: the client clears
+ * overflow and looks at every slot it registered. After a push toed loads sleeping; if it is 1 it
+ * swaps it to 0 and writes the eventfd that the client gave for the queue.
  *
  * A slot has 64 bits for queues, a region may have more of those: from TOE_EQ_OWN on several have one
  * bit. What is pushed to one of them is pushed to all, each time, for nobody knows who of them has
