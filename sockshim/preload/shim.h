@@ -525,6 +525,8 @@ uint32_t shim_listen_ask(struct shim_sock *s, int fd, int backlog, uint8_t *reas
 /* shim_listen_alone makes s a listener that toed does not have, yet. asked says whether toed has
  * been asked. Under lock. */
 void shim_listen_alone(struct shim_sock *s, bool asked);
+/* shim_no_region is the region of listeners that toed does not have; it is never in use. */
+struct shim_region *shim_no_region(void);
 /* shim_listeners_lost notes that toed has lost its half of all listeners. */
 void shim_listeners_lost(void);
 /* shim_alarmed reports whether listeners have to be looked after that had not when alarms was

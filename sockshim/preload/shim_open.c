@@ -875,22 +875,44 @@ static int accept_toed(struct shim_sock *l, int flags, struct sockaddr *addr, so
 	return fd;
 }
 
-/* accept_kernel accepts a connection that the kernel holds; -EAGAIN if there is none. The
- * listener's unused tx_lock keeps two callers from racing for one connection, which would leave
- * the loser blocked in the kernel. */
+/* take_turn keeps two callers from racing for one connection of the kernel's, which would leave the
+ * loser blocked there. The lock is the unused tx_lock of the listener's slot; and, as those who
+ * share a listener come to that slot one after the other when toed comes back, that of no slot's,
+ * which parents and children have in common. */
+static int take_turn(uint32_t *lock[2])
+{
+	int rc = shim_slot_lock(lock[0]);
+
+	if (rc == 0 && lock[1] != lock[0]) {
+		rc = shim_slot_lock(lock[1]);
+		if (rc < 0)
+			shim_slot_unlock(lock[0]);
+	}
+	return rc;
+}
+
+static void end_turn(uint32_t *lock[2])
+{
+	if (lock[1] != lock[0])
+		shim_slot_unlock(lock[1]);
+	shim_slot_unlock(lock[0]);
+}
+
+/* accept_kernel accepts a connection that the kernel holds; -EAGAIN if there is none. */
 static int accept_kernel(struct shim_sock *l, int lfd, int flags, struct sockaddr *addr,
 			 socklen_t *len)
 {
 	struct pollfd p = {.fd = lfd, .events = POLLIN};
-	uint32_t *lock = &l->slot->tx_lock; /* the slot may become another's meanwhile */
-	int fd, rc = shim_slot_lock(lock);
+	/* The slot may become another's meanwhile. */
+	uint32_t *lock[2] = {&shim_no_region()->slot->tx_lock, &l->slot->tx_lock};
+	int fd, rc = take_turn(lock);
 
 	if (rc < 0)
 		return rc;
 	fd = shim_real()->poll(&p, 1, 0) > 0 ? shim_real()->accept4(lfd, addr, len, flags)
 					     : (errno = EAGAIN, -1);
 	rc = fd < 0 ? -errno : fd;
-	shim_slot_unlock(lock);
+	end_turn(lock);
 	if (fd >= 0)
 		shim_fd_pass(fd);
 	return rc;

@@ -34,7 +34,7 @@
 static struct shim_region nowhere = {.dead = 1, .nslots = 1};
 static struct toe_shm_slot alone;
 
-static struct shim_region *no_region(void)
+struct shim_region *shim_no_region(void)
 {
 	struct toe_shm_slot *none = NULL, *shared;
 
@@ -69,7 +69,7 @@ static void note_homeless(void)
 
 void shim_listen_alone(struct shim_sock *s, bool asked)
 {
-	shim_place(s, no_region(), 0);
+	shim_place(s, shim_no_region(), 0);
 	s->asked = asked ? now_asked() : 0;
 	store_release(&s->role, SHIM_LISTENER);
 	if (!asked) {
