@@ -372,6 +372,7 @@ struct shim_options {
 	uint8_t nodelay, cork, keepalive, oobinline;
 	uint8_t fastopen_connect, fastopen_bare;
 	uint8_t inq;	     /* TCP_INQ */
+	uint8_t reuseaddr, reuseport;
 	uint8_t no_pmtu;     /* IP_PMTUDISC_DONT */
 	uint8_t cc;	     /* TOE_CC_* */
 	uint8_t kernel_only; /* has a setting that only the kernel can honour */
@@ -508,6 +509,9 @@ uint64_t shim_tx_free(const struct toe_shm_slot *slot);
 int shim_fastopen(struct shim_sock *s, int fd, const struct sockaddr *to, socklen_t len, int flags);
 /* shim_connect_failed makes s a socket that can be connected again. */
 void shim_connect_failed(struct shim_sock *s);
+
+/* shim_listen_kernel makes a listener that no other process holds the kernel's alone. */
+void shim_listen_kernel(struct shim_sock *s);
 
 /* shim_sock_close gives the slot back as the last close would. */
 void shim_sock_close(struct shim_sock *s);

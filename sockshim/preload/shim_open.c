@@ -574,6 +574,13 @@ static void give_up(struct shim_sock *s, int role)
 	shim_sock_close(s);
 }
 
+void shim_listen_kernel(struct shim_sock *s)
+{
+	shim_mutex_lock(&s->lock);
+	give_up(s, SHIM_KERNEL);
+	shim_mutex_unlock(&s->lock);
+}
+
 /* dissolve is connect to AF_UNSPEC: the connection is reset, a listener stops. The placeholder is
  * then the kernel's to dissolve. */
 static void dissolve(struct shim_sock *s)
@@ -861,7 +868,6 @@ static int accept_toed(struct shim_sock *l, int flags, struct sockaddr *addr, so
 	store_relaxed(&s->slot->nonblock, s->nonblock);
 	s->opt = l->opt;
 	s->rx_step = shim_rx_step(s->opt.rcvbuf);
-	s->opt.rcvtimeo = s->opt.sndtimeo = 0;
 	s->opt.fastopen = 0; /* the listener's alone */
 	shim_options_apply(fd, &s->opt);
 	slot_cookie(s, fd);

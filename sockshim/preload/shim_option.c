@@ -13,11 +13,66 @@
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
 
-#ifndef TCP_ULP
-#define TCP_ULP 31
-#endif
+/* What the headers of older systems lack. */
 #ifndef TCP_AO_ADD_KEY
 #define TCP_AO_ADD_KEY 38
+#define TCP_AO_DEL_KEY 39
+#define TCP_AO_INFO 40
+#define TCP_AO_GET_KEYS 41
+#define TCP_AO_REPAIR 42
+#endif
+#ifndef TCP_IS_MPTCP
+#define TCP_IS_MPTCP 43
+#endif
+#ifndef TCP_RTO_MAX_MS
+#define TCP_RTO_MAX_MS 44
+#endif
+#ifndef TCP_RTO_MIN_US
+#define TCP_RTO_MIN_US 45
+#define TCP_DELACK_MAX_US 46
+#endif
+#ifndef SO_PEERPIDFD
+#define SO_PEERPIDFD 77
+#endif
+#ifndef SO_RCVPRIORITY
+#define SO_RCVPRIORITY 82
+#endif
+#ifndef IP_LOCAL_PORT_RANGE
+#define IP_LOCAL_PORT_RANGE 51
+#endif
+#ifndef IP_PROTOCOL
+#define IP_PROTOCOL 52
+#endif
+#ifndef IPV6_FLOWINFO
+#define IPV6_FLOWINFO 11
+#endif
+#ifndef IPV6_FLOWLABEL_MGR
+#define IPV6_FLOWLABEL_MGR 32
+#define IPV6_FLOWINFO_SEND 33
+#endif
+#ifndef IPV6_MULTICAST_ALL
+#define IPV6_MULTICAST_ALL 29
+#endif
+#ifndef IPV6_ROUTER_ALERT_ISOLATE
+#define IPV6_ROUTER_ALERT_ISOLATE 30
+#endif
+#ifndef IPV6_RECVERR_RFC4884
+#define IPV6_RECVERR_RFC4884 31
+#endif
+#ifndef IPV6_ORIGDSTADDR
+#define IPV6_ORIGDSTADDR 74
+#endif
+#ifndef IPV6_TRANSPARENT
+#define IPV6_TRANSPARENT 75
+#endif
+#ifndef IPV6_UNICAST_IF
+#define IPV6_UNICAST_IF 76
+#endif
+#ifndef IPV6_RECVFRAGSIZE
+#define IPV6_RECVFRAGSIZE 77
+#endif
+#ifndef IPV6_FREEBIND
+#define IPV6_FREEBIND 78
 #endif
 
 static const uint64_t second = 1000000000u;
@@ -33,54 +88,53 @@ static const char cc_names[][16] = {[TOE_CC_RENO] = "reno",
 				    [TOE_CC_DCTCP] = "dctcp",
 				    [TOE_CC_BBR] = "bbr"};
 
-/* The integer options that toed understands, the place where we keep them, and the factor to toed's
- * unit. Size 0: not kept. */
-struct forward {
+/* Who honours an option; shim_options.h explains. */
+enum how { BY_TOED, BY_SHIM, TOLD_BY_TOED, SAME_AS_KERNEL, IDLE_ONE, BY_KERNEL, NEVER_ONE };
+
+struct option {
 	int level, name;
-	uint32_t option;
-	uint64_t factor;
-	size_t offset, size;
+	enum how how;
+	uint32_t option;     /* BY_TOED: TOE_OPT_* */
+	uint64_t factor;     /* to toed's unit */
+	size_t offset, size; /* where an integer is kept; size 0: not kept */
 };
 
-#define KEEP(field) offsetof(struct shim_options, field), sizeof(((struct shim_options *)0)->field)
+#define FIELD(field) \
+	offsetof(struct shim_options, field), sizeof(((struct shim_options *)0)->field)
+#define TOED(level, name, option, factor, field, text) \
+	{level, name, BY_TOED, option, factor, FIELD(field)},
+#define PASS(level, name, option, factor, text) {level, name, BY_TOED, option, factor, 0, 0},
+#define ROW(level, name, how) {level, name, how, 0, 0, 0, 0},
+#define SHIM(level, name, text) ROW(level, name, BY_SHIM)
+#define TOLD(level, name, text) ROW(level, name, TOLD_BY_TOED)
+#define SAME(level, name, text) ROW(level, name, SAME_AS_KERNEL)
+#define IDLE(level, name, text) ROW(level, name, IDLE_ONE)
+#define KERNEL(level, name, text) ROW(level, name, BY_KERNEL)
+#define NEVER(level, name, text) ROW(level, name, NEVER_ONE)
 
-static const struct forward forwards[] = {
-	{IPPROTO_TCP, TCP_NODELAY, TOE_OPT_NODELAY, 1, KEEP(nodelay)},
-	{IPPROTO_TCP, TCP_CORK, TOE_OPT_CORK, 1, KEEP(cork)},
-	{SOL_SOCKET, SO_KEEPALIVE, TOE_OPT_KEEPALIVE, 1, KEEP(keepalive)},
-	{IPPROTO_TCP, TCP_KEEPIDLE, TOE_OPT_KEEPIDLE, 1000000000u, KEEP(keepidle)},
-	{IPPROTO_TCP, TCP_KEEPINTVL, TOE_OPT_KEEPINTVL, 1000000000u, KEEP(keepintvl)},
-	{IPPROTO_TCP, TCP_KEEPCNT, TOE_OPT_KEEPCNT, 1, KEEP(keepcnt)},
-	{IPPROTO_TCP, TCP_USER_TIMEOUT, TOE_OPT_USER_TIMEOUT, 1000000u, KEEP(user_timeout)},
-	{IPPROTO_TCP, TCP_MAXSEG, TOE_OPT_MAXSEG, 1, KEEP(maxseg)},
-	{SOL_SOCKET, SO_RCVBUF, TOE_OPT_RCVBUF, 1, KEEP(rcvbuf)},
-	{SOL_SOCKET, SO_SNDBUF, TOE_OPT_SNDBUF, 1, KEEP(sndbuf)},
-	{SOL_SOCKET, SO_RCVBUFFORCE, TOE_OPT_RCVBUF, 1, KEEP(rcvbuf)},
-	{SOL_SOCKET, SO_SNDBUFFORCE, TOE_OPT_SNDBUF, 1, KEEP(sndbuf)},
-	{IPPROTO_TCP, TCP_NOTSENT_LOWAT, TOE_OPT_NOTSENT_LOWAT, 1, KEEP(notsent_lowat)},
-	{IPPROTO_TCP, TCP_WINDOW_CLAMP, TOE_OPT_RCV_CLAMP, 1, KEEP(window_clamp)},
-	{IPPROTO_TCP, TCP_SYNCNT, TOE_OPT_SYN_RETRIES, 1, KEEP(syncnt)},
-	{IPPROTO_TCP, TCP_FASTOPEN, TOE_OPT_FASTOPEN, 1, KEEP(fastopen)},
-	{IPPROTO_TCP, TCP_FASTOPEN_NO_COOKIE, TOE_OPT_FASTOPEN_BARE, 1, KEEP(fastopen_bare)},
-	{IPPROTO_IP, IP_TOS, TOE_OPT_TOS, 1, KEEP(tos)},
-	{IPPROTO_IPV6, IPV6_TCLASS, TOE_OPT_TOS, 1, KEEP(tos)},
-	{IPPROTO_IP, IP_TTL, TOE_OPT_TTL, 1, KEEP(ttl)},
-	{IPPROTO_IPV6, IPV6_UNICAST_HOPS, TOE_OPT_TTL, 1, KEEP(ttl)},
-	{IPPROTO_TCP, TCP_QUICKACK, TOE_OPT_QUICKACK, 1, 0, 0},
-	{IPPROTO_TCP, TCP_LINGER2, TOE_OPT_LINGER2, 1000000000u, 0, 0},
+static const struct option options[] = {
+#include "shim_options.h"
 };
 
-#define NFORWARDS (sizeof forwards / sizeof *forwards)
+#define NOPTIONS (sizeof options / sizeof *options)
 
-static const struct forward *forward_find(int level, int name)
+static const struct option *option_find(int level, int name)
 {
-	for (size_t i = 0; i < NFORWARDS; i++)
-		if (forwards[i].level == level && forwards[i].name == name)
-			return &forwards[i];
+	for (size_t i = 0; i < NOPTIONS; i++)
+		if (options[i].level == level && options[i].name == name)
+			return &options[i];
 	return NULL;
 }
 
-static void keep(struct shim_options *o, const struct forward *f, int value)
+/* how_of says who honours an option. What we do not know only the kernel can. */
+static enum how how_of(int level, int name)
+{
+	const struct option *o = option_find(level, name);
+
+	return o ? o->how : BY_KERNEL;
+}
+
+static void keep(struct shim_options *o, const struct option *f, int value)
 {
 	char *p = (char *)o + f->offset;
 
@@ -90,7 +144,7 @@ static void keep(struct shim_options *o, const struct forward *f, int value)
 		*(uint32_t *)p = value < 0 ? 0 : (uint32_t)value;
 }
 
-static uint32_t kept(const struct shim_options *o, const struct forward *f)
+static uint32_t kept(const struct shim_options *o, const struct option *f)
 {
 	const char *p = (const char *)o + f->offset;
 
@@ -99,37 +153,51 @@ static uint32_t kept(const struct shim_options *o, const struct forward *f)
 	return f->size == sizeof(uint32_t) ? *(const uint32_t *)p : 0;
 }
 
-/* kernel_only says which settings nobody but the kernel can honour: a socket that has one before it
- * is opened stays there. */
-static bool kernel_only(int level, int name)
+/* is_off reports whether a value leaves an option as it is on every new socket. */
+static bool is_off(const void *value, socklen_t len)
 {
-	if (level == IPPROTO_TCP) {
-		switch (name) {
-		case TCP_MD5SIG:
-		case TCP_MD5SIG_EXT:
-		case TCP_AO_ADD_KEY:
-		case TCP_REPAIR:
-		case TCP_ULP:
-		case TCP_ZEROCOPY_RECEIVE:
-		case TCP_FASTOPEN_KEY:
-			return true;
-		}
-		return false;
-	}
-	if (level == SOL_SOCKET)
-		return name == SO_ZEROCOPY || name == SO_BINDTODEVICE || name == SO_BINDTOIFINDEX ||
-		       name == SO_MARK || name == SO_TIMESTAMPING || name == SO_ATTACH_FILTER ||
-		       name == SO_ATTACH_BPF || name == SO_ATTACH_REUSEPORT_CBPF ||
-		       name == SO_ATTACH_REUSEPORT_EBPF;
-	return false;
+	const uint8_t *b = value;
+
+	for (socklen_t i = 0; i < len; i++)
+		if (b[i] != 0)
+			return false;
+	return true;
+}
+
+/* kernel_only reports whether a setting is one that nobody but the kernel can honour: a socket that
+ * has it before it is opened stays there. */
+static bool kernel_only(int level, int name, const void *value, socklen_t len)
+{
+	enum how how = how_of(level, name);
+
+	return (how == BY_KERNEL || how == NEVER_ONE) &&
+	       (!shim_pointer_ok(value) || len > TOE_CHUNK_BYTES || !is_off(value, len));
+}
+
+/* verdict returns what the kernel says of a setting, asked with a socket that is used for nothing
+ * else: its error, or -ENOPROTOOPT for what it would take. */
+static int verdict(int domain, int level, int name, const void *value, socklen_t len)
+{
+	int fd = shim_real()->socket(domain, SOCK_STREAM | SOCK_CLOEXEC, 0), rc = -ENOPROTOOPT;
+
+	if (fd < 0)
+		return rc;
+	if (shim_real()->setsockopt(fd, level, name, value, len) < 0)
+		rc = -errno;
+	shim_real()->close(fd);
+	return rc;
 }
 
 /* refused returns the error of a setting that an offloaded connection cannot have any more, else 0.
  */
-static int refused(int level, int name)
+static int refused(struct shim_sock *s, int level, int name, const void *value, socklen_t len)
 {
-	if (kernel_only(level, name))
-		return -ENOPROTOOPT;
+	if (kernel_only(level, name, value, len))
+		return level == IPPROTO_TCP && name == TCP_ULP && len > 0
+			       ? -ENOENT
+			       : verdict(s->domain, level, name, value, len);
+	if (level == IPPROTO_IPV6 && name == IPV6_V6ONLY)
+		return s->domain == AF_INET6 ? -EINVAL : 0;
 	return level == IPPROTO_TCP && (name == TCP_FASTOPEN || name == TCP_FASTOPEN_CONNECT ||
 					name == TCP_FASTOPEN_NO_COOKIE)
 		       ? -EINVAL
@@ -213,11 +281,11 @@ void shim_options_send(struct shim_sock *s)
 	static const uint32_t later[] = {TOE_OPT_CORK, TOE_OPT_KEEPIDLE, TOE_OPT_KEEPINTVL,
 					 TOE_OPT_KEEPCNT, TOE_OPT_USER_TIMEOUT};
 
-	for (size_t i = 0; i < NFORWARDS; i++)
+	for (size_t i = 0; i < NOPTIONS; i++)
 		for (size_t k = 0; k < sizeof later / sizeof *later; k++)
-			if (forwards[i].option == later[k] && kept(&s->opt, &forwards[i]) != 0)
-				send_option(s, forwards[i].option,
-					    kept(&s->opt, &forwards[i]) * forwards[i].factor);
+			if (options[i].option == later[k] && kept(&s->opt, &options[i]) != 0)
+				send_option(s, options[i].option,
+					    kept(&s->opt, &options[i]) * options[i].factor);
 	if (s->opt.no_pmtu)
 		send_option(s, TOE_OPT_PMTU_DISCOVER, 0);
 	if (s->signals)
@@ -242,12 +310,14 @@ static uint8_t cc_named(const char *name, socklen_t len)
  * can have without the kernel's consent; what only the kernel has keeps a socket there. */
 static int set_congestion(struct shim_sock *s, int fd, const void *value, socklen_t len)
 {
-	uint8_t cc = value ? cc_named(value, len) : TOE_CC_DEFAULT;
+	uint8_t cc = shim_pointer_ok(value) ? cc_named(value, len) : TOE_CC_DEFAULT;
 	bool open = shim_role(s) == SHIM_CONN;
 	int saved = errno, rc;
 
+	if (open && (len < 1 || !shim_pointer_ok(value)))
+		return len < 1 ? -EINVAL : -EFAULT;
 	if (open && cc == TOE_CC_DEFAULT)
-		return value && len > 0 ? -ENOENT : -EINVAL;
+		return -ENOENT;
 	rc = shim_real()->setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, value, len) < 0 ? -errno : 0;
 	if (rc < 0 && cc != TOE_CC_DEFAULT && (open || shim_attach_live() == 0))
 		rc = 0;
@@ -304,12 +374,30 @@ void shim_options_load(int fd, struct shim_options *o)
 	len = sizeof on;
 	if (shim_real()->getsockopt(fd, SOL_SOCKET, SO_OOBINLINE, &on, &len) == 0)
 		o->oobinline = on != 0;
+	len = sizeof on;
+	if (shim_real()->getsockopt(fd, SOL_SOCKET, SO_RCVLOWAT, &on, &len) == 0 && on > 1)
+		o->rcvlowat = (uint32_t)on;
+	len = sizeof on;
+	if (shim_real()->getsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, &len) == 0)
+		o->reuseaddr = on != 0;
+	len = sizeof on;
+	if (shim_real()->getsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, &len) == 0)
+		o->reuseport = on != 0;
+	len = sizeof on;
+	if (shim_real()->getsockopt(fd, SOL_SOCKET, SO_PEEK_OFF, &on, &len) == 0)
+		o->peek_off = on;
+	len = sizeof on;
+	if (shim_real()->getsockopt(fd, IPPROTO_TCP, TCP_INQ, &on, &len) == 0)
+		o->inq = on != 0;
+	len = sizeof on;
+	if (shim_real()->getsockopt(fd, IPPROTO_IP, IP_MTU_DISCOVER, &on, &len) == 0)
+		o->no_pmtu = on == IP_PMTUDISC_DONT;
 	len = sizeof rate;
 	if (shim_real()->getsockopt(fd, SOL_SOCKET, SO_MAX_PACING_RATE, &rate, &len) == 0 &&
 	    len == sizeof rate && rate <= INT64_MAX)
 		o->max_pacing = rate;
-	for (size_t i = 0; i < NFORWARDS; i++) {
-		const struct forward *f = &forwards[i];
+	for (size_t i = 0; i < NOPTIONS; i++) {
+		const struct option *f = &options[i];
 		int value;
 
 		/* A buffer size is known only as the kernel's default or twice what was asked. */
@@ -324,13 +412,28 @@ void shim_options_load(int fd, struct shim_options *o)
 	}
 }
 
+static void apply_int(int fd, int level, int name, int value)
+{
+	if (value != 0)
+		shim_real()->setsockopt(fd, level, name, &value, sizeof value);
+}
+
+static void apply_time(int fd, int name, uint64_t ns)
+{
+	struct timeval t = {.tv_sec = (time_t)(ns / second),
+			    .tv_usec = (suseconds_t)(ns % second / 1000)};
+
+	if (ns != 0)
+		shim_real()->setsockopt(fd, SOL_SOCKET, name, &t, sizeof t);
+}
+
 void shim_options_apply(int fd, const struct shim_options *o)
 {
-	for (size_t i = 0; i < NFORWARDS; i++) {
-		int value = (int)kept(o, &forwards[i]);
+	for (size_t i = 0; i < NOPTIONS; i++) {
+		int value = (int)kept(o, &options[i]);
 
 		if (value != 0)
-			shim_real()->setsockopt(fd, forwards[i].level, forwards[i].name, &value,
+			shim_real()->setsockopt(fd, options[i].level, options[i].name, &value,
 						sizeof value);
 	}
 	if (o->cc != TOE_CC_DEFAULT)
@@ -339,11 +442,11 @@ void shim_options_apply(int fd, const struct shim_options *o)
 	if (o->max_pacing != 0)
 		shim_real()->setsockopt(fd, SOL_SOCKET, SO_MAX_PACING_RATE, &o->max_pacing,
 					sizeof o->max_pacing);
-	if (o->oobinline) {
-		int one = 1;
-
-		shim_real()->setsockopt(fd, SOL_SOCKET, SO_OOBINLINE, &one, sizeof one);
-	}
+	apply_int(fd, SOL_SOCKET, SO_OOBINLINE, o->oobinline);
+	apply_int(fd, SOL_SOCKET, SO_RCVLOWAT, (int)o->rcvlowat);
+	apply_int(fd, IPPROTO_TCP, TCP_INQ, o->inq);
+	apply_time(fd, SO_RCVTIMEO, o->rcvtimeo);
+	apply_time(fd, SO_SNDTIMEO, o->sndtimeo);
 	if (o->linger >= 0) {
 		struct linger l = {.l_onoff = 1, .l_linger = o->linger};
 
@@ -363,14 +466,22 @@ static void remember(struct shim_sock *s, int level, int name, const void *value
 		s->opt.linger = l->l_onoff ? l->l_linger : -1;
 		break;
 	}
+	case SO_RCVTIMEO_NEW: /* the same structure where long has 64 bits */
 	case SO_RCVTIMEO:
 		s->opt.rcvtimeo = timeval_ns(value);
 		break;
+	case SO_SNDTIMEO_NEW:
 	case SO_SNDTIMEO:
 		s->opt.sndtimeo = timeval_ns(value);
 		break;
 	case SO_RCVLOWAT:
 		s->opt.rcvlowat = (uint32_t) * (const int *)value;
+		break;
+	case SO_REUSEADDR:
+		s->opt.reuseaddr = *(const int *)value != 0;
+		break;
+	case SO_REUSEPORT:
+		s->opt.reuseport = *(const int *)value != 0;
 		break;
 	case SO_OOBINLINE:
 		s->opt.oobinline = *(const int *)value != 0;
@@ -408,7 +519,7 @@ static bool listener_too(uint32_t option)
 /* take_option acts on a setting that the kernel has accepted. */
 static void take_option(struct shim_sock *s, int level, int name, const void *value, socklen_t len)
 {
-	const struct forward *f = forward_find(level, name);
+	const struct option *f = option_find(level, name);
 	int v;
 
 	remember(s, level, name, value);
@@ -418,7 +529,7 @@ static void take_option(struct shim_sock *s, int level, int name, const void *va
 		set_pacing(s, value, len);
 	v = *(const int *)value;
 	note_flag(s, level, name, v);
-	if (!f)
+	if (!f || f->how != BY_TOED)
 		return;
 	keep(&s->opt, f, v);
 	if (f->option == TOE_OPT_RCVBUF)
@@ -434,6 +545,29 @@ static bool is_cookie_key(struct shim_sock *s, int level, int name)
 	return shim_role(s) == SHIM_LISTENER && level == IPPROTO_TCP && name == TCP_FASTOPEN_KEY;
 }
 
+/* set_option is setsockopt of a socket of ours. */
+static int set_option(struct shim_sock *s, int fd, int level, int name, const void *value,
+		      socklen_t len)
+{
+	bool only = kernel_only(level, name, value, len);
+	bool leave = only && shim_role(s) == SHIM_LISTENER;
+
+	if (leave && s->held && load_relaxed(&s->slot->shared))
+		return -ENOPROTOOPT; /* not ours alone to take from toed */
+	if (level == IPPROTO_TCP && name == TCP_CONGESTION)
+		return set_congestion(s, fd, value, len);
+	if (shim_real()->setsockopt(fd, level, name, value, len) < 0)
+		return -errno;
+	if (!only) {
+		take_option(s, level, name, value, len);
+		return 0;
+	}
+	s->opt.kernel_only = 1;
+	if (leave)
+		shim_listen_kernel(s);
+	return 0;
+}
+
 SHIM_API int setsockopt(int fd, int level, int name, const void *value, socklen_t len)
 {
 	struct shim_sock *s = shim_sock_get(fd);
@@ -442,18 +576,11 @@ SHIM_API int setsockopt(int fd, int level, int name, const void *value, socklen_
 	if (!s)
 		return shim_real()->setsockopt(fd, level, name, value, len);
 	if (shim_role(s) == SHIM_CONN)
-		rc = refused(level, name);
+		rc = refused(s, level, name, value, len);
 	else if (is_cookie_key(s, level, name))
 		rc = -ENOPROTOOPT;
-	if (rc == 0 && level == IPPROTO_TCP && name == TCP_CONGESTION) {
-		rc = set_congestion(s, fd, value, len);
-	} else if (rc == 0) {
-		rc = shim_real()->setsockopt(fd, level, name, value, len) < 0 ? -errno : 0;
-		if (rc == 0 && kernel_only(level, name))
-			s->opt.kernel_only = 1;
-		else if (rc == 0)
-			take_option(s, level, name, value, len);
-	}
+	if (rc == 0)
+		rc = set_option(s, fd, level, name, value, len);
 	shim_obj_put(&s->obj);
 	return (int)shim_result(rc);
 }
@@ -515,10 +642,43 @@ static int ask_option(struct shim_sock *s, int level, int name, void *value, soc
 	return put_int((int)mss, value, len);
 }
 
-/* conn_option answers the options whose truth is with toed; -EAGAIN: ask the placeholder. */
-static int conn_option(struct shim_sock *s, int level, int name, void *value, socklen_t *len)
+/* peer_name is SO_PEERNAME, which takes no more room than the name has. */
+static int peer_name(int fd, void *value, socklen_t *len)
 {
+	struct sockaddr_storage ss;
+	socklen_t whole = sizeof ss;
 
+	if (getpeername(fd, (struct sockaddr *)&ss, &whole) < 0)
+		return -errno;
+	return *len > whole ? -EINVAL : put_bytes(&ss, whole, value, len);
+}
+
+/* here answers what the placeholder does not know: that of an accepted connection never had these
+ * set, for they are about ports, and the offset moves with each peek. */
+static bool here(const struct shim_options *o, int name, int *value)
+{
+	switch (name) {
+	case SO_REUSEADDR:
+		*value = o->reuseaddr;
+		return true;
+	case SO_REUSEPORT:
+		*value = o->reuseport;
+		return true;
+	case SO_PEEK_OFF:
+		*value = o->peek_off;
+		return true;
+	}
+	return false;
+}
+
+/* conn_option answers the options whose truth is with toed; -EAGAIN: ask the placeholder. */
+static int conn_option(struct shim_sock *s, int fd, int level, int name, void *value,
+		       socklen_t *len)
+{
+	int kept;
+
+	if (!shim_pointer_ok(len) || !shim_pointer_ok(value) || (int)*len < 0)
+		return -EAGAIN; /* the kernel says what is wrong */
 	if (level == SOL_SOCKET && name == SO_ERROR) {
 		int e = shim_take_error(s);
 
@@ -526,11 +686,13 @@ static int conn_option(struct shim_sock *s, int level, int name, void *value, so
 			e = ECONNRESET;
 		return put_int(e, value, len);
 	}
-	if (level == SOL_SOCKET && name == SO_PEEK_OFF)
-		return put_int(s->opt.peek_off, value, len);
+	if (level == SOL_SOCKET && name == SO_PEERNAME)
+		return peer_name(fd, value, len);
+	if (level == SOL_SOCKET && here(&s->opt, name, &kept))
+		return put_int(kept, value, len);
 	if (asked(level, name))
 		return ask_option(s, level, name, value, len);
-	return kernel_only(level, name) ? -ENOPROTOOPT : -EAGAIN;
+	return how_of(level, name) == NEVER_ONE ? -ENOPROTOOPT : -EAGAIN;
 }
 
 SHIM_API int getsockopt(int fd, int level, int name, void *restrict value, socklen_t *restrict len)
@@ -539,7 +701,7 @@ SHIM_API int getsockopt(int fd, int level, int name, void *restrict value, sockl
 	int rc = -EAGAIN;
 
 	if (s) {
-		rc = conn_option(s, level, name, value, len);
+		rc = conn_option(s, fd, level, name, value, len);
 		shim_obj_put(&s->obj);
 	} else if (level == IPPROTO_TCP && (name == TCP_CONGESTION || name == TCP_FASTOPEN_KEY)) {
 		s = shim_sock_get(fd);
