@@ -16,6 +16,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
+#include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -87,6 +88,9 @@ struct epoll_event;
 	X(int, ioctl, (int, unsigned long, ...))                                                  \
 	X(int, close_range, (unsigned, unsigned, int))                                            \
 	X(int, fclose, (FILE *))                                                                  \
+	X(FILE *, fdopen, (int, const char *))                                                    \
+	X(int, vdprintf, (int, const char *, va_list))                                            \
+	X(int, __vdprintf_chk, (int, int, const char *, va_list))                                 \
 	X(int, poll, (struct pollfd *, nfds_t, int))                                              \
 	X(int, ppoll, (struct pollfd *, nfds_t, const struct timespec *, const sigset_t *))       \
 	X(int, select, (int, fd_set *, fd_set *, fd_set *, struct timeval *))                     \
@@ -501,6 +505,12 @@ uint64_t shim_unread(struct shim_sock *s);
 /* shim_tx_free returns how many octets may be written now: by the limit, and not at all while more
  * is unsent than TCP_NOTSENT_LOWAT allows. */
 uint64_t shim_tx_free(const struct toe_shm_slot *slot);
+
+/* ---- shim_stdio.c --------------------------------------------------------------------------- */
+
+/* shim_stdio_check is called when something new stands at a descriptor: should it be one of the
+ * first three, the stream of that name must be able to read and write it. */
+void shim_stdio_check(int fd);
 
 /* ---- shim_open.c ---------------------------------------------------------------------------- */
 

@@ -74,8 +74,11 @@ SHIM_API int dup(int fd)
 {
 	int copy = shim_real()->dup(fd);
 
-	if (copy >= 0)
+	if (copy >= 0) {
 		shim_fd_dup(fd, copy);
+		if (unlikely(copy <= 2))
+			shim_stdio_check(copy);
+	}
 	return copy;
 }
 
@@ -99,10 +102,13 @@ static int clear_target(int from, int to)
 /* put_over notes how dup2 or dup3 went. */
 static int put_over(int from, int to, int rc)
 {
-	if (rc >= 0)
+	if (rc >= 0) {
 		shim_fd_dup(from, to);
-	else
+		if (unlikely(to <= 2))
+			shim_stdio_check(to);
+	} else {
 		shim_fd_forget(to);
+	}
 	return rc;
 }
 
@@ -151,6 +157,8 @@ static int control(int fd, int command, void *arg)
 	case F_DUPFD:
 	case F_DUPFD_CLOEXEC:
 		shim_fd_dup(fd, rc);
+		if (unlikely(rc <= 2))
+			shim_stdio_check(rc);
 		break;
 	case F_SETFL:
 		s = shim_sock_get(fd);
