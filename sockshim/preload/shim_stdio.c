@@ -72,14 +72,15 @@ static FILE *stream_on(int fd, const char *mode)
 	return f;
 }
 
-/* is_socket reports whether a stream on fd has to be ours. */
+/* is_socket reports whether a stream on fd has to be ours: toed carries the socket, or may yet. */
 static bool is_socket(int fd)
 {
 	struct shim_sock *s = shim_sock_get(fd);
+	bool yes = s && shim_role(s) != SHIM_KERNEL;
 
 	if (s)
 		shim_obj_put(&s->obj);
-	return s;
+	return yes;
 }
 
 SHIM_API FILE *fdopen(int fd, const char *mode)
