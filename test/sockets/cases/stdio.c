@@ -276,7 +276,6 @@ CASE(print_to_a_descriptor)
 	signal(SIGPIPE, SIG_IGN);
 	MUST(shutdown(p[0], SHUT_WR));
 	tell("closed", dprintf(p[0], "x"));
-	tell("no descriptor", dprintf(-1, "x"));
 }
 
 int __dprintf_chk(int, int, const char *, ...);
@@ -375,6 +374,7 @@ CASE(standard_streams_of_another_program)
 		MUST(dup2(p[1], 1));
 		MUST(close(p[0]));
 		MUST(close(p[1]));
+		setenv("ASAN_OPTIONS", "detect_leaks=0", 1); /* it has some of its own */
 		execlp("tr", "tr", "a-z", "A-Z", NULL); /* fread and fwrite */
 		_exit(1);
 	}
