@@ -164,6 +164,7 @@ func (c *client) answer(m *shm.Msg, fds []int) error {
 	}
 	// With the answer the client may close its own descriptor, and bind the port again.
 	closeAll(fds)
+	_ = c.conn.SetWriteDeadline(time.Now().Add(readWithin))
 	if _, _, err = c.conn.WriteMsgUnix(b, oob, nil); err != nil {
 		return fmt.Errorf("answer: %w", err)
 	}
@@ -374,7 +375,12 @@ func (s *Server) clientGone(c *client) {
 			continue // its device has gone, and everything with it
 		}
 		r.freeEQs(c, func(int) bool { return true })
-		s.endSockets(r, c, alive)
+		if s.endSockets(r, c, alive) {
+			select {
+			case s.leftBehind <- struct{}{}:
+			default:
+			}
+		}
 		if len(r.clients) == 0 {
 			r.left = time.Now()
 			r.orphan.Store(true)
@@ -393,8 +399,8 @@ func (s *Server) clientGone(c *client) {
 
 // endSockets ends the sockets of r that c alone held. Sockets that another process may hold, and
 // those of a process that went on to another program, end when the kernel says that their last
-// descriptor is gone. Precondition: mu is held.
-func (s *Server) endSockets(r *region, c *client, alive bool) {
+// descriptor is gone; whether there are such it returns. Precondition: mu is held.
+func (s *Server) endSockets(r *region, c *client, alive bool) (left bool) {
 	orderly := c.bye.Load()
 	detached := r.mem.Detached()
 	for _, w := range r.l.workers {
@@ -413,12 +419,14 @@ func (s *Server) endSockets(r *region, c *client, alive bool) {
 				k.orderly = k.orderly || orderly
 				shared := k.shared || atomic.LoadUint32(&sh.slot(n).Shared) != 0
 				if s.destroys && k.cookie != 0 && (shared || alive) && !detached {
+					left = true
 					continue
 				}
 				sh.endOrderly(n, orderly || alive)
 			}
 		})
 	}
+	return left
 }
 
 // endOrderly closes a socket whose last holder is gone; it resets the connection if that was not

@@ -74,6 +74,7 @@ const (
 const (
 	helloWithin = 10 * time.Second       // a connection that says no HELLO for so long is closed
 	admitNote   = vtime.Second           // a listener whose connections find no room is remembered once in so long
+	readWithin  = 5 * time.Second        // a client that leaves so many answers unread that no more fit, and for so long, is hung up on: it may be in its own queue
 	acceptPause = 100 * time.Millisecond // until the next accept when descriptors or memory are short
 )
 

@@ -16,20 +16,33 @@ import (
 // while there is a socket that nobody but the kernel can tell the end of.
 
 // recountEvery is how often that is looked for. A socket has to be missing twice in a row before it
-// is taken for gone: its descriptor might have been on its way from process to process.
-const recountEvery = 30 * time.Second
+// is taken for gone: its descriptor might have been on its way from process to process. When a client has left
+// sockets behind, the first look is after recountSoon, and each further one after twice that.
+const (
+	recountEvery = 30 * time.Second
+	recountSoon  = time.Second
+)
 
 // keepRecounting recounts until stop is closed.
 func (s *Server) keepRecounting(stop <-chan struct{}) {
-	ticker := time.NewTicker(recountEvery)
-	defer ticker.Stop()
+	pause := recountEvery
+	timer := time.NewTimer(pause)
+	defer timer.Stop()
 	missing, warned := map[uint64]bool{}, false
 	for {
 		select {
-		case <-ticker.C:
+		case <-timer.C:
+		case <-s.leftBehind:
+			if pause == recountEvery {
+				pause = recountSoon
+				timer.Reset(pause)
+			}
+			continue
 		case <-stop:
 			return
 		}
+		pause = min(2*pause, recountEvery)
+		timer.Reset(pause)
 		list, waiting := s.claimed()
 		if !s.recountDue.Swap(false) && !waiting && len(missing) == 0 {
 			continue

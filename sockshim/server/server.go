@@ -42,6 +42,7 @@ type Server struct {
 	closed     bool
 	destroys   bool              // the kernel tells when sockets are gone
 	recountDue atomic.Bool       // and may have left out some
+	leftBehind chan struct{}     // a client has gone whose sockets somebody may still hold
 	stats      Counters          // of control goroutines and past workers
 	holding    sync.Mutex        // of inodes
 	inodes     map[string]uint64 // SO_COOKIE by "socket:[inode]", as Holders last found them
@@ -59,7 +60,7 @@ func New(cfg Config) (*Server, error) {
 	}
 	s := &Server{
 		cfg: cfg, lowPorts: firstOpenPort(), netns: ownNetns(), hello: helloWithin,
-		clients: map[*client]struct{}{}, regions: map[uint32]*region{},
+		clients: map[*client]struct{}{}, regions: map[uint32]*region{}, leftBehind: make(chan struct{}, 1),
 	}
 	if err := s.takeDir(); err != nil {
 		return nil, err
