@@ -19,12 +19,15 @@ const (
 	ReasonInvalid            // the request makes no sense
 	ReasonLinkLocal          // an IPv6 address of link-local scope, which says nothing without its interface
 	ReasonNetfilter          // the packet filter would not let the SYN out as it is
+	ReasonNamespace          // the socket is of another network namespace than the device's
+	ReasonQuota              // the user has as many sockets as he may, or opens too many
 	NumReasons
 )
 
 var reasonNames = [NumReasons]string{
 	"offloaded", "no-device", "no-route", "local-addr", "loopback", "table-full", "in-use",
 	"no-memory", "policy", "unsupported", "draining", "invalid", "link-local", "netfilter",
+	"namespace", "quota",
 }
 
 // String returns the name under which the reason is counted.
@@ -44,12 +47,14 @@ var reasonMeanings = [NumReasons]string{
 	"as many connections are offloaded as fit: tcp.max_connections",
 	"the TOE still has a connection or listener with these addresses and ports",
 	"the program has used up its sockets or memory on the TOE: clients.slots, clients.memory",
-	"a rule of the policy says so, or the user may not have the port",
+	"a rule of the policy says so",
 	"a setting of the socket is one that the TOE does not have",
 	"the TOE is being drained: toectl drain",
 	"the program asked for something that makes no sense",
 	"an address, own or the peer's, is of IPv6's link-local scope, where connections stay with the kernel",
 	"the packet filter would drop, reject or rewrite the connection's first segment",
+	"the socket is of another network namespace than toed's: clients.namespaces",
+	"the user has as many sockets on the TOE as he may, or opens too many a second: clients.user_sockets, clients.user_opens",
 }
 
 // Meaning says in plain words why the socket is where it is.

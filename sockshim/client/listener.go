@@ -124,8 +124,6 @@ func (l *Listener) offer(c *session) *sock {
 	if ctlErr := raw.Control(func(kernel uintptr) { fd, err = unix.FcntlInt(kernel, unix.F_DUPFD_CLOEXEC, 0) }); ctlErr != nil || err != nil {
 		return nil
 	}
-	// toed is shown that it listens, for the port's sake.
-	_ = c.call(&shm.Msg{Type: shm.MsgProbe}, fd)
 	at := l.kernel.Addr().(*net.TCPAddr).AddrPort()
 	s, err := c.openPatiently(context.Background(), fd, shm.OpPassOpenReq, func(p *shm.Slot) {
 		p.ReqFamily = 6

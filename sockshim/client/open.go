@@ -156,7 +156,10 @@ func boundPort(fd int) (uint16, error) {
 // open takes a slot, has args fill in the request, posts op, and waits for the decision. On
 // failure the placeholder stays the caller's.
 func (c *session) open(ctx context.Context, fd int, op uint8, args func(*shm.Slot), arg uint32) (*sock, error) {
-	for worker, tries := 0, 0; tries <= c.region.Workers; tries++ {
+	for worker, tries := 0, 0; tries <= c.region.Workers+1; tries++ {
+		if c.show.Load() {
+			_ = c.call(&shm.Msg{Type: shm.MsgProbe}, fd)
+		}
 		slot, ok := c.takeSlot(worker)
 		if !ok {
 			return nil, errDeclined
@@ -184,13 +187,18 @@ func (c *session) open(ctx context.Context, fd int, op uint8, args func(*shm.Slo
 		}
 		steer, reason := s.p.Steer, s.p.Reason
 		s.post(shm.OpSlotReturn, 0)
-		if reason == shm.ReasonInUse {
+		switch {
+		case reason == shm.ReasonInUse:
 			return nil, errInUse
-		}
-		if reason != shm.ReasonSteer || int(steer) >= c.region.Workers {
+		case reason == shm.ReasonNoBufs:
+			return nil, os.NewSyscallError("open", unix.ENOBUFS)
+		case reason == shm.ReasonShow:
+			c.show.Store(true)
+		case reason != shm.ReasonSteer || int(steer) >= c.region.Workers:
 			return nil, errDeclined
+		default:
+			worker = int(steer)
 		}
-		worker = int(steer)
 	}
 	return nil, errDeclined
 }

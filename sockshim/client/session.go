@@ -32,6 +32,8 @@ type session struct {
 	dead    atomic.Bool   // gone is closed
 	done    sync.WaitGroup
 
+	show atomic.Bool // toed wants to see placeholders before it opens their sockets
+
 	mu     sync.Mutex
 	socks  map[uint32]*sock // by slot
 	closed bool

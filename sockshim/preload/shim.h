@@ -238,6 +238,8 @@ struct shim_session {
 	uint32_t alarms;   /* +1 after homeless: who waits has to look after them */
 	uint64_t away;	   /* since when no toed could be had */
 	uint64_t look_at;  /* when a waiting thread looks for toed next */
+	uint64_t netns;	   /* SO_NETNS_COOKIE of the control connection, 0 not known */
+	uint32_t shows;	   /* 1: toed wants to see every placeholder before it opens a socket */
 };
 
 extern struct shim_session shim_session;
@@ -252,6 +254,9 @@ static inline bool shim_attached(void)
 {
 	return load_acquire(&shim_session.pid) == shim_pid && shim_pid != 0;
 }
+/* shim_show lets toed see a placeholder that is about to be opened, where it has to, or where it has
+ * asked to (again). 0 also when that was not needed; -EADDRINUSE: the port is taken for toed. */
+int shim_show(int fd, bool asked);
 /* shim_toed_alive looks whether toed has hung up, and marks every region dead if so. */
 bool shim_toed_alive(void);
 void shim_toed_lost(void);

@@ -17,6 +17,10 @@
 #define RETRY_NS 100000000ull
 #define ABSENT_NS 1000000ull
 
+#ifndef SO_NETNS_COOKIE
+#define SO_NETNS_COOKIE 71
+#endif
+
 struct shim_session shim_session = {
 	.control = -1,
 	.wake = {[0 ... TOE_MAX_WORKERS - 1] = -1},
@@ -185,6 +189,16 @@ static int dial(void)
 	return fd;
 }
 
+static uint64_t netns_of(int fd)
+{
+	uint64_t cookie = 0;
+	socklen_t len = sizeof cookie;
+
+	if (shim_real()->getsockopt(fd, SOL_SOCKET, SO_NETNS_COOKIE, &cookie, &len) < 0)
+		return 0;
+	return cookie;
+}
+
 /* hello introduces us on a new connection and takes what toed gives: memory and wake descriptors.
  */
 static int hello(int control)
@@ -218,6 +232,7 @@ static int hello(int control)
 		shim_real()->close(fds[i]);
 	for (uint32_t i = 2; i < nfds; i++)
 		take_over(&c->wake[i - 2], fds[i]);
+	store_relaxed(&c->netns, netns_of(control));
 	c->status = status; /* an older page stays mapped: a thread may be reading it */
 	c->nworkers = nfds - 2;
 	c->own = own;
@@ -411,6 +426,20 @@ int shim_probe_fd(int fd, struct shim_region **r, uint32_t *slot, uint32_t *gen)
 	*slot = m.slot;
 	*gen = m.gen;
 	return 0;
+}
+
+int shim_show(int fd, bool asked)
+{
+	struct shim_session *c = &shim_session;
+	struct toe_shm_msg m = {.type = TOE_MSG_PROBE};
+	int rc;
+
+	if (asked)
+		store_relaxed(&c->shows, 1);
+	if (!load_relaxed(&c->shows) && netns_of(fd) == load_relaxed(&c->netns))
+		return 0;
+	rc = ask(&m, fd, NULL, NULL);
+	return rc == -EADDRINUSE ? rc : 0;
 }
 
 void shim_no_slot(int fd, const uint8_t addr[16], uint16_t port)

@@ -459,17 +459,21 @@ static bool other_port(struct shim_sock *s, int fd, struct endpoint *local, bool
 }
 
 /* ask_connect asks one worker after the other to carry the connection: 0 if one does,
- * -EADDRNOTAVAIL if the device has such a connection already, -EAGAIN if it is for the kernel. */
+ * -EADDRNOTAVAIL if the device has such a connection already, -ENOBUFS if the user may have no more,
+ * -EAGAIN if it is for the kernel. */
 static int ask_connect(struct shim_sock *s, int fd, const struct endpoint *local,
 		       const struct endpoint *remote, uint8_t fastopen)
 {
 	int worker = -1;
+	bool asked = false;
 
-	for (int tries = 0; tries < 3; tries++) {
+	for (int tries = 0; tries < 5; tries++) {
 		struct toe_shm_slot *slot;
 		uint32_t state;
 		uint8_t reason;
 
+		if (shim_show(fd, asked) < 0)
+			return -EADDRNOTAVAIL;
 		if (!slot_take(s, worker)) {
 			shim_no_slot(fd, remote->addr, remote->port);
 			return -EAGAIN;
@@ -498,6 +502,13 @@ static int ask_connect(struct shim_sock *s, int fd, const struct endpoint *local
 			return -EAGAIN;
 		if (reason == TOE_REASON_IN_USE)
 			return -EADDRNOTAVAIL;
+		if (reason == TOE_REASON_NO_BUFS)
+			return -ENOBUFS;
+		asked = reason == TOE_REASON_SHOW;
+		if (asked) {
+			worker = -1;
+			continue;
+		}
 		if (reason == TOE_REASON_LOOPBACK)
 			note_own_host(remote->addr);
 		if (reason != TOE_REASON_STEER || (uint32_t)worker >= shim_session.nworkers) {
@@ -509,7 +520,7 @@ static int ask_connect(struct shim_sock *s, int fd, const struct endpoint *local
 }
 
 /* offer_connect offers toed the connection. 0: s is in role SHIM_CONN; -EAGAIN: it is for the
- * kernel; -EADDRNOTAVAIL as in Linux. The kernel does not know which ports the device still has in
+ * kernel; -EADDRNOTAVAIL as in Linux; -ENOBUFS. The kernel does not know which ports the device still has in
  * use towards remote, and may well choose one of those: then another is tried. */
 static int offer_connect(struct shim_sock *s, int fd, const struct endpoint *remote,
 			 uint8_t fastopen)
@@ -702,18 +713,16 @@ static void settle(struct shim_sock *s, const struct shim_sock *trial)
 		shim_sock_share(s);
 }
 
-uint32_t shim_listen_ask(struct shim_sock *s, int fd, int backlog, uint8_t *reason)
+/* listen_once is shim_listen_ask for one answer of toed's. */
+static uint32_t listen_once(struct shim_sock *s, int fd, int backlog, const struct endpoint *local,
+			    uint8_t *reason)
 {
 	/* Until toed has taken it, others who wait for it must not find it in a place of toed's. */
 	struct shim_sock trial = *s;
 	uint32_t state;
-	struct endpoint local;
 	int v6only = 0, reuseport = 0;
 	socklen_t len = sizeof v6only;
 
-	*reason = 0;
-	if (!local_name(fd, &local))
-		return TOE_SLOT_OPENING;
 	if (!slot_take(&trial, -1)) {
 		shim_no_slot(fd, NULL, 0);
 		return TOE_SLOT_DECLINED;
@@ -722,9 +731,9 @@ uint32_t shim_listen_ask(struct shim_sock *s, int fd, int backlog, uint8_t *reas
 		shim_real()->getsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &v6only, &len);
 	shim_real()->getsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &reuseport, &len);
 	memset(trial.slot->req_local_addr, 0, 16);
-	if (!is_any(local.addr))
-		memcpy(trial.slot->req_local_addr, local.addr, 16);
-	trial.slot->req_local_port = local.port;
+	if (!is_any(local->addr))
+		memcpy(trial.slot->req_local_addr, local->addr, 16);
+	trial.slot->req_local_port = local->port;
 	trial.slot->req_family = s->domain == AF_INET ? 4 : 6;
 	trial.slot->req_v6only = v6only != 0;
 	trial.slot->req_reuseport = reuseport != 0;
@@ -742,11 +751,41 @@ uint32_t shim_listen_ask(struct shim_sock *s, int fd, int backlog, uint8_t *reas
 	return state;
 }
 
-/* decide_listen makes s a listener, toed's too if toed takes it. */
-static void decide_listen(struct shim_sock *s, int fd, int backlog)
+uint32_t shim_listen_ask(struct shim_sock *s, int fd, int backlog, uint8_t *reason)
 {
 	struct endpoint local;
-	int saved = errno;
+	uint32_t state = TOE_SLOT_OPENING;
+
+	*reason = 0;
+	if (!local_name(fd, &local))
+		return TOE_SLOT_OPENING;
+	for (int tries = 0; tries < 3; tries++) {
+		if (shim_show(fd, *reason == TOE_REASON_SHOW) < 0) {
+			*reason = TOE_REASON_IN_USE;
+			return TOE_SLOT_DECLINED;
+		}
+		*reason = 0;
+		state = listen_once(s, fd, backlog, &local, reason);
+		if (state != TOE_SLOT_DECLINED || *reason != TOE_REASON_SHOW)
+			break;
+	}
+	return state;
+}
+
+/* unlisten undoes the kernel's listen. */
+static void unlisten(int fd)
+{
+	struct sockaddr none = {.sa_family = AF_UNSPEC};
+
+	shim_real()->connect(fd, &none, sizeof none);
+}
+
+/* decide_listen makes s a listener, toed's too if toed takes it. -ENOBUFS: the user may have no more,
+ * and the operator wants the program to hear of it. */
+static int decide_listen(struct shim_sock *s, int fd, int backlog)
+{
+	struct endpoint local;
+	int saved = errno, rc = 0;
 	uint8_t reason;
 
 	if (s->opt.kernel_only || !local_name(fd, &local) || local.scoped ||
@@ -758,11 +797,18 @@ static void decide_listen(struct shim_sock *s, int fd, int backlog)
 		shim_listen_alone(s, true);
 		if (shim_listen_ask(s, fd, backlog, &reason) == TOE_SLOT_LISTEN)
 			shim_log(1, "fd %d: listening on toed too, slot %u", fd, s->slot_no);
+		else if (reason == TOE_REASON_NO_BUFS)
+			rc = -ENOBUFS;
 		else
 			shim_log(1, "fd %d: listening on the kernel only, reason %u", fd, reason);
 	}
+	if (rc < 0) {
+		unlisten(fd);
+		store_release(&s->role, SHIM_UNDECIDED);
+	}
 	shim_epoll_rebind(s);
 	errno = saved;
+	return rc;
 }
 
 SHIM_API int listen(int fd, int backlog)
@@ -780,8 +826,12 @@ SHIM_API int listen(int fd, int backlog)
 	if (rc == 0) {
 		shim_mutex_lock(&s->lock);
 		if (shim_role(s) == SHIM_UNDECIDED)
-			decide_listen(s, fd, backlog);
+			rc = decide_listen(s, fd, backlog);
 		shim_mutex_unlock(&s->lock);
+		if (rc < 0) {
+			shim_obj_put(&s->obj);
+			return (int)shim_result(rc);
+		}
 		shim_relisten();
 	}
 	shim_obj_put(&s->obj);

@@ -27,8 +27,9 @@ type client struct {
 	srv     *Server
 	conn    *net.UnixConn
 	cred    unix.Ucred
-	lowPort bool // it may take ports below Server.lowPorts
-	vouched vouched
+	trusted bool // its word is good for what its sockets are
+	shown   shownSockets
+	account *account
 	who     toe.Client
 	program string // what people know it by
 	l       *layer
@@ -189,6 +190,7 @@ func (c *client) hello(m *shm.Msg) ([]int, unix.Errno) {
 	if id == 0 {
 		return nil, unix.ENOMEM
 	}
+	c.account = s.accountOf(c.cred.Uid)
 	r, err := s.newRegion(l, id, c)
 	if err != nil {
 		s.cfg.Log.Warn("no region for client", "program", c.program, "pid", c.cred.Pid, "error", err)
@@ -356,6 +358,7 @@ func (s *Server) clientGone(c *client) {
 	defer s.mu.Unlock()
 	delete(s.clients, c)
 	c.ended.Store(true)
+	c.shown.clear()
 	pidfd := c.pidfd.Swap(-1)
 	if c.own == nil {
 		return

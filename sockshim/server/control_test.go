@@ -7,7 +7,6 @@ import (
 	"net"
 	"os"
 	"os/exec"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -15,8 +14,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"opentoe/sockshim/shm"
-	"opentoe/tcpoffload/wire"
-	"opentoe/toe"
 )
 
 // serve has the rig's server accept clients.
@@ -243,42 +240,6 @@ func TestEQFreeWhileStuck(t *testing.T) {
 	r.dev.iterate() // returns, though its write blocks
 	require.Zero(t, <-freed)
 	require.EqualValues(t, -1, r.reg.eqs[m.Eq].fd.Load())
-}
-
-// TestLowPorts: ports that the kernel keeps for the privileged are not to be had past it.
-func TestLowPorts(t *testing.T) {
-	r := newRig(t, 1, nil)
-	open := func(op uint8, port uint16) *shm.Slot {
-		n := r.mem.SlotLoans[0].Take()
-		p := &r.mem.Slots[n]
-		p.ReqFamily, p.ReqLocalPort, p.ReqRemotePort = 4, port, 80
-		p.ReqRemoteAddr = wire.AddrFrom4([4]byte{10, 7, 0, 2})
-		r.post(0, op, n, 1)
-		r.dev.iterate()
-		return p
-	}
-	r.srv.lowPorts = 1024
-	r.c.lowPort = false
-	for _, op := range []uint8{shm.OpActOpenReq, shm.OpPassOpenReq} {
-		p := open(op, 1023)
-		require.EqualValues(t, shm.SlotDeclined, atomic.LoadUint32(&p.State))
-		require.EqualValues(t, toe.ReasonPolicy, p.Reason)
-		require.NotEqualValues(t, shm.SlotDeclined, atomic.LoadUint32(&open(op, 1024).State))
-	}
-	require.EqualValues(t, 2, r.srv.Counters().Declined[toe.ReasonPolicy])
-	r.c.lowPort = true
-	require.NotEqualValues(t, shm.SlotDeclined, atomic.LoadUint32(&open(shm.OpActOpenReq, 1023).State))
-}
-
-func TestMayBindLow(t *testing.T) {
-	me := unix.Ucred{Pid: int32(os.Getpid()), Uid: uint32(os.Getuid())}
-	if os.Getuid() == 0 {
-		require.True(t, mayBindLow(&me))
-	}
-	me.Uid++
-	require.False(t, mayBindLow(&me), "the number is another user's process's")
-	require.False(t, mayBindLow(&unix.Ucred{Pid: 1 << 30}))
-	require.NotZero(t, firstOpenPort())
 }
 
 // TestStatusPageIsReadOnly: what clients get of the status page cannot be made writable.

@@ -27,6 +27,9 @@ type Counters struct {
 	AcceptOverflows uint64 // connections refused because nobody accepts
 	NoSlots         uint64 // connections refused for want of a slot
 	NoChunks        uint64 // segments left to be sent again for want of a chunk
+	OverSockets     uint64 // connections refused because the listener's user has as many sockets as he may
+	OverMemory      uint64 // clients turned down because their user has as much memory as he may
+	ShowsAsked      uint64 // opens that clients had to show the socket for, and to ask again
 	OptionsRefused  uint64 // settings that the device does not take
 	Violations      [numViolations]uint64
 
@@ -57,6 +60,9 @@ func (c *Counters) add(o *Counters) {
 	c.AcceptOverflows += o.AcceptOverflows
 	c.NoSlots += o.NoSlots
 	c.NoChunks += o.NoChunks
+	c.OverSockets += o.OverSockets
+	c.OverMemory += o.OverMemory
+	c.ShowsAsked += o.ShowsAsked
 	c.OptionsRefused += o.OptionsRefused
 	c.Clients += o.Clients
 	c.Turned += o.Turned

@@ -22,16 +22,25 @@ func (c *client) readCred() error {
 		return err
 	}
 	var cred *unix.Ucred
+	var ns uint64
 	ctlErr := raw.Control(func(fd uintptr) {
 		cred, err = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
+		ns, _ = unix.GetsockoptUint64(int(fd), unix.SOL_SOCKET, unix.SO_NETNS_COOKIE)
 	})
 	if err = errors.Join(ctlErr, err); err != nil {
 		return err
 	}
 	c.cred = *cred
 	c.pidfd.Store(-1)
-	c.lowPort = cred.Uid == 0 || mayBindLow(cred)
+	c.trusted = c.srv.trusts(cred.Uid, ns)
 	return nil
+}
+
+// trusts reports whether the word of a user's program counts that connected from a network namespace. Root
+// and toed's own user could do worse. Root of another user namespace is here whom that maps it to; and root of
+// another network namespace has no say about the ports of this one.
+func (s *Server) trusts(uid uint32, netns uint64) bool {
+	return (uid == 0 || uid == uint32(os.Geteuid())) && netns == s.netns
 }
 
 // takeProcess has c hold its process, so that a signal cannot reach another with the number. Kernels before
@@ -118,30 +127,6 @@ func unifiedGroup(text string) string {
 		}
 	}
 	return ""
-}
-
-// mayBindLow reports whether a process has CAP_NET_BIND_SERVICE. Should its number have passed on to
-// another process, that one counts only if it is the same user's. Nor does a capability count that came with
-// an executable file: the program that connected may have started that one since. Files of such processes
-// belong to root, which their directory does not show.
-func mayBindLow(cred *unix.Ucred) bool {
-	const bindService = 1 << 10 // CAP_NET_BIND_SERVICE of linux/capability.h
-	dir := "/proc/" + strconv.Itoa(int(cred.Pid))
-	var st unix.Stat_t
-	if unix.Stat(dir+"/status", &st) != nil || st.Uid != cred.Uid {
-		return false
-	}
-	b, err := os.ReadFile(dir + "/status")
-	if err != nil {
-		return false
-	}
-	for line := range strings.Lines(string(b)) {
-		if hex, ok := strings.CutPrefix(line, "CapEff:"); ok {
-			caps, err := strconv.ParseUint(strings.TrimSpace(hex), 16, 64)
-			return err == nil && caps&bindService != 0
-		}
-	}
-	return false
 }
 
 // firstOpenPort returns the lowest port that anybody may take, as the kernel has it.

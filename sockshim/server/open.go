@@ -35,16 +35,44 @@ func slotCookie(p *shm.Slot) uint64 {
 	return uint64(atomic.LoadUint32(&p.CookieLo)) | uint64(atomic.LoadUint32(&p.CookieHi))<<32
 }
 
-// engage makes a lent slot a socket of the client that has region from. [worker]
-func (sh *share) engage(n uint32, state sockState, from *region) bool {
+// engage makes a lent slot a socket of the client that has region from, for which hold is held.
+// Precondition: the user's account has taken it. [worker]
+func (sh *share) engage(n uint32, state sockState, from *region, hold *reservation) {
 	s := sh.sock(n)
-	if s.state != sockLent || !sh.slots.Move(n, shm.Lent, shm.InUse) {
-		return false
+	if !sh.slots.Move(n, shm.Lent, shm.InUse) {
+		panic("server: slot was not lent") // our own accounting
 	}
 	sh.busy++
-	s.state, s.held, s.owner = state, true, from
+	s.state, s.held, s.owner, s.hold = state, true, from, hold
 	sh.claim(n)
-	return true
+}
+
+// admit decides whether the client that has region from may open slot n with a local address and port; l is
+// the listener, nil for an active open. If not, it answers.
+func (sh *share) admit(n uint32, from *region, addr wire.Addr, port uint16, l *toe.Listener) (hold *reservation, ok bool) {
+	if !sh.reg.account.open(&sh.w.l.srv.cfg, sh.w.now) {
+		sh.declineQuota(n, from)
+		return nil, false
+	}
+	hold, reason, asked := sh.entitled(n, from, addr, port, l)
+	if asked && reason == toe.Offloaded {
+		return hold, true
+	}
+	sh.reg.account.give()
+	if asked {
+		sh.decline(n, from, reason)
+	} else {
+		sh.answerShow(n)
+	}
+	return nil, false
+}
+
+// declineQuota is decline for an open for which the user's quota is used up.
+func (sh *share) declineQuota(n uint32, from *region) {
+	sh.decline(n, from, toe.ReasonQuota)
+	if sh.w.l.srv.cfg.OverQuota == Refuse {
+		sh.slot(n).Reason = shm.ReasonNoBufs
+	}
 }
 
 // decline answers an open, of the client that has region from, that is not offloaded; the slot stays with
@@ -82,6 +110,8 @@ func (sh *share) answerDeclined(n uint32, r uint8) {
 // disengage undoes engage for an open that is declined after all.
 func (sh *share) disengage(n uint32) {
 	sh.disclaim(n)
+	sh.reg.account.give()
+	sh.w.l.release(sh.sock(n).hold)
 	sh.slots.Move(n, shm.InUse, shm.Lent)
 	sh.busy--
 	sh.sock(n).reset(sockLent)
@@ -141,10 +171,6 @@ func (sh *share) connect(n uint32, from *region) {
 		sh.decline(n, from, toe.ReasonInvalid)
 		return
 	}
-	if !from.mayUse(f.LocalPort) {
-		sh.decline(n, from, toe.ReasonPolicy)
-		return
-	}
 	if reason := w.mayConnect(from); reason != toe.Offloaded {
 		sh.declineConnect(n, from, reason)
 		return
@@ -154,7 +180,11 @@ func (sh *share) connect(n uint32, from *region) {
 		sh.answerDeclined(n, shm.ReasonSteer)
 		return
 	}
-	sh.engage(n, sockOpening, from)
+	hold, ok := sh.admit(n, from, local, f.LocalPort, nil)
+	if !ok {
+		return
+	}
+	sh.engage(n, sockOpening, from, hold)
 	req.Sock = sh.id(n)
 	tid, reason := w.dev.Connect(w.id, req)
 	if reason != toe.Offloaded {
@@ -238,10 +268,6 @@ func (sh *share) listen(n uint32, from *region, backlog uint32) {
 		sh.decline(n, from, toe.ReasonInvalid)
 		return
 	}
-	if !from.mayUse(l.Port) && !from.owner.vouched.take(l.Port) {
-		sh.decline(n, from, toe.ReasonPolicy)
-		return
-	}
 	if policy := w.l.srv.cfg.Policy; policy != nil {
 		w.query = from.query()
 		w.query.Listen, w.query.Address = true, l
@@ -256,7 +282,11 @@ func (sh *share) listen(n uint32, from *region, backlog uint32) {
 		sh.decline(n, from, reason)
 		return
 	}
-	sh.engage(n, sockListening, from)
+	hold, ok := sh.admit(n, from, l.Addr, l.Port, l)
+	if !ok {
+		return
+	}
+	sh.engage(n, sockListening, from, hold)
 	gen := sh.sock(n).gen
 	w.l.errands.add(func() {
 		reason := w.l.srv.cfg.Registry.ListenStart(l)
@@ -377,8 +407,13 @@ func (l *layer) PassEstablish(wi int, id toe.ListenID, tid toe.TID, flow *wire.F
 		w.stats.AcceptOverflows++
 		return 0, false
 	}
+	if !ls.reg.account.take(&l.srv.cfg) {
+		w.stats.OverSockets++
+		return 0, false
+	}
 	n := sh.takeSlot(shm.InUse, sockOpen)
 	if n == 0 {
+		ls.reg.account.give()
 		w.stats.NoSlots++
 		return 0, false
 	}

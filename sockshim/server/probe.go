@@ -13,7 +13,8 @@ import (
 // slot has this cookie is only its client's claim, and whoever is led to the slot gets the whole
 // region with it, to read and to write. So both have to be of one user: nobody is led to the memory
 // of somebody who means him harm, and nobody gets that of somebody who trusted him with one
-// connection. A socket of another user's client answers EACCES: it is offloaded, and out of reach.
+// connection. A socket of another user's client answers EACCES: it is offloaded, and out of reach. One that is
+// not offloaded answers ENOENT, and the client has shown it (shown.go).
 func (c *client) probe(m *shm.Msg, fds []int) ([]int, unix.Errno) {
 	if len(fds) != 1 {
 		return nil, unix.EINVAL
@@ -22,7 +23,17 @@ func (c *client) probe(m *shm.Msg, fds []int) ([]int, unix.Errno) {
 	if err != nil {
 		return nil, unix.EINVAL
 	}
-	c.vouch(fds[0])
+	out, errno := c.find(cookie, m)
+	if errno == unix.ENOENT {
+		if denied := c.show(fds[0]); denied != 0 {
+			errno = denied
+		}
+	}
+	return out, errno
+}
+
+// find leads the client to the socket with a cookie.
+func (c *client) find(cookie uint64, m *shm.Msg) ([]int, unix.Errno) {
 	s := c.srv
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -22,6 +22,7 @@ type region struct {
 	token   [shm.TokenBytes]byte
 	fd      int
 	owner   *client  // for who opened and accepted through this region's queues
+	account *account // of its user: its sockets and memory count there
 	shares  []*share // one per worker
 	eqs     [shm.MaxEQs]eventQueue
 	clients map[*client]struct{} // attached; under Server.mu
@@ -40,15 +41,22 @@ type eventQueue struct {
 	owner *client      // under Server.mu; nil: not allocated
 }
 
-// newRegion makes a region with a share on every worker. [control]
+// newRegion makes a region with a share on every worker. Precondition: Server.mu is held. [control]
 func (s *Server) newRegion(l *layer, id uint32, owner *client) (*region, error) {
-	mem, fd, err := shm.Create(s.cfg.geometry(len(l.workers)), id)
+	memory, ok := owner.account.grant(&s.cfg, len(l.workers))
+	if !ok {
+		s.stats.OverMemory++
+		return nil, errOverMemory
+	}
+	mem, fd, err := shm.Create(s.cfg.geometry(len(l.workers), memory), id)
 	if err != nil {
 		return nil, err
 	}
+	owner.account.memory += int64(mem.Bytes())
 	mem.Populate(populateEQs, populateSlots, populateChunks)
 	r := &region{
-		srv: s, l: l, id: id, mem: mem, token: mem.Header.Token, fd: fd, owner: owner, clients: map[*client]struct{}{},
+		srv: s, l: l, id: id, mem: mem, token: mem.Header.Token, fd: fd, owner: owner,
+		account: owner.account, clients: map[*client]struct{}{},
 	}
 	for i := range r.eqs {
 		r.eqs[i].fd.Store(-1)
@@ -63,10 +71,6 @@ func (s *Server) newRegion(l *layer, id uint32, owner *client) (*region, error) 
 	}
 	return r, nil
 }
-
-// mayUse reports whether the region's owner may have a local port. That the placeholder could be
-// bound to it is only the client's word.
-func (r *region) mayUse(port uint16) bool { return port >= r.srv.lowPorts || r.owner.lowPort }
 
 // shareOf returns the share that a slot belongs to, or nil.
 func (r *region) shareOf(slot uint32) *share {
@@ -100,6 +104,7 @@ func (r *region) remove() {
 		}
 	}
 	unix.Close(r.fd)
+	r.account.memory -= int64(r.mem.Bytes())
 	_ = r.mem.Close()
 }
 

@@ -30,7 +30,7 @@ type Server struct {
 	cfg      Config
 	lock     *os.File
 	ln       *net.UnixListener
-	lowPorts uint16        // ports below are for privileged clients
+	lowPorts uint16        // ports below are for root's clients, in other network namespaces
 	netns    uint64        // cookie of toed's network namespace, 0 not known
 	hello    time.Duration // a connection that says no HELLO for so long is closed
 
@@ -38,6 +38,7 @@ type Server struct {
 	layer      *layer // of the attached device, or nil
 	clients    map[*client]struct{}
 	regions    map[uint32]*region
+	accounts   map[uint32]*account // by user; never removed
 	lastID     uint32
 	closed     bool
 	destroys   bool              // the kernel tells when sockets are gone
@@ -60,7 +61,7 @@ func New(cfg Config) (*Server, error) {
 	}
 	s := &Server{
 		cfg: cfg, lowPorts: firstOpenPort(), netns: ownNetns(), hello: helloWithin,
-		clients: map[*client]struct{}{}, regions: map[uint32]*region{}, leftBehind: make(chan struct{}, 1),
+		clients: map[*client]struct{}{}, regions: map[uint32]*region{}, accounts: map[uint32]*account{}, leftBehind: make(chan struct{}, 1),
 	}
 	if err := s.takeDir(); err != nil {
 		return nil, err

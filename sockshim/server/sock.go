@@ -57,11 +57,12 @@ type sock struct {
 	urgentDue bool    // the mark of the peer has moved, and nobody was signalled
 	owner     *region // of the client that opened or accepted it
 
-	pacingBound uint64 // octets per second: the policy's, of what the program may set; 0 none
-	cookie      uint64 // SO_COOKIE of the placeholder; 0 not known
-	looked      uint64 // txCons when a closed connection was last looked at,
-	looks       uint8  // so many times since it moved
-	lastWoken   uint8  // listener: event queue that heard of it last, of those of which one is enough
+	pacingBound uint64       // octets per second: the policy's, of what the program may set; 0 none
+	hold        *reservation // the port in toed's namespace; nil: the placeholder has it there
+	cookie      uint64       // SO_COOKIE of the placeholder; 0 not known
+	looked      uint64       // txCons when a closed connection was last looked at,
+	looks       uint8        // so many times since it moved
+	lastWoken   uint8        // listener: event queue that heard of it last, of those of which one is enough
 }
 
 // unaccepted reports whether s waits in an accept queue: it lives and dies with its listener.
@@ -142,6 +143,8 @@ func (sh *share) freeSlot(n uint32) {
 		use = shm.Lent
 	} else {
 		sh.busy--
+		sh.reg.account.give()
+		sh.w.l.release(s.hold)
 	}
 	s.reset(sockFree)
 	s.gen++

@@ -134,6 +134,8 @@ const (
 	SlotClosed      = C.TOE_SLOT_CLOSED
 
 	ReasonSteer    = C.TOE_REASON_STEER
+	ReasonShow     = C.TOE_REASON_SHOW
+	ReasonNoBufs   = C.TOE_REASON_NO_BUFS
 	ReasonInUse    = C.TOE_REASON_IN_USE
 	ReasonLoopback = C.TOE_REASON_LOOPBACK
 

@@ -284,6 +284,8 @@ const (
 	SlotClosed      = 0x7
 
 	ReasonSteer    = 0xff
+	ReasonShow     = 0xfe
+	ReasonNoBufs   = 0xfd
 	ReasonInUse    = 0x6
 	ReasonLoopback = 0x4
 

@@ -219,6 +219,10 @@ struct toe_shm_loan {
 
 /* slot.reason: replies to this connection reach another worker; take a slot of that worker and ask it */
 #define TOE_REASON_STEER 255u
+/* slot.reason: toed wants to see the placeholder first: PROBE, then ask again */
+#define TOE_REASON_SHOW 254u
+/* slot.reason: the user's quota is used up, and the operator wants the program to fail: ENOBUFS */
+#define TOE_REASON_NO_BUFS 253u
 /* slot.reason: toe.ReasonInUse. The connection's addresses and ports are taken on the device, as by
  * one in TIME-WAIT: it would be taken for that one everywhere, so it is no connection for the kernel.
  * Another local port may do. */
@@ -351,7 +355,7 @@ struct toe_shm_slot {
 #define TOE_MSG_ATTACH 2u    /* token of a region inherited by fork -> ok: this client may name its slots */
 #define TOE_MSG_EQ_ALLOC 3u  /* region_id; fd: eventfd -> eq */
 #define TOE_MSG_EQ_FREE 4u   /* region_id, eq */
-#define TOE_MSG_PROBE 5u     /* fd: a TCP socket -> region_id, slot, gen; fd: region, if the client has it not yet. ENOENT: not offloaded; EACCES: by a client of another user */
+#define TOE_MSG_PROBE 5u     /* fd: a TCP socket -> region_id, slot, gen; fd: region, if the client has it not yet. ENOENT: not offloaded; EACCES: by a client of another user, or the port may not be had; EADDRINUSE: it is taken in toed's network namespace */
 #define TOE_MSG_INFO 6u      /* region_id, slot, gen (0: whatever it is) -> info = struct tcp_info as of linux/tcp.h, info_len; more */
 #define TOE_MSG_BYE 7u       /* the process ends in order; no answer */
 #define TOE_MSG_NO_SLOT 8u   /* fd: a TCP socket that is left to the kernel because no slot was lent; addr[0], slot: where it connects to, address and port, 0 if it listens -> ok: counted */
