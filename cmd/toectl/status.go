@@ -54,6 +54,10 @@ func printStatus(w io.Writer, s ctl.Status) {
 			d.Name, d.Type, state, d.Workers, s.Connections, d.MaxConns, s.Listeners)
 	}
 	fmt.Fprintf(w, "clients %d, memory in use %s\n", s.Clients, octets(s.MemoryBytes))
+	for _, u := range s.Users {
+		fmt.Fprintf(w, "  uid %d: programs %d%s, sockets %d%s, memory files %s%s\n", u.UID,
+			u.Clients, atMost(u.ClientsMax), u.Sockets, atMost(u.SocketsMax), octets(uint64(u.MemoryBytes)), atMostOctets(u.MemoryMax))
+	}
 	fmt.Fprintf(w, "offloaded %d", s.Offloaded)
 	for _, reason := range slices.Sorted(maps.Keys(s.Refused)) {
 		if n := s.Refused[reason]; n > 0 {
@@ -64,6 +68,21 @@ func printStatus(w io.Writer, s ctl.Status) {
 	if s.Draining {
 		fmt.Fprintln(w, "draining: nothing new is offloaded")
 	}
+}
+
+// atMost says what a limit is, if there is one.
+func atMost(limit int) string {
+	if limit == 0 {
+		return ""
+	}
+	return fmt.Sprintf(" of %d", limit)
+}
+
+func atMostOctets(limit int64) string {
+	if limit == 0 {
+		return ""
+	}
+	return " of " + octets(uint64(limit))
 }
 
 // netfilterMeans says what the setting does.

@@ -19,6 +19,7 @@ const ControlSocket = "toed.sock"
 type Config struct {
 	Dir         string        // runtime directory; required, must exist
 	SocketMode  os.FileMode   // of the control socket; 0666
+	SocketGroup uint32        // that the control socket belongs to; 0: as it is made
 	Registry    *toe.Registry // routes active opens and starts listeners; required
 	Slots       int           // sockets per client; 4096
 	Memory      int64         // octets of chunks per client; 256 MiB

@@ -1,7 +1,9 @@
 package server
 
 import (
+	"maps"
 	"net/netip"
+	"slices"
 	"sync/atomic"
 
 	"opentoe/tcpoffload/vtime"
@@ -39,6 +41,37 @@ func (s *Server) Clients() []ClientInfo {
 			info.Chunks += sh.chunks.Len() - sh.chunks.Avail() - int(lent)
 		})
 		list = append(list, info)
+	}
+	return list
+}
+
+// UserInfo is what the programs of one user have.
+type UserInfo struct {
+	UID                   uint32
+	Clients               int // regions that they have, or have left sockets in
+	Sockets               int
+	Memory                int64 // octets of memory files, most of them untouched
+	MaxClients            int   // 0: no limit; likewise below
+	MaxSockets, OpensRate int
+	MaxMemory             int64
+}
+
+// Users lists the users whose programs have something, by number.
+func (s *Server) Users() []UserInfo {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var list []UserInfo
+	for _, uid := range slices.Sorted(maps.Keys(s.accounts)) {
+		a := s.accounts[uid]
+		u := UserInfo{UID: uid, Sockets: int(a.sockets.Load()), Memory: a.memory}
+		if _, u.Clients = s.places(uid); u.Clients == 0 && u.Sockets == 0 {
+			continue
+		}
+		if !a.root {
+			u.MaxClients, u.MaxSockets = s.cfg.UserClients, s.cfg.UserSockets
+			u.OpensRate, u.MaxMemory = s.cfg.UserOpens, s.cfg.UserMemory
+		}
+		list = append(list, u)
 	}
 	return list
 }

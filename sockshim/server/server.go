@@ -75,6 +75,9 @@ func New(cfg Config) (*Server, error) {
 	if err == nil {
 		err = os.Chmod(path, cfg.SocketMode)
 	}
+	if err == nil && cfg.SocketGroup != 0 {
+		err = os.Chown(path, -1, int(cfg.SocketGroup))
+	}
 	if err != nil {
 		s.lock.Close()
 		return nil, fmt.Errorf("server: control socket: %w", err)

@@ -176,11 +176,16 @@ func digest(how string, files ...string) (string, error) {
 // run returns what a program prints, or that and why it is wrong. The program is the head of a process
 // group, of which nothing is left afterwards.
 func run(t testing.TB, env []string, bin string, args ...string) (string, error) {
+	return runAs(t, nil, env, bin, args...)
+}
+
+// runAs is run for a user; nil: our own.
+func runAs(t testing.TB, user *syscall.Credential, env []string, bin string, args ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, bin, args...)
 	cmd.Env = append(os.Environ(), env...)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL, Credential: user}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.WaitDelay = 5 * time.Second // for what the program has left behind
 	var stdout, stderr bytes.Buffer

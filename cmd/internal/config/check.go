@@ -77,6 +77,15 @@ func (c checker) config(cfg *Config) {
 	within(c, "clients.max", cfg.Clients.Max, 1, 65535)
 	within(c, "clients.memory", cfg.Clients.Memory, 4*MiB, 64*GiB)
 	within(c, "clients.slots", cfg.Clients.Slots, 16, 1<<20)
+	c.oneOf("clients.namespaces", cfg.Clients.Namespaces, "own", "any")
+	c.oneOf("clients.over_quota", cfg.Clients.OverQuota, "kernel", "refuse")
+	within(c, "clients.user_max", cfg.Clients.UserMax, 0, cfg.Clients.Max)
+	within(c, "clients.user_sockets", cfg.Clients.UserSockets, 0, 1<<30)
+	within(c, "clients.user_memory", cfg.Clients.UserMemory, 0, 1024*GiB)
+	within(c, "clients.user_opens", cfg.Clients.UserOpens, 0, 1_000_000_000)
+	if _, err := cfg.Clients.GID(); err != nil {
+		c.bad("clients.socket_group", "no group", "%v", err)
+	}
 	c.interfaceName("mirror.interface", cfg.Mirror.Interface, true)
 	within(c, "mirror.snaplen", cfg.Mirror.SnapLen, 64, 65535)
 	c.oneOf("log.level", cfg.Log.Level, "debug", "info", "warn", "error")

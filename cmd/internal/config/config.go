@@ -2,6 +2,7 @@ package config
 
 import (
 	"cmp"
+	"errors"
 	"net/netip"
 	"os"
 	"strings"
@@ -154,6 +155,16 @@ type Clients struct {
 	Memory     Size `mapstructure:"memory"` // each
 	Slots      int  `mapstructure:"slots"`  // sockets each
 	SocketMode Mode `mapstructure:"socket_mode"`
+
+	SocketGroup string `mapstructure:"socket_group"` // "": toed's
+	Namespaces  string `mapstructure:"namespaces"`
+
+	// Of all programs of one user together, root's excepted; 0: no limit, of UserMax three quarters of Max.
+	UserMax     int    `mapstructure:"user_max"`
+	UserSockets int    `mapstructure:"user_sockets"`
+	UserMemory  Size   `mapstructure:"user_memory"`
+	UserOpens   int    `mapstructure:"user_opens"` // a second
+	OverQuota   string `mapstructure:"over_quota"`
 }
 
 // Mirror says where copies of the frames go from the start; empty means nowhere.
@@ -175,9 +186,11 @@ func Default() Config {
 		DPDK:       DPDK{HugePages: "auto", Memory: 256 * MiB, LogLevel: "warning"},
 		Workers:    Workers{Count: 1, Poll: "adaptive", Spin: Duration(20 * time.Microsecond), Merge: true},
 		TCP:        tcpDefaults(),
-		Clients:    Clients{Max: 256, Memory: 256 * MiB, Slots: 16384, SocketMode: 0o666},
-		Mirror:     Mirror{SnapLen: 65535},
-		Log:        Log{Level: "info"},
+		Clients: Clients{
+			Max: 256, Memory: 256 * MiB, Slots: 16384, SocketMode: 0o666, Namespaces: "own", OverQuota: "kernel",
+		},
+		Mirror: Mirror{SnapLen: 65535},
+		Log:    Log{Level: "info"},
 	}
 }
 
@@ -208,6 +221,19 @@ func (p *Port) KernelInterface() string {
 
 // FileMode returns the socket mode for os.Chmod.
 func (c *Clients) FileMode() os.FileMode { return os.FileMode(c.SocketMode) }
+
+// GID returns the number of the group that may attach, 0 when that is toed's.
+func (c *Clients) GID() (uint32, error) {
+	if c.SocketGroup == "" {
+		return 0, nil
+	}
+	var g Groups
+	err := g.UnmarshalText([]byte(c.SocketGroup))
+	if err == nil && g.First != g.Last {
+		err = errors.New("write one group, by name or number")
+	}
+	return g.First, err
+}
 
 // HardwareAddr returns the neighbour's Ethernet address.
 func (n *Neighbour) HardwareAddr() wire.MAC { return wire.MAC(n.MAC) }

@@ -24,6 +24,19 @@ type Status struct {
 	Draining    bool              `json:"draining"`     // nothing new is offloaded
 	PolicyRules int               `json:"policy_rules"` // rules that are loaded
 	MemoryBytes uint64            `json:"memory_bytes"` // octets in use by clients' sockets
+	Users       []UserUse         `json:"users"`        // whose programs are attached
+}
+
+// UserUse is what the programs of one user have, and may have; 0: no limit.
+type UserUse struct {
+	UID         uint32 `json:"uid"`
+	Clients     int    `json:"clients"`
+	ClientsMax  int    `json:"clients_max"`
+	Sockets     int    `json:"sockets"`
+	SocketsMax  int    `json:"sockets_max"`
+	MemoryBytes int64  `json:"memory_bytes"` // of memory files, most of them untouched
+	MemoryMax   int64  `json:"memory_max"`
+	OpensMax    int    `json:"opens_max"` // a second
 }
 
 // Device is one TOE device.

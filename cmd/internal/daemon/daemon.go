@@ -101,15 +101,27 @@ func (d *Daemon) openServer() (err error) {
 		return err
 	}
 	d.origin = origin{"the configuration at the start", d.started}
+	clients := &d.cfg.Clients
+	gid, err := clients.GID()
+	if err != nil {
+		return err
+	}
 	d.sockets, err = server.New(server.Config{
-		Dir:        d.cfg.RuntimeDir,
-		SocketMode: d.cfg.Clients.FileMode(),
-		Registry:   d.registry,
-		Slots:      d.cfg.Clients.Slots,
-		Memory:     int64(d.cfg.Clients.Memory),
-		Clients:    d.cfg.Clients.Max,
-		Rules:      d.policy,
-		Log:        d.log,
+		Dir:          d.cfg.RuntimeDir,
+		SocketMode:   clients.FileMode(),
+		SocketGroup:  gid,
+		Registry:     d.registry,
+		Slots:        clients.Slots,
+		Memory:       int64(clients.Memory),
+		Clients:      clients.Max,
+		UserClients:  clients.UserMax,
+		UserSockets:  clients.UserSockets,
+		UserMemory:   int64(clients.UserMemory),
+		UserOpens:    clients.UserOpens,
+		OverQuota:    map[string]server.OverQuota{"refuse": server.Refuse}[clients.OverQuota],
+		AnyNamespace: clients.Namespaces == "any",
+		Rules:        d.policy,
+		Log:          d.log,
 	})
 	if err == nil {
 		d.onClose(d.sockets.Close)

@@ -38,6 +38,12 @@ func (d *Daemon) Status() (ctl.Status, error) {
 			Name: ds.Device.Name(), Type: info.Type, Active: ds.Active, Workers: info.Workers, MaxConns: info.MaxConns,
 		})
 	}
+	for _, u := range d.sockets.Users() {
+		s.Users = append(s.Users, ctl.UserUse{
+			UID: u.UID, Clients: u.Clients, ClientsMax: u.MaxClients, Sockets: u.Sockets, SocketsMax: u.MaxSockets,
+			MemoryBytes: u.Memory, MemoryMax: u.MaxMemory, OpensMax: u.OpensRate,
+		})
+	}
 	s.Connections = d.eachConn(func(int, *toe.ConnInfo) {})
 	return s, nil
 }
