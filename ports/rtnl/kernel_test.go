@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"runtime"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -27,7 +28,7 @@ type lab struct {
 	near, far *netlink.Handle
 	port      *ports.Port
 	k         *Kernel
-	changes   chan struct{}
+	changes   atomic.Uint64 // how often Changed was called
 }
 
 // namespace runs f on a thread in a fresh network namespace. The thread ends with it, the namespace with
@@ -54,7 +55,7 @@ func namespace(t testing.TB, f func(ns int)) {
 }
 
 func newLab(t testing.TB, change func(*Config)) *lab {
-	l := &lab{TB: t, changes: make(chan struct{}, 1000)}
+	l := &lab{TB: t}
 	var errs []error
 	try := func(err error) { errs = append(errs, err) }
 	farNS := -1
@@ -76,7 +77,7 @@ func newLab(t testing.TB, change func(*Config)) *lab {
 		peer, err := l.near.LinkByName("far")
 		try(err)
 		try(l.near.LinkSetNsFd(peer, farNS))
-		cfg := Config{Changed: func() { l.changes <- struct{}{} }}
+		cfg := Config{Changed: func() { l.changes.Add(1) }}
 		if change != nil {
 			change(&cfg)
 		}

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -16,12 +17,15 @@ import (
 	"opentoe/sockshim/client"
 )
 
+// here is toed's address: a different one in each process, for a listener has its port in the kernel too.
+var here = fmt.Sprintf("10.%d.%d.%d", 64+os.Getpid()>>16&63, os.Getpid()>>8&255, os.Getpid()&255)
+
 // loopback is a configuration that needs no DPDK, no wire and no privileges.
 func loopback(t *testing.T, dir string) *config.Config {
 	t.Helper()
 	cfg, err := config.Parse("test.yaml", []byte(`
 runtime_dir: `+dir+`
-ports: [{name: lo0, device: loopback, addresses: [10.99.0.1/24]}]
+ports: [{name: lo0, device: loopback, addresses: [`+here+`/8]}]
 clients: {memory: 16MiB, slots: 64}
 `))
 	require.NoError(t, err)
@@ -41,10 +45,10 @@ func TestLifeOnLoopback(t *testing.T) {
 	operator := ctl.NewClient(filepath.Join(dir, config.OperatorSocket))
 	c, err := client.Dial(client.Config{Socket: filepath.Join(dir, config.ControlSocket)})
 	require.NoError(t, err)
-	l, err := c.Listen("tcp", "10.99.0.1:7")
+	l, err := c.Listen("tcp", here+":7")
 	require.NoError(t, err)
 	go echo(l)
-	conn, err := c.DialContext(ctx, "tcp", "10.99.0.1:7")
+	conn, err := c.DialContext(ctx, "tcp", here+":7")
 	require.NoError(t, err)
 	_, err = conn.Write([]byte("hello"))
 	require.NoError(t, err)
@@ -146,7 +150,7 @@ func TestListenAgain(t *testing.T) {
 	c, err := client.Dial(client.Config{Socket: filepath.Join(dir, config.ControlSocket)})
 	require.NoError(t, err)
 	for range 200 {
-		l, err := c.Listen("tcp", "10.99.0.1:7")
+		l, err := c.Listen("tcp", here+":7")
 		require.NoError(t, err)
 		require.NoError(t, l.Close())
 	}

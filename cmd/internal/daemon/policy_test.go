@@ -53,10 +53,10 @@ func exchange(t *testing.T, conn net.Conn) {
 func TestPolicyLive(t *testing.T) {
 	d, operator, c := running(t)
 	ctx := t.Context()
-	l, err := c.Listen("tcp", "10.99.0.1:7")
+	l, err := c.Listen("tcp", here+":7")
 	require.NoError(t, err)
 	go echo(l)
-	conn, err := c.DialContext(ctx, "tcp", "10.99.0.1:7")
+	conn, err := c.DialContext(ctx, "tcp", here+":7")
 	require.NoError(t, err)
 	exchange(t, conn)
 
@@ -75,14 +75,14 @@ func TestPolicyLive(t *testing.T) {
 	require.Equal(t, 1, p.ListenersChanged, "the listener's connections are to use bbr")
 	exchange(t, conn) // never retroactive
 
-	if kernels, err := c.Listen("tcp", "10.99.0.1:8"); err == nil { // the kernel may have the address, or not
+	if kernels, err := c.Listen("tcp", here+":8"); err == nil { // the kernel may have the address, or not
 		require.NoError(t, kernels.Close())
 	}
 	declines, err := operator.Declines(ctx)
 	require.NoError(t, err)
 	require.Len(t, declines, 1)
 	require.Equal(t, "policy", declines[0].Reason)
-	require.Equal(t, "10.99.0.1:8", declines[0].Local)
+	require.Equal(t, here+":8", declines[0].Local)
 	require.Equal(t, "*", declines[0].Remote)
 	require.Equal(t, "passive", declines[0].Role)
 	require.Equal(t, os.Getpid(), declines[0].PID)
@@ -98,11 +98,11 @@ func TestPolicyLive(t *testing.T) {
 	require.Equal(t, map[string]string{"offload": "no"}, p.Rules[0].Set)
 	require.EqualValues(t, 1, p.Rules[0].Hits)
 
-	a, err := operator.TestPolicy(ctx, ctl.PolicyQuestion{Role: "passive", Local: "10.99.0.1:8", Program: exe})
+	a, err := operator.TestPolicy(ctx, ctl.PolicyQuestion{Role: "passive", Local: here+":8", Program: exe})
 	require.NoError(t, err)
 	require.False(t, a.Offload)
 	require.Equal(t, "me", a.Rule.Name)
-	a, err = operator.TestPolicy(ctx, ctl.PolicyQuestion{Role: "active", Remote: "10.98.0.1:7", Program: "x"})
+	a, err = operator.TestPolicy(ctx, ctl.PolicyQuestion{Role: "active", Remote: "192.0.2.1:7", Program: "x"})
 	require.NoError(t, err)
 	require.Equal(t, 1, a.Rule.Index)
 	require.Equal(t, "no-route", a.Reason)
@@ -123,7 +123,7 @@ func TestPolicyLive(t *testing.T) {
 	require.Equal(t, file, p.Source)
 	require.EqualValues(t, 3, p.Loads)
 	require.Error(t, d.ReloadPolicy(file+".none"))
-	conn2, err := c.DialContext(ctx, "tcp", "10.99.0.1:7")
+	conn2, err := c.DialContext(ctx, "tcp", here+":7")
 	require.NoError(t, err)
 	require.NoError(t, conn2.Close())
 	require.NoError(t, conn.Close())
@@ -133,10 +133,10 @@ func TestPolicyLive(t *testing.T) {
 func TestDrain(t *testing.T) {
 	d, operator, c := running(t)
 	ctx := t.Context()
-	l, err := c.Listen("tcp", "10.99.0.1:7")
+	l, err := c.Listen("tcp", here+":7")
 	require.NoError(t, err)
 	go echo(l)
-	conn, err := c.DialContext(ctx, "tcp", "10.99.0.1:7")
+	conn, err := c.DialContext(ctx, "tcp", here+":7")
 	require.NoError(t, err)
 	exchange(t, conn)
 	r, err := operator.Drain(ctx, true)
@@ -145,7 +145,7 @@ func TestDrain(t *testing.T) {
 	require.Equal(t, 2, r.Connections, "both ends")
 	require.Equal(t, 1, r.Listeners)
 	require.Equal(t, os.Getpid(), r.Programs[0].PID)
-	a, err := operator.TestPolicy(ctx, ctl.PolicyQuestion{Role: "active", Remote: "10.99.0.1:7"})
+	a, err := operator.TestPolicy(ctx, ctl.PolicyQuestion{Role: "active", Remote: here+":7"})
 	require.NoError(t, err)
 	require.Equal(t, "draining", a.Reason)
 	status, err := operator.Status(ctx)
