@@ -517,6 +517,12 @@ uint64_t shim_tx_free(const struct toe_shm_slot *slot);
  * first three, the stream of that name must be able to read and write it. */
 void shim_stdio_check(int fd);
 
+/* ---- shim_uring.c --------------------------------------------------------------------------- */
+
+extern bool shim_uring_allowed; /* TOE_IO_URING=allow */
+/* shim_uring_refuse keeps the process from io_uring by whatever way it would take. */
+void shim_uring_refuse(void);
+
 /* ---- shim_open.c ---------------------------------------------------------------------------- */
 
 /* shim_fastopen is what MSG_FASTOPEN does before the octets are written: it connects. 1: they are

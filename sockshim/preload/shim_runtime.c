@@ -185,6 +185,7 @@ __attribute__((constructor)) static void start(void)
 	shim_config.spin_ns = number("TOE_SPIN_US", 20) * 1000;
 	shim_environ_note(environ);
 	pthread_atfork(before_fork, after_fork_parent, after_fork_child);
+	shim_uring_refuse();
 	for (int fd = 0; fd <= 2; fd++)
 		shim_stdio_check(fd);
 }

@@ -59,6 +59,12 @@ static long dispatch(long number, const long *a)
 	case SYS_epoll_create: return epoll_create(I(0));
 	case SYS_epoll_wait: return epoll_wait(I(0), P(1), I(2), I(3));
 #endif
+	case SYS_io_uring_setup:
+	case SYS_io_uring_enter:
+	case SYS_io_uring_register:
+		if (!shim_uring_allowed)
+			return shim_result(-ENOSYS);
+		break;
 	case SYS_exit_group: _exit(I(0));
 	}
 	return shim_real()->syscall(number, a[0], a[1], a[2], a[3], a[4], a[5]);
