@@ -13,9 +13,9 @@
 #define SLOT_RETRY_NS 100000000ull
 /* An open is decided by toed within its control loop's turn. */
 #define DECISION_PATIENCE_NS 2000000000ull
-/* A listener is stopped on all workers within a few turns of their loops; toed goes on without us.
- */
-#define STOP_PATIENCE_NS 200000000ull
+/* A listener is stopped on all workers within a few turns of their loops, unless they lack a
+ * processor; toed goes on without us. */
+#define STOP_PATIENCE_NS 2000000000ull
 /* How many ports that the device has in use are passed over before connect gives up: so many are
  * all in use only when nearly all of the kernel's range are. */
 #define PORT_TRIES 256
