@@ -38,6 +38,14 @@ func (c *Conn) wrap(op string, err error) error {
 	return &net.OpError{Op: op, Net: "tcp", Source: c.local, Addr: c.remote, Err: err}
 }
 
+// wrapSet is wrap for settings, whose errors in package net have one address.
+func (c *Conn) wrapSet(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &net.OpError{Op: "set", Net: "tcp", Addr: c.local, Err: err}
+}
+
 // Read reads what has arrived into b; io.EOF after the peer's FIN.
 func (c *Conn) Read(b []byte) (int, error) {
 	n, err := c.s.read(b)
@@ -81,16 +89,16 @@ func (c *Conn) LocalAddr() net.Addr { return c.local }
 func (c *Conn) RemoteAddr() net.Addr { return c.remote }
 
 // SetDeadline limits reads and writes.
-func (c *Conn) SetDeadline(t time.Time) error { return c.wrap("set", c.s.setDeadline(true, true, t)) }
+func (c *Conn) SetDeadline(t time.Time) error { return c.wrapSet(c.s.setDeadline(true, true, t)) }
 
 // SetReadDeadline limits reads.
 func (c *Conn) SetReadDeadline(t time.Time) error {
-	return c.wrap("set", c.s.setDeadline(true, false, t))
+	return c.wrapSet(c.s.setDeadline(true, false, t))
 }
 
 // SetWriteDeadline limits writes.
 func (c *Conn) SetWriteDeadline(t time.Time) error {
-	return c.wrap("set", c.s.setDeadline(false, true, t))
+	return c.wrapSet(c.s.setDeadline(false, true, t))
 }
 
 // Cookie returns the SO_COOKIE of the kernel socket beneath, by which toed names the connection.

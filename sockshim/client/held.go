@@ -8,7 +8,6 @@ import (
 	"os"
 	"sync/atomic"
 	"syscall"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -17,12 +16,6 @@ import (
 
 // ErrDeclined is what Offer and OfferListener return for a socket that is the kernel's.
 var ErrDeclined = errDeclined
-
-// slotPatience is how long an offer waits for a slot when none is lent; toed lends each turn.
-const (
-	slotPatience = 5 * time.Millisecond
-	slotLook     = 50 * time.Microsecond
-)
 
 // Offer asks toed to connect the kernel socket fd, which somebody else has made, to an address. What the
 // socket was told by setsockopt and bind goes with it. When Offer returns, toed has decided and the
@@ -42,7 +35,7 @@ func (c *Client) Offer(ctx context.Context, fd int, to netip.AddrPort) (*Conn, e
 		return nil, os.NewSyscallError("dup", err)
 	}
 	for range portTries {
-		sock, err := s.openPatiently(ctx, held, shm.OpActOpenReq, func(p *shm.Slot) {
+		sock, err := s.open(ctx, held, shm.OpActOpenReq, func(p *shm.Slot) {
 			request(p, held)
 			p.ReqFamily, p.ReqRemoteAddr, p.ReqRemotePort = 6, to.Addr().As16(), to.Port()
 			if to.Addr().Is4() {
@@ -70,14 +63,6 @@ func (c *Client) Offer(ctx context.Context, fd int, to netip.AddrPort) (*Conn, e
 	}
 	unix.Close(held)
 	return nil, os.NewSyscallError("connect", unix.EADDRNOTAVAIL)
-}
-
-// openPatiently is open that waits a moment for toed to lend a slot.
-func (c *session) openPatiently(ctx context.Context, fd int, op uint8, args func(*shm.Slot), arg uint32) (*sock, error) {
-	for until := time.Now().Add(slotPatience); c.region.SlotLoans[0].Empty() && time.Now().Before(until); {
-		time.Sleep(slotLook)
-	}
-	return c.open(ctx, fd, op, args, arg)
 }
 
 // bindLocal makes a kernel socket own a port and returns where it is bound; ours: we had it choose.

@@ -125,7 +125,7 @@ func (l *Listener) offer(c *session) *sock {
 		return nil
 	}
 	at := l.kernel.Addr().(*net.TCPAddr).AddrPort()
-	s, err := c.openPatiently(context.Background(), fd, shm.OpPassOpenReq, func(p *shm.Slot) {
+	s, err := c.open(context.Background(), fd, shm.OpPassOpenReq, func(p *shm.Slot) {
 		p.ReqFamily = 6
 		if at.Addr().Unmap().Is4() {
 			p.ReqFamily = 4

@@ -26,6 +26,10 @@ const portTries = 64
 
 // dial connects over the TOE, or over the kernel when the TOE does not take the connection.
 func (c *session) dial(ctx context.Context, network, addr string) (net.Conn, error) {
+	var kernel net.Dialer
+	if ctx.Err() != nil {
+		return kernel.DialContext(ctx, network, addr) // which fails with the error that package net has for it
+	}
 	targets, err := resolve(ctx, network, addr)
 	if err != nil {
 		return nil, err
@@ -34,7 +38,6 @@ func (c *session) dial(ctx context.Context, network, addr string) (net.Conn, err
 	for _, t := range targets {
 		conn, err := c.dialAddr(ctx, t)
 		if errors.Is(err, errDeclined) {
-			var kernel net.Dialer
 			return kernel.DialContext(ctx, network, addr)
 		}
 		if err == nil {
@@ -160,7 +163,7 @@ func (c *session) open(ctx context.Context, fd int, op uint8, args func(*shm.Slo
 		if c.show.Load() {
 			_ = c.call(&shm.Msg{Type: shm.MsgProbe}, fd)
 		}
-		slot, ok := c.takeSlot(worker)
+		slot, ok := c.takeSlot(ctx, worker)
 		if !ok {
 			return nil, errDeclined
 		}

@@ -1,7 +1,9 @@
 package client
 
 import (
+	"context"
 	"sync/atomic"
+	"time"
 
 	"opentoe/sockshim/shm"
 )
@@ -55,10 +57,34 @@ func (c *session) wakeAll() {
 	}
 }
 
+// slotPatience is how long an open waits for a slot when none is lent; toed lends each turn. After it has
+// waited in vain nobody waits for slotDespair.
+const (
+	slotPatience = 5 * time.Millisecond
+	slotLook     = 50 * time.Microsecond
+	slotDespair  = 100 * time.Millisecond
+)
+
 // takeSlot takes a slot of the worker out of the loan; ok is false when there is none.
-func (c *session) takeSlot(worker int) (slot uint32, ok bool) {
-	slot = c.region.SlotLoans[worker].Take()
-	return slot, slot != 0 && int(slot) < len(c.region.Slots)
+func (c *session) takeSlot(ctx context.Context, worker int) (slot uint32, ok bool) {
+	var until time.Time
+	for {
+		if slot = c.region.SlotLoans[worker].Take(); slot != 0 {
+			return slot, int(slot) < len(c.region.Slots)
+		}
+		now := time.Now()
+		if until.IsZero() && now.UnixNano() >= c.patientAt.Load() {
+			until = now.Add(slotPatience)
+		}
+		if until.IsZero() || ctx.Err() != nil || c.lost() {
+			return 0, false
+		}
+		if now.After(until) {
+			c.patientAt.Store(now.Add(slotDespair).UnixNano())
+			return 0, false
+		}
+		time.Sleep(slotLook)
+	}
 }
 
 // adopt makes s known to the poller and asks for its events.

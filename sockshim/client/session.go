@@ -34,6 +34,8 @@ type session struct {
 
 	show atomic.Bool // toed wants to see placeholders before it opens their sockets
 
+	patientAt atomic.Int64 // when an open may wait for a slot again, nanoseconds of the wall clock
+
 	mu     sync.Mutex
 	socks  map[uint32]*sock // by slot
 	closed bool

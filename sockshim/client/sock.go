@@ -129,13 +129,12 @@ func (s *sock) read(b []byte) (int, error) {
 			s.consumed(n)
 			return int(n), nil
 		}
-		ended := flags & (shm.RxEOF | shm.RxReset)
-		if (failed && ended != shm.RxEOF) || s.c.lost() { // an error after the peer's end is the writers'
+		if (failed && flags&shm.RxFIN == 0) || s.c.lost() { // an error after the peer's end is the writers'
 			if err := s.fault(); err != nil {
 				return 0, err
 			}
 		}
-		if ended != 0 {
+		if flags&(shm.RxEOF|shm.RxReset) != 0 {
 			return 0, io.EOF
 		}
 		if err := s.wait(s.readable, &s.readDL); err != nil {

@@ -54,7 +54,7 @@ static int rx_outcome(struct shim_sock *s)
 {
 	int e;
 
-	if ((load_acquire(&s->slot->rx_flags) & (TOE_RX_EOF | TOE_RX_RESET)) == TOE_RX_EOF)
+	if (load_acquire(&s->slot->rx_flags) & TOE_RX_FIN)
 		return 0; /* an error that came after the peer's end is for those who write */
 	e = shim_take_error(s);
 	if (e)

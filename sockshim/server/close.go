@@ -31,7 +31,7 @@ func (l *layer) Notify(id toe.SockID, e toe.Event) {
 	case toe.EventPeerClose:
 		s.rxEOF = true
 		sh.readable(s, p, e.Pos)
-		atomic.OrUint32(&p.RxFlags, shm.RxEOF)
+		atomic.OrUint32(&p.RxFlags, shm.RxEOF|shm.RxFIN)
 		sh.wake(n)
 	case toe.EventUrgent:
 		if e.Pos > atomic.LoadUint64(&p.RxUrg) {
@@ -73,9 +73,7 @@ func (sh *share) finished(n uint32, end toe.End) {
 	}
 	if errno := errnoOf(end, s.rxEOF && !s.txShut); errno != 0 {
 		atomic.StoreUint32(&p.Error, uint32(errno))
-		if !s.rxEOF { // else the stream has ended in order, and readers see that
-			atomic.OrUint32(&p.RxFlags, shm.RxReset)
-		}
+		atomic.OrUint32(&p.RxFlags, shm.RxReset)
 	} else {
 		atomic.OrUint32(&p.RxFlags, shm.RxEOF)
 	}

@@ -141,6 +141,7 @@ const (
 
 	RxEOF    = C.TOE_RX_EOF
 	RxReset  = C.TOE_RX_RESET
+	RxFIN    = C.TOE_RX_FIN
 	TxClosed = C.TOE_TX_CLOSED
 )
 

@@ -291,6 +291,7 @@ const (
 
 	RxEOF    = 0x1
 	RxReset  = 0x2
+	RxFIN    = 0x4
 	TxClosed = 0x1
 )
 

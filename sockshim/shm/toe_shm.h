@@ -232,7 +232,8 @@ struct toe_shm_loan {
 
 /* slot.rx_flags, writer T */
 #define TOE_RX_EOF 1u   /* the stream ends at rx_prod (FIN) */
-#define TOE_RX_RESET 2u /* the connection was reset or timed out before its end: slot.error */
+#define TOE_RX_RESET 2u /* the connection was reset or timed out: slot.error */
+#define TOE_RX_FIN 4u   /* the end is the peer's own: an error after it is not for readers */
 /* slot.tx_flags, writer T */
 #define TOE_TX_CLOSED 1u /* nothing more can be sent (our FIN is queued, or the connection is over) */
 
