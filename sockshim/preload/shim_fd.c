@@ -237,7 +237,7 @@ SHIM_API int ioctl(int fd, unsigned long request, ...)
 	case SIOCOUTQ:
 	case SIOCOUTQNSD:
 	case SIOCATMARK:
-		s = shim_conn_get(fd);
+		s = shim_pointer_ok(arg) ? shim_conn_get(fd) : NULL;
 		if (s) {
 			rc = conn_ioctl(s, request, arg);
 			shim_obj_put(&s->obj);

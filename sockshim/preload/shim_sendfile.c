@@ -7,22 +7,21 @@
 
 /* The kernel moves at most this much in one call. */
 #define MOST 0x7ffff000u
+#define SPLICE_ALL (SPLICE_F_MOVE | SPLICE_F_NONBLOCK | SPLICE_F_MORE | SPLICE_F_GIFT)
 
 struct file_source {
 	int fd;
-	int64_t offset; /* -1: the file's own, or a pipe */
+	int64_t offset;
 };
 
 static ssize_t file_fill(void *arg, uint8_t *dst, size_t n)
 {
 	struct file_source *f = arg;
-	ssize_t got = f->offset >= 0 ? shim_real()->pread64(f->fd, dst, n, f->offset)
-				     : shim_real()->read(f->fd, dst, n);
+	ssize_t got = shim_real()->pread64(f->fd, dst, n, f->offset);
 
 	if (got < 0)
-		return -errno;
-	if (f->offset >= 0)
-		f->offset += got;
+		return errno == EISDIR ? -EINVAL : -errno;
+	f->offset += got;
 	return got;
 }
 
@@ -30,11 +29,14 @@ static ssize_t file_fill(void *arg, uint8_t *dst, size_t n)
 static ssize_t send_file(struct shim_sock *s, int fd, int in, int64_t *offset, size_t n)
 {
 	struct file_source f = {.fd = in, .offset = offset ? *offset : lseek(in, 0, SEEK_CUR)};
-	ssize_t rc = shim_send(s, fd, file_fill, &f, n < MOST ? n : MOST, 0);
+	ssize_t rc;
 
+	if (f.offset < 0)
+		return errno == ESPIPE ? -EINVAL : -errno; /* it could not be put back */
+	rc = shim_send(s, fd, file_fill, &f, n < MOST ? n : MOST, 0);
 	if (rc > 0 && offset)
 		*offset += rc;
-	else if (rc > 0 && f.offset >= 0)
+	else if (rc > 0)
 		lseek(in, f.offset, SEEK_SET);
 	return rc;
 }
@@ -70,7 +72,7 @@ static int pipe_wait(int pipe, short events, unsigned flags)
 {
 	struct pollfd p = {.fd = pipe, .events = events};
 	int modes = shim_real()->fcntl64(pipe, F_GETFL);
-	bool block = !(flags & SPLICE_F_NONBLOCK) && modes >= 0 && !(modes & O_NONBLOCK);
+	bool block = !(flags & SPLICE_F_NONBLOCK) && !(modes & O_NONBLOCK);
 
 	if (shim_real()->poll(&p, 1, block ? -1 : 0) < 0)
 		return -errno;
@@ -108,6 +110,21 @@ static size_t pipe_room(int pipe)
 	return size - used > 2 * PIPE_BUF ? (size_t)(size - used) / 4 : PIPE_BUF;
 }
 
+/* pipe_ok checks the other end of a splice: a pipe, open for the direction. */
+static int pipe_ok(int pipe, bool writing, const int64_t *pipe_offset, const int64_t *sock_offset)
+{
+	int modes = shim_real()->fcntl64(pipe, F_GETFL);
+	bool is_pipe = shim_real()->fcntl64(pipe, F_GETPIPE_SZ) >= 0;
+
+	if (modes < 0)
+		return -EBADF;
+	if (is_pipe && pipe_offset)
+		return -ESPIPE;
+	if ((modes & O_ACCMODE) == (writing ? O_RDONLY : O_WRONLY))
+		return -EBADF;
+	return is_pipe && !sock_offset ? 0 : -EINVAL;
+}
+
 SHIM_API ssize_t splice(int in, int64_t *in_offset, int out, int64_t *out_offset, size_t n,
 			unsigned flags)
 {
@@ -118,8 +135,13 @@ SHIM_API ssize_t splice(int in, int64_t *in_offset, int out, int64_t *out_offset
 
 	if (!from && !to)
 		return shim_real()->splice(in, in_offset, out, out_offset, n, flags);
-	if ((from && in_offset) || (to && out_offset)) {
+	if (n > 0 && (flags & ~SPLICE_ALL))
 		rc = -EINVAL;
+	else if (n > 0)
+		rc = from ? pipe_ok(out, true, out_offset, in_offset)
+			  : pipe_ok(in, false, in_offset, out_offset);
+	if (rc < 0 || n == 0) {
+		/* that is the answer */
 	} else if (from) {
 		size_t room;
 
