@@ -63,7 +63,7 @@ func runPostgres(b *bench) {
 	}
 	server := b.serve(5432, b.postgres("near")...)
 	ready := func(host string) {
-		b.until(func() error { return b.FarHost.Run("pg_isready", "-q", "-h", host) })
+		b.until(func() error { return b.FarHost.Run("pg_isready", "-q", "-U", "postgres", "-h", host) })
 	}
 	ready(toeAddr)
 	b.step("pgbench: 20 clients; a connection for each transaction; prepared statements; IPv6", func() {
@@ -86,14 +86,14 @@ func runPostgres(b *bench) {
 	b.step("a terminated session, and a reload, disturb no other", func() {
 		var others sync.WaitGroup
 		others.Go(func() { bench(b.far, toeAddr, "-c", "5", "-t", "100") })
-		idle := b.startFar(client("psql", toeAddr, "-XAtqc", "select pg_sleep(600)", "postgres")...)
+		idle := b.startFar(client("psql", toeAddr, "-XAtqc", "select pg_sleep(600)", "dbname=postgres application_name=idle")...)
 		b.until(func() error {
-			if sql(toeAddr, "select count(pg_terminate_backend(pid)) from pg_stat_activity where query like '%sleep(600)%' and pid <> pg_backend_pid()") == "0" {
+			if sql(toeAddr, "select count(pg_terminate_backend(pid)) from pg_stat_activity where application_name = 'idle' and wait_event = 'PgSleep'") == "0" {
 				return fmt.Errorf("the session has not begun")
 			}
 			return nil
 		})
-		<-idle.Done()
+		b.ends(idle)
 		require.Contains(b, idle.Text(), "terminating connection")
 		b.signal(server.PID(), syscall.SIGHUP)
 		others.Wait()

@@ -54,7 +54,7 @@ func runAsyncio(b *bench) {
 	})
 	b.step("asked to stop, it finishes", func() {
 		b.signal(p.PID(), syscall.SIGINT)
-		<-p.Done()
+		b.ends(p)
 		require.True(b, p.Said("stopped"), p.Text())
 	})
 	b.step("the clients on the TOE", func() {
@@ -185,7 +185,7 @@ func runGo(b *bench) {
 	})
 	b.step("graceful end", func() {
 		b.signal(p.PID(), syscall.SIGTERM)
-		<-p.Done()
+		b.ends(p)
 	})
 	b.step("the client on the TOE", func() {
 		b.serveFar(8080, words("far")...)

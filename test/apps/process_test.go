@@ -9,6 +9,8 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/stretchr/testify/require"
+
 	"opentoe/test/lab"
 )
 
@@ -70,6 +72,16 @@ func (b *bench) children(pid int) (list []int) {
 		list = append(list, child)
 	}
 	return list
+}
+
+// ends waits until a program that runs in the background has ended by itself.
+func (b *bench) ends(p *lab.Process) {
+	b.Helper()
+	select {
+	case <-p.Done():
+	case <-b.ctx.Done():
+		require.FailNow(b, p.Name+" goes on")
+	}
 }
 
 // gone waits until a process has ended.

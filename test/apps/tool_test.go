@@ -162,7 +162,7 @@ func runIperf3(b *bench) {
 				}
 				server := c.serve()
 				run(c.run, host, strings.Fields(args)...)
-				<-server.Done()
+				b.ends(server)
 				b.silent(5201)
 			}
 		})
@@ -175,14 +175,14 @@ func runNetcat(b *bench) {
 	b.step("listening on the TOE", func() {
 		p := b.serve(7000, shell("exec nc -l -N 7000 <"+file+" >"+b.Path("in"))...)
 		b.far(shell("nc -N " + toeAddr + " 7000 <" + file + " >" + b.Path("out"))...)
-		<-p.Done()
+		b.ends(p)
 		b.same(b.Path("in"), sum)
 		b.same(b.Path("out"), sum)
 	})
 	b.step("connecting from the TOE", func() {
 		p := b.serveFar(7000, shell("exec nc -l -N 7000 <"+file+" >"+b.Path("in"))...)
 		b.near(shell("nc -N " + peerAddr + " 7000 <" + file + " >" + b.Path("out"))...)
-		<-p.Done()
+		b.ends(p)
 		b.same(b.Path("in"), sum)
 		b.same(b.Path("out"), sum)
 	})
