@@ -274,6 +274,16 @@ static void turned_down(uint64_t began, int rc)
 	shim_log(0, "no offload: %s: %s", shim_config.path, strerror(-rc));
 }
 
+/* hung_up reports whether the control connection or the status page says that toed has ended. */
+static bool hung_up(void)
+{
+	struct pollfd p = {.fd = load_relaxed(&shim_session.control), .events = POLLRDHUP};
+
+	return (p.fd >= 0 && shim_real()->poll(&p, 1, 0) > 0 &&
+		(p.revents & (POLLHUP | POLLRDHUP | POLLERR))) ||
+	       (shim_session.status && !load_relaxed(&shim_session.status->alive));
+}
+
 int shim_attach(void)
 {
 	struct shim_session *c = &shim_session;
@@ -305,8 +315,10 @@ int shim_attach(void)
 				c->retry_at = began + ABSENT_NS;
 			else
 				turned_down(began, rc);
-			/* A child that cannot reach toed has lost what it inherited. */
-			if (c->pid != 0 && c->pid != shim_pid)
+			/* A child whose root directory has no control socket in it goes on in its
+			 * parent's name: it holds the parent's connection open. If that has
+			 * ended, so has what the child inherited. */
+			if (c->pid != 0 && c->pid != shim_pid && hung_up())
 				shim_toed_lost();
 		}
 	}
@@ -332,16 +344,6 @@ void shim_toed_lost(void)
 	store_release(&shim_session.losses, shim_session.losses + 1);
 	shim_session.away = shim_now();
 	shim_listeners_lost();
-}
-
-/* hung_up reports whether the control connection or the status page says that toed has ended. */
-static bool hung_up(void)
-{
-	struct pollfd p = {.fd = load_relaxed(&shim_session.control), .events = POLLRDHUP};
-
-	return (p.fd >= 0 && shim_real()->poll(&p, 1, 0) > 0 &&
-		(p.revents & (POLLHUP | POLLRDHUP | POLLERR))) ||
-	       (shim_session.status && !load_relaxed(&shim_session.status->alive));
 }
 
 bool shim_toed_alive(void)

@@ -118,7 +118,8 @@ void shim_log_line(const char *format, ...)
 {
 	int saved = errno;
 	char line[512];
-	int n = snprintf(line, sizeof line, "toe_shim[%d]: ", (int)getpid());
+	int type, n = snprintf(line, sizeof line, "toe_shim[%d]: ", (int)getpid());
+	socklen_t len = sizeof type;
 	va_list args;
 
 	va_start(args, format);
@@ -127,7 +128,9 @@ void shim_log_line(const char *format, ...)
 	if (n > (int)sizeof line - 2)
 		n = (int)sizeof line - 2;
 	line[n++] = '\n';
-	(void)!shim_real()->write(STDERR_FILENO, line, (size_t)n);
+	/* Not to a socket (inetd's programs): whose peer would read it, or be the end of us. */
+	if (shim_real()->getsockopt(STDERR_FILENO, SOL_SOCKET, SO_TYPE, &type, &len) < 0)
+		(void)!shim_real()->write(STDERR_FILENO, line, (size_t)n);
 	errno = saved;
 }
 

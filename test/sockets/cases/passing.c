@@ -191,3 +191,40 @@ CASE(by_message)
 	reap(child);
 	MUST(close(p[0]));
 }
+
+/* A child that has changed its root directory, where toed's socket is not, has a child of its own. */
+CASE(fork_in_another_root)
+{
+	char folder[] = "/tmp/rootXXXXXX", buf[8];
+	int p[2];
+	pid_t child;
+
+	make_pair(p);
+	if (!mkdtemp(folder))
+		_exit(1);
+	child = MUST(fork());
+	if (child == 0) {
+		MUST(close(p[0]));
+		write_all(p[1], "first", 5);
+		tell("chroot", chroot(folder));
+		tell("chdir", chdir("/"));
+		child = MUST(fork());
+		if (child == 0) {
+			read_all(p[1], buf, 4);
+			say("grandchild read %.4s", buf);
+			write_all(p[1], "third", 5);
+			_exit(0);
+		}
+		reap(child);
+		_exit(0);
+	}
+	MUST(close(p[1]));
+	read_all(p[0], buf, 5);
+	write_all(p[0], "next", 4);
+	read_all(p[0], buf, 5);
+	reap(child);
+	say("parent read %.5s", buf);
+	tell("end", read(p[0], buf, 1));
+	MUST(close(p[0]));
+	MUST(rmdir(folder));
+}
