@@ -67,7 +67,7 @@ func TestTAPReachesTheKernel(t *testing.T) {
 	}
 	for w := range 2 {
 		tap.End(w).Up(vtime.Time(vtime.Second), &frame.Frame{Data: request})
-		require.Eventually(t, answered, 20*time.Second, time.Millisecond, "queue %d", w)
+		require.Eventually(t, answered, time.Minute, time.Millisecond, "queue %d", w)
 	}
 	c := tap.Counters()
 	require.EqualValues(t, 2, c[ports.KernelUp])
@@ -90,13 +90,13 @@ func TestTAPGone(t *testing.T) {
 	}
 	refused := func(n uint64) {
 		t.Helper()
-		require.Eventually(t, func() bool { return tap.Counters()[ports.KernelUpRefused] == n }, 20*time.Second, time.Millisecond)
+		require.Eventually(t, func() bool { return tap.Counters()[ports.KernelUpRefused] == n }, time.Minute, time.Millisecond)
 	}
 	up()
 	refused(1)
 	require.NoError(t, netlink.LinkSetUp(link))
 	up()
-	require.Eventually(t, func() bool { return tap.Counters()[ports.KernelUp] == 1 }, 20*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return tap.Counters()[ports.KernelUp] == 1 }, time.Minute, time.Millisecond)
 	require.NoError(t, netlink.LinkDel(link))
 	require.Error(t, <-gone)
 	up()

@@ -142,12 +142,12 @@ func TestRest(t *testing.T) {
 	h.receives(&f, wire.SYN, 2)
 	j.rest(false)
 	j.Rest()
-	require.Eventually(t, func() bool { return j.Counters()[CountRests] == 1 }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return j.Counters()[CountRests] == 1 }, time.Minute, time.Millisecond)
 	require.Eventually(t, func() bool {
 		j.mu.Lock()
 		defer j.mu.Unlock()
 		return len(j.installed) == 2
-	}, 10*time.Second, time.Millisecond)
+	}, time.Minute, time.Millisecond)
 	h.receives(&f, wire.SYN, 3)
 	j.passes(t, &f, 3)
 }

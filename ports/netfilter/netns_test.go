@@ -95,7 +95,7 @@ func (h *host) segment(f wire.Flow, flags wire.Flags, n seq.Num) []byte {
 func (h *host) receives(f *wire.Flow, flags wire.Flags, n seq.Num) {
 	done := h.tap.Counters()[ports.KernelUp] + 1
 	h.tap.End(0).Up(0, &frame.Frame{Data: h.segment(*f, flags, n)})
-	require.Eventually(h.t, func() bool { return h.tap.Counters()[ports.KernelUp] == done }, 10*time.Second, 10*time.Microsecond)
+	require.Eventually(h.t, func() bool { return h.tap.Counters()[ports.KernelUp] == done }, time.Minute, 10*time.Microsecond)
 }
 
 // sent returns how many TCP segments the host has sent so far.
@@ -119,7 +119,7 @@ func (h *host) sent() (n int) {
 		eth, _ := wire.AsEthernet(b)
 		kind, _ := eth.Network()
 		return kind == wire.TypeARP
-	}, 10*time.Second, 10*time.Microsecond)
+	}, time.Minute, 10*time.Microsecond)
 	return n
 }
 
@@ -160,7 +160,7 @@ func (d *judged) passes(t *testing.T, f *wire.Flow, n seq.Num) {
 		require.Equal(t, *f, p.Flow)
 		require.Equal(t, n, p.Seq)
 		require.Equal(t, wire.SYN, p.Flags)
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		require.Fail(t, "the SYN did not come back")
 	}
 }

@@ -19,7 +19,7 @@ import (
 )
 
 // patience bounds the waiting for something that has to happen.
-const patience = 10 * time.Second
+const patience = time.Minute
 
 // lab is a network namespace with an interface "toe" whose wire leads to the interface "far" in a second
 // namespace, where the kernel answers for addresses.

@@ -4,6 +4,6 @@ import "time"
 
 // Bounds of require.Eventually: how long something that must happen may take, and how often to look.
 const (
-	waitFor = 20 * time.Second
+	waitFor = time.Minute
 	tick    = 2 * time.Millisecond
 )

@@ -68,7 +68,7 @@ func (th *threads) wait(i int, done func() bool) {
 	require.Eventually(th.t, func() (ok bool) {
 		th.on(i, func() { ok = done() })
 		return ok
-	}, 20*time.Second, time.Millisecond)
+	}, time.Minute, time.Millisecond)
 }
 
 func TestThreads(t *testing.T) {
@@ -110,7 +110,7 @@ func TestThreads(t *testing.T) {
 // asleep waits until end i's worker sleeps.
 func (th *threads) asleep(i int) {
 	th.t.Helper()
-	require.Eventually(th.t, th.w[i].waiter.asleep.Load, 20*time.Second, time.Millisecond)
+	require.Eventually(th.t, th.w[i].waiter.asleep.Load, time.Minute, time.Millisecond)
 }
 
 func TestSleepEndsOn(t *testing.T) {
@@ -133,7 +133,7 @@ func TestSleepEndsOn(t *testing.T) {
 			before := up.awake.Load()
 			_, err = unix.Write(fd, []byte{1, 0, 0, 0, 0, 0, 0, 0})
 			require.NoError(t, err)
-			require.Eventually(t, func() bool { return up.awake.Load() > before }, 20*time.Second, time.Millisecond)
+			require.Eventually(t, func() bool { return up.awake.Load() > before }, time.Minute, time.Millisecond)
 		}
 		require.NoError(t, th.dev[0].RemoveWakeFD(0, fd))
 		require.Error(t, th.dev[0].RemoveWakeFD(0, fd))

@@ -37,7 +37,7 @@ func running(t *testing.T) (*Daemon, *ctl.Client, *client.Client) {
 	return d, ctl.NewClient(filepath.Join(dir, config.OperatorSocket)), c
 }
 
-const patience = 10 * time.Second
+const patience = time.Minute
 
 // exchange proves that a connection works.
 func exchange(t *testing.T, conn net.Conn) {
@@ -98,7 +98,7 @@ func TestPolicyLive(t *testing.T) {
 	require.Equal(t, map[string]string{"offload": "no"}, p.Rules[0].Set)
 	require.EqualValues(t, 1, p.Rules[0].Hits)
 
-	a, err := operator.TestPolicy(ctx, ctl.PolicyQuestion{Role: "passive", Local: here+":8", Program: exe})
+	a, err := operator.TestPolicy(ctx, ctl.PolicyQuestion{Role: "passive", Local: here + ":8", Program: exe})
 	require.NoError(t, err)
 	require.False(t, a.Offload)
 	require.Equal(t, "me", a.Rule.Name)
@@ -145,7 +145,7 @@ func TestDrain(t *testing.T) {
 	require.Equal(t, 2, r.Connections, "both ends")
 	require.Equal(t, 1, r.Listeners)
 	require.Equal(t, os.Getpid(), r.Programs[0].PID)
-	a, err := operator.TestPolicy(ctx, ctl.PolicyQuestion{Role: "active", Remote: here+":7"})
+	a, err := operator.TestPolicy(ctx, ctl.PolicyQuestion{Role: "active", Remote: here + ":7"})
 	require.NoError(t, err)
 	require.Equal(t, "draining", a.Reason)
 	status, err := operator.Status(ctx)
