@@ -304,8 +304,7 @@ static int message_ok(const struct msghdr *m)
 		return -EFAULT;
 	for (struct cmsghdr *c = CMSG_FIRSTHDR(h); c; c = CMSG_NXTHDR(h, c)) {
 		if (c->cmsg_len < sizeof *c ||
-		    c->cmsg_len > m->msg_controllen -
-					  (size_t)((char *)c - (char *)m->msg_control))
+		    c->cmsg_len > m->msg_controllen - (size_t)((char *)c - (char *)m->msg_control))
 			return -EINVAL;
 		if (c->cmsg_level == SOL_SOCKET && c->cmsg_type != SCM_RIGHTS &&
 		    c->cmsg_type != SCM_CREDENTIALS)

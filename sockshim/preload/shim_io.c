@@ -134,8 +134,8 @@ static ssize_t recv_urgent(struct shim_sock *s, shim_drain drain, void *arg, siz
 	return rc;
 }
 
-/* unpeeked returns how many octets a read has before it, a peek without those that SO_PEEK_OFF passes
- * over. */
+/* unpeeked returns how many octets a read has before it, a peek without those that SO_PEEK_OFF
+ * passes over. */
 static uint64_t unpeeked(struct shim_sock *s, bool peek)
 {
 	uint64_t unread = shim_unread(s);
@@ -176,8 +176,8 @@ ssize_t shim_recv(struct shim_sock *s, int fd, shim_drain drain, void *arg, size
 			break;
 		if (unlikely(len == 0) && shim_unread(s) > 0)
 			break;
-		/* Whether it is over is asked once: if so now, all octets have come before. If it ends
-		 * after this, so does the wait. */
+		/* Whether it is over is asked once: if so now, all octets have come before. If it
+		 * ends after this, so does the wait. */
 		ended = shim_rx_ended(s);
 		failed = load_acquire(&slot->error) != 0;
 		if ((ended || (failed && !peek)) && unpeeked(s, peek) > 0)

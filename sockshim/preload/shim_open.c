@@ -459,8 +459,8 @@ static bool other_port(struct shim_sock *s, int fd, struct endpoint *local, bool
 }
 
 /* ask_connect asks one worker after the other to carry the connection: 0 if one does,
- * -EADDRNOTAVAIL if the device has such a connection already, -ENOBUFS if the user may have no more,
- * -EAGAIN if it is for the kernel. */
+ * -EADDRNOTAVAIL if the device has such a connection already, -ENOBUFS if the user may have no
+ * more, -EAGAIN if it is for the kernel. */
 static int ask_connect(struct shim_sock *s, int fd, const struct endpoint *local,
 		       const struct endpoint *remote, uint8_t fastopen)
 {
@@ -520,8 +520,8 @@ static int ask_connect(struct shim_sock *s, int fd, const struct endpoint *local
 }
 
 /* offer_connect offers toed the connection. 0: s is in role SHIM_CONN; -EAGAIN: it is for the
- * kernel; -EADDRNOTAVAIL as in Linux; -ENOBUFS. The kernel does not know which ports the device still has in
- * use towards remote, and may well choose one of those: then another is tried. */
+ * kernel; -EADDRNOTAVAIL as in Linux; -ENOBUFS. The kernel does not know which ports the device
+ * still has in use towards remote, and may well choose one of those: then another is tried. */
 static int offer_connect(struct shim_sock *s, int fd, const struct endpoint *remote,
 			 uint8_t fastopen)
 {
@@ -780,8 +780,8 @@ static void unlisten(int fd)
 	shim_real()->connect(fd, &none, sizeof none);
 }
 
-/* decide_listen makes s a listener, toed's too if toed takes it. -ENOBUFS: the user may have no more,
- * and the operator wants the program to hear of it. */
+/* decide_listen makes s a listener, toed's too if toed takes it. -ENOBUFS: the user may have no
+ * more, and the operator wants the program to hear of it. */
 static int decide_listen(struct shim_sock *s, int fd, int backlog)
 {
 	struct endpoint local;

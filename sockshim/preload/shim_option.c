@@ -99,8 +99,7 @@ struct option {
 	size_t offset, size; /* where an integer is kept; size 0: not kept */
 };
 
-#define FIELD(field) \
-	offsetof(struct shim_options, field), sizeof(((struct shim_options *)0)->field)
+#define FIELD(field) offsetof(struct shim_options, field), sizeof(((struct shim_options *)0)->field)
 #define TOED(level, name, option, factor, field, text) \
 	{level, name, BY_TOED, option, factor, FIELD(field)},
 #define PASS(level, name, option, factor, text) {level, name, BY_TOED, option, factor, 0, 0},

@@ -147,8 +147,7 @@ static int print_to(int fd, const char *format, va_list args)
 
 SHIM_API int vdprintf(int fd, const char *restrict format, va_list args)
 {
-	return is_socket(fd) ? print_to(fd, format, args)
-			     : shim_real()->vdprintf(fd, format, args);
+	return is_socket(fd) ? print_to(fd, format, args) : shim_real()->vdprintf(fd, format, args);
 }
 
 SHIM_API int dprintf(int fd, const char *restrict format, ...)

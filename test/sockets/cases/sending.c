@@ -60,8 +60,9 @@ CASE(writev_gathers)
 
 CASE(send_flags_that_do_nothing)
 {
-	static const int flags[] = {MSG_DONTROUTE, MSG_CONFIRM, MSG_EOR, MSG_NOSIGNAL, 0x8000000,
-				    MSG_TRUNC, MSG_PEEK, MSG_WAITALL, MSG_CMSG_CLOEXEC};
+	static const int flags[] = {MSG_DONTROUTE, MSG_CONFIRM, MSG_EOR,
+				    MSG_NOSIGNAL,  0x8000000,	MSG_TRUNC,
+				    MSG_PEEK,	   MSG_WAITALL, MSG_CMSG_CLOEXEC};
 	int p[2];
 
 	make_pair(p);
@@ -293,7 +294,7 @@ static void on_signal(int s)
 	signals++;
 }
 
-static void catch(int sig, int flags)
+static void catch (int sig, int flags)
 {
 	struct sigaction a = {.sa_handler = on_signal, .sa_flags = flags};
 
@@ -307,7 +308,7 @@ CASE(sigpipe_or_not)
 	struct msghdr m = {.msg_iov = &v, .msg_iovlen = 1};
 	int p[2];
 
-	catch(SIGPIPE, 0);
+	catch (SIGPIPE, 0);
 	make_pair(p);
 	MUST(shutdown(p[0], SHUT_WR));
 	tell("write", write(p[0], "x", 1));
@@ -330,7 +331,7 @@ CASE(sigpipe_after_reset)
 	struct linger l = {.l_onoff = 1};
 	int p[2];
 
-	catch(SIGPIPE, 0);
+	catch (SIGPIPE, 0);
 	make_pair(p);
 	MUST(setsockopt(p[0], SOL_SOCKET, SO_LINGER, &l, sizeof l));
 	MUST(close(p[0]));
@@ -381,7 +382,7 @@ CASE(sending_on_what_is_nothing_yet)
 {
 	int fd = stream_socket(0);
 
-	catch(SIGPIPE, 0);
+	catch (SIGPIPE, 0);
 	tell("write", write(fd, "x", 1));
 	tell("send of nothing", send(fd, "x", 0, 0));
 	tell("write of nothing", write(fd, "x", 0));

@@ -375,7 +375,7 @@ CASE(standard_streams_of_another_program)
 		MUST(close(p[0]));
 		MUST(close(p[1]));
 		setenv("ASAN_OPTIONS", "detect_leaks=0", 1); /* it has some of its own */
-		execlp("tr", "tr", "a-z", "A-Z", NULL); /* fread and fwrite */
+		execlp("tr", "tr", "a-z", "A-Z", NULL);	     /* fread and fwrite */
 		_exit(1);
 	}
 	MUST(close(p[1]));
