@@ -225,6 +225,9 @@ func (l *lane) run(t *testing.T, s side, p *program, c socketCase) string {
 		env = append(env, "ASAN_OPTIONS=detect_leaks=0") // an interpreter's are not ours
 	}
 	out, err := run(t, env, p.argv[0], slices.Concat(p.argv[1:], []string{s.address, c.name})...)
+	if err != nil && srv != nil {
+		t.Logf("toed has counted: %+v", srv.Counters())
+	}
 	require.NoError(t, err, s.name)
 	require.True(t, strings.HasSuffix(out, "done\n"), "%s: it did not come to its end:\n%s", s.name, out)
 	if srv == nil {
