@@ -22,6 +22,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <sys/epoll.h>
+#include <sys/resource.h>
 #include <sys/select.h>
 #include <sys/socket.h>
 #include <sys/types.h>
@@ -109,6 +110,19 @@ struct epoll_event;
 	X(int, posix_spawnp,                                                                      \
 	  (pid_t *, const char *, const posix_spawn_file_actions_t *, const posix_spawnattr_t *,  \
 	   char *const[], char *const[]))                                                         \
+	X(int, execveat, (int, const char *, char *const[], char *const[], int))                  \
+	X(int, system, (const char *))                                                            \
+	X(FILE *, popen, (const char *, const char *))                                            \
+	X(pid_t, _Fork, (void))                                                                   \
+	X(int, clone, (int (*)(void *), void *, int, void *, ...))                                \
+	X(int, pidfd_getfd, (int, int, unsigned))                                                 \
+	X(int, chroot, (const char *))                                                            \
+	X(int, unshare, (int))                                                                    \
+	X(int, setns, (int, int))                                                                 \
+	X(int, prctl, (int, ...))                                                                 \
+	X(int, setrlimit64, (__rlimit_resource_t, const struct rlimit64 *))                       \
+	X(int, prlimit64,                                                                         \
+	  (pid_t, __rlimit_resource_t, const struct rlimit64 *, struct rlimit64 *))               \
 	X(void, _exit, (int))                                                                     \
 	X(long, syscall, (long, ...))
 /* clang-format on */
@@ -148,6 +162,11 @@ extern pid_t shim_pid; /* of the process that owns this memory; a vfork child di
 			shim_log_line(__VA_ARGS__);             \
 	} while (0)
 void shim_log_line(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* shim_before_fork and shim_after_fork are what fork's handlers do, for processes that are made
+ * without them. */
+void shim_before_fork(void);
+void shim_after_fork(bool child);
 
 /* shim_foreign reports whether this is a vfork child, which must not change its parent's tables. */
 bool shim_foreign(void);
@@ -374,7 +393,7 @@ struct shim_options {
 	uint32_t syncnt;	     /* SYN retransmissions, 0 default */
 	uint32_t rcvlowat;
 	uint32_t maxseg;
-	int32_t peek_off; /* SO_PEEK_OFF, -1 off; under rx_lock */
+	int32_t peek_off;  /* SO_PEEK_OFF, -1 off; under rx_lock */
 	uint32_t tos, ttl; /* IP_TOS or IPV6_TCLASS, IP_TTL or IPV6_UNICAST_HOPS; 0 default */
 	uint32_t keepidle, keepintvl, keepcnt, user_timeout; /* as given; 0 default */
 	int32_t linger;					     /* seconds, -1 off */
@@ -444,6 +463,12 @@ void shim_fd_wake(void);
 void shim_fd_unhide(int *where); /* closes it; *where = -1 */
 int shim_fd_rehome(int fd);	 /* something is about to be put over our own fd: move it */
 int shim_fd_highest(void);	 /* no descriptor of ours is above */
+/* shim_fd_is reports whether fd still stands for s. */
+bool shim_fd_is(int fd, struct shim_sock *s);
+/* shim_fd_of returns a descriptor of s, which was called under the number fd: the program may have
+ * closed that meanwhile. */
+int shim_fd_of(struct shim_sock *s, int fd);
+void shim_fds_probe(void); /* finds out what the descriptors are that nobody has used yet */
 void shim_fds_each(void (*f)(int fd, struct shim_obj *o, void *arg), void *arg);
 void shim_fds_after_fork(void);
 
@@ -494,8 +519,8 @@ ssize_t shim_tx_copy(struct shim_sock *s, size_t n, shim_fill fill, void *arg);
 
 ssize_t shim_recv(struct shim_sock *s, int fd, shim_drain drain, void *arg, size_t len, int flags);
 ssize_t shim_send(struct shim_sock *s, int fd, shim_fill fill, void *arg, size_t len, int flags);
-/* shim_nonblock reports O_NONBLOCK, which the processes that have the descriptor share: by the slot,
- * or, while there is none, by the kernel. shim_set_nonblock notes that it was set. */
+/* shim_nonblock reports O_NONBLOCK, which the processes that have the descriptor share: by the
+ * slot, or, while there is none, by the kernel. shim_set_nonblock notes that it was set. */
 bool shim_nonblock(struct shim_sock *s, int fd);
 void shim_set_nonblock(struct shim_sock *s, bool on);
 /* shim_take_error returns the pending error as a positive errno and clears it. */
@@ -528,6 +553,9 @@ void shim_uring_refuse(void);
 /* shim_fastopen is what MSG_FASTOPEN does before the octets are written: it connects. 1: they are
  * for shim_send now, 0: for the kernel. flags are those of the send. */
 int shim_fastopen(struct shim_sock *s, int fd, const struct sockaddr *to, socklen_t len, int flags);
+/* shim_restarts reports whether an interrupted call goes on: every handler that can have
+ * interrupted it has SA_RESTART. Which signal it was nobody tells us. */
+bool shim_restarts(void);
 /* shim_connect_failed makes s a socket that can be connected again. */
 void shim_connect_failed(struct shim_sock *s);
 
@@ -581,6 +609,17 @@ void shim_signals(struct shim_sock *s, int fd);
 /* shim_rx_step returns how many octets may be read between two RX_DATA_ACK. */
 uint32_t shim_rx_step(uint32_t rcvbuf);
 
+/* ---- shim_confine.c ------------------------------------------------------------------------- */
+
+/* shim_confined says that the process runs under a filter of system calls: what it uses of them
+ * from then on is read, write, poll, futex and close, and what the program asks for itself. */
+extern bool shim_confined;
+/* shim_confined_restarts says whether all signal handlers had SA_RESTART when that began. */
+extern bool shim_confined_restarts;
+/* shim_settle does what has to be done before the process gives up the right to. */
+void shim_settle(void);
+long shim_seccomp(const long *a); /* seccomp(2) */
+
 /* ---- shim_ready.c --------------------------------------------------------------------------- */
 
 /* shim_ready returns the EPOLL* bits of s as toed sees it (a listener's kernel half is not in it).
@@ -596,6 +635,11 @@ bool shim_deferred(const struct toe_shm_slot *slot);
 
 /* shim_poll is ppoll with an absolute deadline. */
 int shim_poll(struct pollfd *fds, nfds_t n, uint64_t deadline, const sigset_t *mask);
+/* shim_poll_one is that for events of one socket, whatever its descriptor means by now; fd is one
+ * for the kernel's half. */
+int shim_poll_one(struct shim_sock *s, int fd, short events, uint64_t deadline);
+/* shim_poll_prepare makes the event queues with which the calling thread would wait on r. */
+void shim_poll_prepare(struct shim_region *r);
 void shim_poll_after_fork(void);
 
 /* ---- shim_epoll*.c -------------------------------------------------------------------------- */
@@ -607,7 +651,11 @@ void shim_epoll_forget(struct shim_sock *s); /* s is closed */
  * kernel has stays as it is. */
 void shim_epoll_home(struct shim_sock *s);
 void shim_epoll_destroy(struct shim_obj *o);
-void shim_epoll_watch(struct shim_obj *o); /* somebody polls the epoll descriptor itself */
+/* shim_epoll_watch is called before somebody polls an epoll descriptor itself: from then on the
+ * kernel finds it readable when one of its sockets has something to report, and perhaps a moment
+ * longer. shim_epoll_readable says whether it is. */
+void shim_epoll_watch(struct shim_obj *o);
+bool shim_epoll_readable(struct shim_obj *o);
 void shim_epoll_before_fork(void);
 void shim_epoll_after_fork(bool child);
 

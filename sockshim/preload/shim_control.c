@@ -27,6 +27,24 @@ struct shim_session shim_session = {
 };
 struct shim_region shim_regions[SHIM_REGIONS];
 
+/* exchange_plainly is exchange with the calls that a confined process has; no descriptor can be
+ * sent so, and what comes is lost. */
+static int exchange_plainly(int control, struct toe_shm_msg *m, int fd)
+{
+	struct pollfd p = {.fd = control, .events = POLLRDHUP};
+	uint32_t type = m->type, seq = m->seq;
+	ssize_t n;
+
+	/* A write to who has hung up would be a signal. */
+	if (fd >= 0 || shim_real()->poll(&p, 1, 0) != 0 ||
+	    shim_real()->write(control, m, sizeof *m) != sizeof *m)
+		return -ENOTCONN;
+	do
+		n = shim_real()->read(control, m, sizeof *m);
+	while ((n < 0 && errno == EINTR) || (n == sizeof *m && (m->type != type || m->seq != seq)));
+	return n == sizeof *m ? -m->error : -ENOTCONN;
+}
+
 /* exchange sends a request with at most one descriptor, and reads its answer into *m. Descriptors
  * that come with it are put in fds, *nfds of them at most, the rest is closed. */
 static int exchange(int control, struct toe_shm_msg *m, int fd, int *fds, uint32_t *nfds)
@@ -54,6 +72,8 @@ static int exchange(int control, struct toe_shm_msg *m, int fd, int *fds, uint32
 		c->cmsg_len = CMSG_LEN(sizeof(int));
 		memcpy(CMSG_DATA(c), &fd, sizeof fd);
 	}
+	if (shim_confined)
+		return exchange_plainly(control, m, fd);
 	do
 		n = libc->sendmsg(control, &h, MSG_NOSIGNAL);
 	while (n < 0 && errno == EINTR);
@@ -154,12 +174,13 @@ static struct shim_region *region_map(uint32_t id, int fd)
  * thread that is using the number never meets a closed one. */
 static void take_over(int *held, int fd)
 {
-	if (*held >= 0) {
-		shim_real()->dup3(fd, *held, O_CLOEXEC);
+	if (*held >= 0 && shim_real()->dup3(fd, *held, O_CLOEXEC) >= 0) {
 		shim_real()->close(fd);
-	} else {
-		shim_fd_hide(fd, held);
+		return;
 	}
+	/* There is none yet, or the limit has been lowered below its number. */
+	shim_fd_unhide(held);
+	shim_fd_hide(fd, held);
 }
 
 static int dial(void)
@@ -265,13 +286,19 @@ static void claim(int control)
 	}
 }
 
+/* is_short reports whether an attempt failed for want of something of this process. */
+static bool is_short(int rc)
+{
+	return rc == -EMFILE || rc == -ENFILE || rc == -ENOMEM;
+}
+
 /* turned_down notes that toed did not take us, as an attempt since began has found. */
 static void turned_down(uint64_t began, int rc)
 {
 	uint64_t now = shim_now(), took = now - began;
 
 	shim_session.retry_at = now + (took > RETRY_NS ? took : RETRY_NS);
-	shim_log(0, "no offload: %s: %s", shim_config.path, strerror(-rc));
+	shim_log(is_short(rc) ? 1 : 0, "no offload: %s: %s", shim_config.path, strerror(-rc));
 }
 
 /* hung_up reports whether the control connection or the status page says that toed has ended. */
@@ -292,7 +319,7 @@ int shim_attach(void)
 
 	if (shim_attached())
 		return 0;
-	if (shim_foreign())
+	if (shim_confined || shim_foreign())
 		return -ENOTCONN;
 	shim_mutex_lock(&c->lock);
 	began = shim_now();
@@ -477,6 +504,10 @@ void shim_bye(void)
 {
 	struct toe_shm_msg m = {.type = TOE_MSG_BYE};
 
-	if (shim_attached() && !shim_foreign() && shim_session.control >= 0)
+	if (!shim_attached() || shim_foreign() || shim_session.control < 0)
+		return;
+	if (!shim_confined)
 		(void)!shim_real()->send(shim_session.control, &m, sizeof m, MSG_NOSIGNAL);
+	else if (shim_toed_alive())
+		(void)!shim_real()->write(shim_session.control, &m, sizeof m);
 }

@@ -9,6 +9,9 @@
  *   listener            both; in the kernel's set under a cookie, so that its two halves are
  *                       reported as one event
  *
+ * So has another set of ours that is in the set: the kernel hears of its eventfd, and before that
+ * is reported we look whether there is anything in it that it wants.
+ *
  * toed pushes slots whose readiness may have changed into the event queue; their items come to the
  * ready list and are judged when they are handed out, as in Linux: a level-triggered item stays in
  * the list while it is ready, an edge-triggered one leaves it at once.
@@ -23,33 +26,11 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
-#include <sys/random.h>
 
 struct shim_mutex shim_topology;
 struct set *shim_sets;
 struct shim_slab shim_set_slab = {.size = sizeof(struct set)};
 struct shim_slab shim_item_slab = {.size = sizeof(struct shim_item)};
-static uint64_t cookie_base;
-
-uint64_t shim_epoll_cookie(uint32_t which)
-{
-	if (unlikely(!load_relaxed(&cookie_base))) {
-		uint64_t none = 0, random = 0;
-
-		if (getrandom(&random, sizeof random, 0) != sizeof random)
-			random = shim_now() * 0x9e3779b97f4a7c15u;
-		/* The upper half is no user-space pointer, no small number, and not zero. */
-		random = (random | 1ull << 63 | 1ull << 32) & ~0xffffffffull;
-		__atomic_compare_exchange_n(&cookie_base, &none, random, false, __ATOMIC_RELAXED,
-					    __ATOMIC_RELAXED);
-	}
-	return load_relaxed(&cookie_base) | which;
-}
-
-bool shim_epoll_is_cookie(uint64_t data)
-{
-	return (data & ~0xffffffffull) == (shim_epoll_cookie(0) & ~0xffffffffull);
-}
 
 /* ---- sets ----------------------------------------------------------------------------------- */
 
@@ -72,6 +53,20 @@ static struct set *set_new(int epfd)
 	return set;
 }
 
+/* is_epoll asks the kernel, which says so before it looks whether the other descriptor is in the
+ * set. */
+static bool is_epoll(int fd)
+{
+	int other = eventfd(0, EFD_CLOEXEC), saved = errno;
+	bool is = other >= 0 && shim_real()->epoll_ctl(fd, EPOLL_CTL_DEL, other, NULL) < 0 &&
+		  errno == ENOENT;
+
+	if (other >= 0)
+		shim_real()->close(other);
+	errno = saved;
+	return is;
+}
+
 /* set_get returns the set behind epfd with a reference; with make, one is made for an epoll
  * descriptor that the process did not create itself. */
 struct set *shim_set_get(int epfd, bool make)
@@ -84,7 +79,7 @@ struct set *shim_set_get(int epfd, bool make)
 		shim_obj_put(o);
 		return NULL;
 	}
-	return make && !shim_foreign() ? set_new(epfd) : NULL;
+	return make && !shim_foreign() && is_epoll(epfd) ? set_new(epfd) : NULL;
 }
 
 struct shim_item **shim_set_cell(struct set *set, int fd, bool make)
@@ -183,6 +178,7 @@ static int set_equip(struct set *set, int epfd)
 
 void shim_queue_sleeps(struct queue *q, uint32_t value)
 {
+	q->armed = value != 0;
 	__atomic_store_n(&q->region->eq[q->eq].sleeping, value, __ATOMIC_SEQ_CST);
 }
 
@@ -213,7 +209,7 @@ static int queue_for(struct set *set, int epfd, struct shim_region *r)
 		if (set->queue[i].region == r)
 			return i;
 	rc = set_equip(set, epfd);
-	if (rc < 0)
+	if (rc < 0 && rc != -EMFILE && rc != -ENFILE)
 		return rc;
 	at = set->nqueues < SET_QUEUES ? set->nqueues : queue_over(set);
 	if (at < 0)
@@ -227,7 +223,9 @@ static int queue_for(struct set *set, int epfd, struct shim_region *r)
 	q->items = items;
 	q->region = r;
 	q->lost = false;
-	q->eq = shim_region_ok(r) ? shim_eq_alloc(r, set->event_fd) : -1;
+	q->eq = shim_region_ok(r) && rc == 0 ? shim_eq_alloc(r, set->event_fd) : -1;
+	if (q->eq >= 0) /* toed would have us look at everything, but there is nothing yet */
+		__atomic_store_n(&r->eq[q->eq].overflow, 0, __ATOMIC_SEQ_CST);
 	if (q->eq < 0)
 		set->short_of_queues |= shim_region_ok(r);
 	else if (set->sleepers || set->watched)
@@ -291,7 +289,7 @@ static int kernel_ctl(int epfd, int op, struct shim_item *it)
 {
 	struct epoll_event e = {.events = it->events, .data = it->data};
 
-	if (shim_role(it->sock) == SHIM_LISTENER)
+	if (it->inner || shim_role(it->sock) == SHIM_LISTENER)
 		e.data.u64 = shim_epoll_cookie(COOKIE_LISTENER + (uint32_t)it->fd);
 	return shim_real()->epoll_ctl(epfd, op, it->fd, &e) < 0 ? -errno : 0;
 }
@@ -309,8 +307,7 @@ static void search_fd(int fd, struct shim_obj *o, void *arg)
 		s->fd = fd;
 }
 
-/* epfd_of finds a descriptor of the set: not always the one under which it was made. */
-static int epfd_of(struct set *set)
+int shim_set_epfd(struct set *set)
 {
 	struct search s = {.o = &set->obj, .fd = -1};
 
@@ -336,6 +333,14 @@ int shim_item_bind(struct set *set, int epfd, struct shim_item *it)
 	return rc;
 }
 
+int shim_inner_bind(int epfd, struct shim_item *it)
+{
+	int rc = kernel_ctl(epfd, EPOLL_CTL_ADD, it);
+
+	it->in_kernel = rc == 0;
+	return rc;
+}
+
 static void item_unbind(struct shim_item *it, int epfd)
 {
 	if (it->in_kernel && epfd >= 0)
@@ -351,32 +356,48 @@ static void item_free(struct shim_item *it)
 
 	if (c && *c == it)
 		*c = NULL;
+	for (struct shim_item **at = &it->set->nested; it->inner && *at; at = &(*at)->same) {
+		if (*at == it) {
+			*at = it->same;
+			break;
+		}
+	}
 	*it->prev = it->next;
 	if (it->next)
 		it->next->prev = it->prev;
 	shim_slab_give(&shim_item_slab, it);
 }
 
-static struct shim_item *item_new(struct set *set, struct shim_sock *s, int fd,
+/* item_new makes an item of a socket, or of an inner set. */
+static struct shim_item *item_new(struct set *set, struct shim_obj *o, int fd,
 				  const struct epoll_event *e)
 {
+	struct shim_item **list;
 	struct shim_item **c = shim_set_cell(set, fd, true),
 			 *it = c ? shim_slab_take(&shim_item_slab) : NULL;
 
 	if (!it)
 		return NULL;
 	memset(it, 0, sizeof *it);
-	it->sock = s;
 	it->set = set;
 	it->fd = fd;
 	it->events = e->events;
 	it->data = e->data;
 	it->queue = -1;
-	it->next = s->items;
-	it->prev = &s->items;
+	if (o->kind == SHIM_EPOLL) {
+		it->inner = (struct set *)o;
+		it->same = set->nested;
+		set->nested = it;
+		list = &it->inner->outer;
+	} else {
+		it->sock = (struct shim_sock *)o;
+		list = &it->sock->items;
+	}
+	it->next = *list;
+	it->prev = list;
 	if (it->next)
 		it->next->prev = &it->next;
-	s->items = it;
+	*list = it;
 	*c = it;
 	return it;
 }
@@ -389,7 +410,7 @@ void shim_epoll_rebind(struct shim_sock *s)
 		return;
 	shim_mutex_lock(&shim_topology);
 	for (struct shim_item *it = s->items; it; it = it->next) {
-		int epfd = epfd_of(it->set);
+		int epfd = shim_set_epfd(it->set);
 
 		shim_mutex_lock(&it->set->lock);
 		item_unbind(it, epfd);
@@ -410,7 +431,7 @@ void shim_epoll_home(struct shim_sock *s)
 		return;
 	shim_mutex_lock(&shim_topology);
 	for (struct shim_item *it = s->items; it; it = it->next) {
-		int epfd = it->set->stale ? -1 : epfd_of(it->set);
+		int epfd = it->set->stale ? -1 : shim_set_epfd(it->set);
 
 		if (epfd < 0)
 			continue; /* a set of the parent's: bound when the child uses it */
@@ -437,7 +458,7 @@ void shim_epoll_forget(struct shim_sock *s)
 	while (s->items) {
 		struct shim_item *it = s->items;
 		struct set *set = it->set;
-		int epfd = shim_role(s) == SHIM_LISTENER && !set->stale ? epfd_of(set) : -1;
+		int epfd = shim_role(s) == SHIM_LISTENER && !set->stale ? shim_set_epfd(set) : -1;
 
 		shim_mutex_lock(&set->lock);
 		item_unbind(it, epfd);
@@ -485,6 +506,14 @@ void shim_epoll_destroy(struct shim_obj *o)
 		;
 	if (*at)
 		*at = set->next;
+	while (set->outer) {
+		struct set *outer = set->outer->set;
+
+		/* The kernel takes it out by itself. */
+		shim_mutex_lock(&outer->lock);
+		item_free(set->outer);
+		shim_mutex_unlock(&outer->lock);
+	}
 	set_strip(set);
 	shim_mutex_unlock(&shim_topology);
 	shim_slab_give(&shim_set_slab, set);
@@ -508,13 +537,20 @@ SHIM_API int epoll_create(int size)
 	return size <= 0 ? (int)shim_result(-EINVAL) : epoll_create1(0);
 }
 
-static int item_add(struct set *set, int epfd, struct shim_sock *s, int fd,
+static bool item_is(const struct shim_item *it, const struct shim_obj *o)
+{
+	return (const void *)it->sock == o || (const void *)it->inner == o;
+}
+
+static int item_add(struct set *set, int epfd, struct shim_obj *o, int fd,
 		    const struct epoll_event *e)
 {
 	struct shim_item **c = shim_set_cell(set, fd, false), *it;
 	int rc;
 
-	if (c && *c && (*c)->sock == s)
+	if ((e->events & EPOLLEXCLUSIVE) && (e->events & ~EXCLUSIVE_OK))
+		return -EINVAL;
+	if (c && *c && item_is(*c, o))
 		return -EEXIST;
 	if (c && *c) {
 		/* The number means another socket now; the old one lives on under a duplicate. */
@@ -522,10 +558,10 @@ static int item_add(struct set *set, int epfd, struct shim_sock *s, int fd,
 		item_unbind(it, -1);
 		item_free(it);
 	}
-	it = item_new(set, s, fd, e);
+	it = item_new(set, o, fd, e);
 	if (!it)
 		return -ENOMEM;
-	rc = shim_item_bind(set, epfd, it);
+	rc = it->inner ? shim_inner_bind(epfd, it) : shim_item_bind(set, epfd, it);
 	if (rc < 0) {
 		item_unbind(it, epfd);
 		item_free(it);
@@ -533,19 +569,21 @@ static int item_add(struct set *set, int epfd, struct shim_sock *s, int fd,
 	return rc;
 }
 
-static int item_change(struct set *set, int epfd, struct shim_sock *s, int fd, int op,
+static int item_change(struct set *set, int epfd, struct shim_obj *o, int fd, int op,
 		       const struct epoll_event *e)
 {
 	struct shim_item **c = shim_set_cell(set, fd, false), *it = c ? *c : NULL;
 	int rc = 0;
 
-	if (!it || it->sock != s)
+	if (!it || !item_is(it, o))
 		return -ENOENT;
 	if (op == EPOLL_CTL_DEL) {
 		item_unbind(it, epfd);
 		item_free(it);
 		return 0;
 	}
+	if ((e->events | it->events) & EPOLLEXCLUSIVE)
+		return -EINVAL; /* as the kernel: it can only be added so */
 	it->events = e->events;
 	it->data = e->data;
 	it->disarmed = false;
@@ -561,15 +599,10 @@ SHIM_API int epoll_ctl(int epfd, int op, int fd, struct epoll_event *e)
 	struct set *set;
 	int rc, saved = errno;
 
-	if (o && o->kind == SHIM_EPOLL)
-		shim_epoll_watch(o);
-	if (!o || o->kind != SHIM_SOCK) {
-		if (o)
-			shim_obj_put(o);
+	if (!o)
 		return shim_real()->epoll_ctl(epfd, op, fd, e);
-	}
 	set = shim_set_get(epfd, true);
-	if (!set || (!e && op != EPOLL_CTL_DEL)) {
+	if (!set || &set->obj == o || (!e && op != EPOLL_CTL_DEL)) {
 		if (set)
 			shim_obj_put(&set->obj);
 		shim_obj_put(o);
@@ -580,13 +613,15 @@ SHIM_API int epoll_ctl(int epfd, int op, int fd, struct epoll_event *e)
 	shim_mutex_lock(&shim_topology);
 	shim_mutex_lock(&set->lock);
 	if (op == EPOLL_CTL_ADD)
-		rc = item_add(set, epfd, (struct shim_sock *)o, fd, e);
+		rc = item_add(set, epfd, o, fd, e);
 	else if (op == EPOLL_CTL_MOD || op == EPOLL_CTL_DEL)
-		rc = item_change(set, epfd, (struct shim_sock *)o, fd, op, e);
+		rc = item_change(set, epfd, o, fd, op, e);
 	else
 		rc = -EINVAL;
 	shim_mutex_unlock(&set->lock);
 	shim_mutex_unlock(&shim_topology);
+	if (rc == 0 && o->kind == SHIM_EPOLL)
+		shim_epoll_watch(o);
 	if (rc == -ENOENT)
 		rc = shim_real()->epoll_ctl(epfd, op, fd, e) < 0 ? -errno : 0;
 	shim_obj_put(&set->obj);

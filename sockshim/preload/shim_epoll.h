@@ -11,12 +11,17 @@
 #define PAGE_ITEMS 512
 #define SET_PAGES (SHIM_FD_MAX / PAGE_ITEMS)
 
-/* Low half of the cookies under which we register in the kernel's set. */
+/* The cookies under which we register in the kernel's set: an upper half that is no user-space
+ * pointer and no small number, the same in every process, for one that gets another's set does not
+ * know what to make of them but has to know them. The lower half says which. */
+#define COOKIE_BASE (0xb5c0ffe1ull << 32)
 #define COOKIE_EVENT 0u
 #define COOKIE_TOED 1u
 #define COOKIE_LISTENER 16u /* plus the descriptor */
 
 #define ALWAYS (EPOLLERR | EPOLLHUP)
+/* What may be asked for together with EPOLLEXCLUSIVE, as in Linux. */
+#define EXCLUSIVE_OK (EPOLLEXCLUSIVE | EPOLLIN | EPOLLOUT | EPOLLET | EPOLLWAKEUP | ALWAYS)
 
 struct link {
 	struct link *next, *prev;
@@ -27,9 +32,10 @@ struct set;
 struct shim_item {
 	struct link ready; /* in set->ready; next NULL when not */
 	struct shim_sock *sock;
+	struct set *inner; /* a set in the set: no sock */
 	struct set *set;
-	struct shim_item *next, **prev; /* items of the same socket; under topology */
-	struct shim_item *same;		/* items of the same set and slot */
+	struct shim_item *next, **prev; /* items of the same socket or inner set; under topology */
+	struct shim_item *same;		/* items of the same set and slot; of inner sets */
 	int fd;
 	uint32_t events; /* as the program gave them */
 	epoll_data_t data;
@@ -43,8 +49,9 @@ struct shim_item {
 
 struct queue {
 	struct shim_region *region;
-	int eq;			  /* -1: none could be had */
-	bool lost;		  /* the region's end has been reported */
+	int eq;	    /* -1: none could be had */
+	bool lost;  /* the region's end has been reported */
+	bool armed; /* toed was told that we sleep, and whether it has noticed shows */
 	struct shim_item **items; /* by slot: first item, others by same */
 };
 
@@ -54,6 +61,8 @@ struct set {
 	struct set *next; /* all sets; under topology */
 	struct link ready;
 	uint32_t nready;
+	struct shim_item *nested; /* the sets in this one, by same */
+	struct shim_item *outer;  /* this one in other sets; under topology */
 	struct shim_item ***page; /* page[fd / PAGE_ITEMS][fd % PAGE_ITEMS] */
 	struct queue queue[SET_QUEUES];
 	int nqueues;
@@ -69,14 +78,21 @@ struct set {
 };
 
 /* Every set of the process is in shim_sets; topology guards that list and the items of a socket.
- * Locks: topology, then a set's. An event queue has one consumer, the holder of the set's lock. */
+ * Locks: topology, then a set's, then those of sets in it. An event queue has one consumer, the
+ * holder of the set's lock. */
 extern struct shim_mutex shim_topology;
 extern struct set *shim_sets;
 extern struct shim_slab shim_set_slab, shim_item_slab;
 
-/* A cookie is what we register ourselves under in the kernel's set: which is COOKIE_*. */
-uint64_t shim_epoll_cookie(uint32_t which);
-bool shim_epoll_is_cookie(uint64_t data);
+static inline uint64_t shim_epoll_cookie(uint32_t which)
+{
+	return COOKIE_BASE | which;
+}
+
+static inline bool shim_epoll_is_cookie(uint64_t data)
+{
+	return (data & ~0xffffffffull) == COOKIE_BASE;
+}
 
 struct set *shim_set_get(int epfd, bool make);
 /* shim_set_cell is where the set keeps the item of a descriptor; NULL if there is none to keep. */
@@ -86,6 +102,11 @@ void shim_set_kick(struct set *set);
 /* shim_set_renew makes a set that was inherited by fork this process's own. */
 void shim_set_renew(struct set *set, int epfd);
 void shim_queue_sleeps(struct queue *q, uint32_t value);
+/* shim_set_epfd returns a descriptor of the set, not always the one under which it was made; -1. */
+int shim_set_epfd(struct set *set);
+/* shim_inner_bind registers a set in the kernel's half of another. Under both locks of the model.
+ */
+int shim_inner_bind(int epfd, struct shim_item *it);
 
 /* The ready list, under the set's lock. */
 void shim_ready_add(struct set *set, struct shim_item *it);

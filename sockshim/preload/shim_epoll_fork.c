@@ -95,6 +95,23 @@ static void replace_fd(int fd, struct shim_obj *o, void *arg)
 	shim_real()->dup3(r->with, fd, flags >= 0 && (flags & FD_CLOEXEC) ? O_CLOEXEC : 0);
 }
 
+/* renew_item registers an item anew, if what there was is not copied. */
+static void renew_item(struct set *set, int epfd, struct shim_item *it)
+{
+	uint8_t role = it->inner ? SHIM_KERNEL : shim_role(it->sock);
+
+	if (it->inner) {
+		if (it->inner->stale)
+			shim_set_renew(it->inner, it->fd);
+		shim_inner_bind(epfd, it);
+		return;
+	}
+	if (role == SHIM_LISTENER)
+		it->in_kernel = false;
+	if (role == SHIM_LISTENER || role == SHIM_CONN)
+		shim_item_bind(set, epfd, it);
+}
+
 /* set_renew makes an inherited set the child's own: a kernel set of its own under the same numbers,
  * and queues of its own. Linux would share one set; two processes cannot share a queue. */
 void shim_set_renew(struct set *set, int epfd)
@@ -127,13 +144,8 @@ void shim_set_renew(struct set *set, int epfd)
 		set->stale = false;
 		for (int p = 0; set->page && p < SET_PAGES; p++) {
 			for (int i = 0; set->page[p] && i < PAGE_ITEMS; i++) {
-				struct shim_item *it = set->page[p][i];
-				uint8_t role = it ? shim_role(it->sock) : SHIM_KERNEL;
-
-				if (role == SHIM_LISTENER)
-					it->in_kernel = false;
-				if (role == SHIM_LISTENER || role == SHIM_CONN)
-					shim_item_bind(set, epfd, it);
+				if (set->page[p][i])
+					renew_item(set, epfd, set->page[p][i]);
 			}
 		}
 	}

@@ -22,9 +22,25 @@ static void all_ready(struct set *set, struct queue *q)
 			shim_ready_add(set, it);
 }
 
-/* drain moves what toed pushed to the ready list. */
-static void drain(struct set *set)
+/* candidates puts the items of a slot into the ready list and reports whether there is news in that
+ * for who polls the set itself. */
+static bool candidates(struct set *set, struct queue *q, uint32_t slot)
 {
+	bool news = false;
+
+	for (struct shim_item *it = q->items[slot]; it; it = it->same) {
+		shim_ready_add(set, it);
+		news |= set->watched && shim_item_mask(it);
+	}
+	return news;
+}
+
+/* drain moves what toed pushed to the ready list, and reports whether that is news for who polls
+ * the set itself. */
+static bool drain(struct set *set)
+{
+	bool news = false;
+
 	for (int i = 0; i < set->nqueues; i++) {
 		struct queue *q = &set->queue[i];
 		struct toe_shm_eq *eq;
@@ -51,10 +67,10 @@ static void drain(struct set *set)
 			if (slot >= q->region->nslots)
 				continue;
 			shim_eq_took(&q->region->slot[slot], (uint32_t)q->eq);
-			for (struct shim_item *it = q->items[slot]; it; it = it->same)
-				shim_ready_add(set, it);
+			news |= candidates(set, q, slot);
 		}
 	}
+	return news;
 }
 
 /* pushed reports whether there is anything for drain. */
@@ -116,9 +132,18 @@ static int report(struct set *set, int epfd, uint32_t turn, struct epoll_event *
 	return n;
 }
 
+/* rearm undoes a report of the kernel's that the program is not to see. */
+static void rearm(int epfd, struct shim_item *it)
+{
+	struct epoll_event e = {.events = it->events,
+				.data.u64 = shim_epoll_cookie(COOKIE_LISTENER + (uint32_t)it->fd)};
+
+	shim_real()->epoll_ctl(epfd, EPOLL_CTL_MOD, it->fd, &e);
+}
+
 /* translate turns what the kernel reported into what the program may see: our own registrations are
  * taken out, a listener's cookie becomes its data. Returns how many events are left. */
-static int translate(struct set *set, uint32_t turn, struct epoll_event *events, int n)
+static int translate(struct set *set, int epfd, uint32_t turn, struct epoll_event *events, int n)
 {
 	int kept = 0;
 
@@ -138,6 +163,11 @@ static int translate(struct set *set, uint32_t turn, struct epoll_event *events,
 		it = c ? *c : NULL;
 		if (!it || it->disarmed || it->turn == turn)
 			continue;
+		if (it->inner && !shim_epoll_readable(&it->inner->obj)) {
+			if (it->events & EPOLLONESHOT)
+				rearm(epfd, it);
+			continue;
+		}
 		it->turn = turn;
 		if (it->events & EPOLLONESHOT)
 			it->disarmed = true;
@@ -152,7 +182,7 @@ static int ask_kernel(struct set *set, int epfd, uint32_t turn, struct epoll_eve
 	int n = shim_real()->epoll_pwait(epfd, events, max, 0, NULL);
 
 	set->kernel_looked = shim_now();
-	return n < 0 ? n : translate(set, turn, events, n);
+	return n < 0 ? n : translate(set, epfd, turn, events, n);
 }
 
 /* harvest collects what is ready now, without blocking. The kernel's share comes first when it is
@@ -212,14 +242,65 @@ static void rest(struct set *set)
 		shim_set_kick(set);
 }
 
-void shim_epoll_watch(struct shim_obj *o)
+/* calm makes the kernel find a set not readable of which nothing is ready. Who has pushed meanwhile
+ * may have signalled before. */
+static void calm(struct set *set)
 {
-	struct set *set = (struct set *)o;
+	uint64_t count;
+
+	if (set->event_fd < 0 ||
+	    shim_real()->read(set->event_fd, &count, sizeof count) != sizeof count)
+		return;
+	drain(set);
+	if (any_ready(set))
+		shim_set_kick(set);
+}
+
+/* look_in does for a set and those in it what toed does while somebody sleeps: what is new makes
+ * the descriptor readable, once. What has been dealt with no longer does. */
+static bool look_in(struct set *set)
+{
+	bool signalled = false, ready;
 
 	shim_mutex_lock(&set->lock);
-	set->watched = true;
-	rest(set);
+	for (struct shim_item *it = set->nested; it; it = it->same)
+		look_in(it->inner);
+	for (int i = 0; i < set->nqueues; i++) {
+		struct queue *q = &set->queue[i];
+
+		signalled |= q->armed && q->eq >= 0 && shim_region_ok(q->region) &&
+			     !load_relaxed(&q->region->eq[q->eq].sleeping);
+	}
+	if (!set->watched) {
+		set->watched = true;
+		signalled = false;
+		rest(set);
+	} else {
+		set_sleeping(set, 1);
+		fence_seq();
+		if (drain(set) && !signalled)
+			shim_set_kick(set);
+	}
+	ready = any_ready(set);
+	if (!ready)
+		calm(set);
 	shim_mutex_unlock(&set->lock);
+	return ready;
+}
+
+void shim_epoll_watch(struct shim_obj *o)
+{
+	look_in((struct set *)o);
+}
+
+bool shim_epoll_readable(struct shim_obj *o)
+{
+	struct pollfd p = {.fd = -1, .events = POLLIN};
+
+	if (look_in((struct set *)o))
+		return true;
+	p.fd = shim_set_epfd((struct set *)o);
+	return p.fd >= 0 && shim_real()->poll(&p, 1, 0) > 0;
 }
 
 static int milliseconds(uint64_t deadline)
@@ -248,6 +329,29 @@ static bool spin(struct set *set, uint64_t deadline)
 	return found;
 }
 
+/* interrupts reports whether a signal waits that mask lets in. */
+static bool interrupts(const sigset_t *mask)
+{
+	sigset_t waiting;
+
+	if (!mask || shim_confined || sigpending(&waiting) < 0)
+		return false;
+	for (int sig = 1; sig < NSIG; sig++)
+		if (sigismember(&waiting, sig) == 1 && sigismember(mask, sig) == 0)
+			return true;
+	return false;
+}
+
+/* all_level makes every level-triggered item a candidate. */
+static void all_level(struct set *set)
+{
+	for (int i = 0; i < set->nqueues; i++)
+		for (uint32_t slot = 0; slot < set->queue[i].region->nslots; slot++)
+			for (struct shim_item *it = set->queue[i].items[slot]; it; it = it->same)
+				if (!(it->events & EPOLLET))
+					shim_ready_add(set, it);
+}
+
 /* block sleeps in the kernel until either side has news. Called and left with the lock held. */
 static int block(struct set *set, int epfd, struct epoll_event *events, int max, uint64_t deadline,
 		 const sigset_t *mask)
@@ -256,6 +360,9 @@ static int block(struct set *set, int epfd, struct epoll_event *events, int max,
 
 	set_sleeping(set, 1);
 	fence_seq();
+	/* What is ready comes before a signal, even if toed is just about to push it. */
+	if (unlikely(interrupts(mask)))
+		all_level(set);
 	if (pushed(set) || any_ready(set))
 		return 0;
 	if (set->short_of_queues && (timeout < 0 || timeout > (int)(NO_QUEUE_NS / 1000000u)))
@@ -280,6 +387,8 @@ static int wait_set(struct set *set, int epfd, struct epoll_event *events, int m
 	for (;;) {
 		uint32_t turn;
 
+		for (struct shim_item *it = set->nested; it; it = it->same)
+			look_in(it->inner);
 		if (set->nqueues > 0) {
 			n = harvest(set, epfd, events, max, deadline == 0);
 			if (n != 0 || deadline == 0)
@@ -293,7 +402,7 @@ static int wait_set(struct set *set, int epfd, struct epoll_event *events, int m
 		if (n < 0)
 			return n;
 		turn = ++set->turn;
-		n = translate(set, turn, events, n);
+		n = translate(set, epfd, turn, events, n);
 		drain(set);
 		if (n < max)
 			n += report(set, epfd, turn, events + n, max - n);
@@ -302,6 +411,23 @@ static int wait_set(struct set *set, int epfd, struct epoll_event *events, int m
 		if ((deadline != SHIM_FOREVER && shim_now() >= deadline) || shim_alarmed(alarms))
 			return 0;
 	}
+}
+
+/* wait_kernel waits on a set that is none of ours. It may be another process's: then its cookies
+ * and what they stand for are not for us. */
+static int wait_kernel(int epfd, struct epoll_event *events, int max, uint64_t deadline,
+		       const sigset_t *mask)
+{
+	int n, kept;
+
+	do {
+		n = shim_real()->epoll_pwait(epfd, events, max, milliseconds(deadline), mask);
+		kept = 0;
+		for (int i = 0; i < n; i++)
+			if (likely(!shim_epoll_is_cookie(events[i].data.u64)))
+				events[kept++] = events[i];
+	} while (unlikely(n > 0 && kept == 0 && deadline != 0 && shim_now() < deadline));
+	return n < 0 ? n : kept;
 }
 
 static int wait_until(int epfd, struct epoll_event *events, int max, uint64_t deadline,
@@ -313,7 +439,7 @@ static int wait_until(int epfd, struct epoll_event *events, int max, uint64_t de
 	if (!set || max <= 0) {
 		if (set)
 			shim_obj_put(&set->obj);
-		return shim_real()->epoll_pwait(epfd, events, max, milliseconds(deadline), mask);
+		return wait_kernel(epfd, events, max, deadline, mask);
 	}
 	if (unlikely(set->stale))
 		shim_set_renew(set, epfd);

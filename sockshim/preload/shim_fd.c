@@ -5,6 +5,7 @@
 #include <linux/sockios.h>
 #include <stdarg.h>
 #include <sys/ioctl.h>
+#include <sys/syscall.h>
 
 #ifndef CLOSE_RANGE_CLOEXEC
 #define CLOSE_RANGE_CLOEXEC 4
@@ -260,6 +261,24 @@ SHIM_API int ioctl(int fd, unsigned long request, ...)
 		return rc;
 	}
 	return shim_real()->ioctl(fd, request, arg);
+}
+
+/* The process from which the descriptor comes does not know of it: as long as we have not asked
+ * toed what it is, that one would close a socket for both. */
+SHIM_API int pidfd_getfd(int pidfd, int from, unsigned flags)
+{
+	int fd = shim_real()->pidfd_getfd
+			 ? shim_real()->pidfd_getfd(pidfd, from, flags)
+			 : (int)shim_real()->syscall(SYS_pidfd_getfd, pidfd, from, flags);
+	struct shim_obj *o;
+
+	if (fd >= 0) {
+		shim_fd_forget(fd);
+		o = shim_obj_get(fd);
+		if (o)
+			shim_obj_put(o);
+	}
+	return fd;
 }
 
 /* libc's own asks the kernel without us. */

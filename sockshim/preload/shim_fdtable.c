@@ -18,6 +18,9 @@
 #define FD_OWN 2u     /* the shim's own; the program cannot close it */
 #define FD_OBJECTS 4u /* from here on: a struct shim_obj * */
 
+#define PROBE_FDS 1024 /* so many are looked at where all are, */
+#define PROBE_STEP 256 /* so many at a time */
+
 static uintptr_t table[SHIM_FD_MAX]; /* untouched pages cost nothing */
 static int highest = -1;	     /* no entry above is an object or our own */
 static struct shim_slab socks = {.size = sizeof(struct shim_sock)};
@@ -45,6 +48,18 @@ static void raise_highest(int fd)
 int shim_fd_highest(void)
 {
 	return load_acquire(&highest);
+}
+
+bool shim_fd_is(int fd, struct shim_sock *s)
+{
+	return in_table(fd) && load_acquire(&table[fd]) == (uintptr_t)s;
+}
+
+int shim_fd_of(struct shim_sock *s, int fd)
+{
+	int hold = load_acquire(&s->hold);
+
+	return hold >= 0 && !shim_fd_is(fd, s) ? hold : fd;
 }
 
 struct shim_sock *shim_sock_new(int domain, bool nonblock)
@@ -195,7 +210,7 @@ struct shim_obj *shim_obj_get(int fd)
 		return NULL;
 	v = load_acquire(&table[fd]);
 	if (v == FD_UNKNOWN) {
-		if (shim_foreign())
+		if (shim_confined || shim_foreign())
 			return NULL;
 		probe(fd, v);
 		v = load_acquire(&table[fd]);
@@ -258,6 +273,31 @@ struct shim_sock *shim_sock_adopt(int fd)
 	return shim_sock_get(fd);
 }
 
+void shim_fds_probe(void)
+{
+	struct pollfd open[PROBE_STEP];
+	struct rlimit limit;
+	int step = PROBE_STEP;
+
+	/* One call tells which of so many numbers are descriptors; it takes no more than there may
+	 * be. */
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < PROBE_STEP)
+		step = (int)limit.rlim_cur;
+	for (int base = 0; step > 0 && base < PROBE_FDS; base += step) {
+		for (int i = 0; i < step; i++)
+			open[i] = (struct pollfd){.fd = base + i};
+		if (shim_real()->poll(open, (nfds_t)step, 0) < 0)
+			return;
+		for (int i = 0; i < step; i++) {
+			struct shim_obj *o =
+				open[i].revents & POLLNVAL ? NULL : shim_obj_get(base + i);
+
+			if (o)
+				shim_obj_put(o);
+		}
+	}
+}
+
 /* displace takes back the reference of an entry that was replaced. The descriptor was closed behind
  * our back, as libc can do: what it stood for is gone. */
 static void displace(uintptr_t v)
@@ -302,7 +342,7 @@ void shim_fd_drop(int fd)
 		/* Another thread is inside a call. The kernel would keep the socket for it. */
 		struct shim_sock *s = (struct shim_sock *)o;
 
-		if (shim_role(s) != SHIM_UNDECIDED && s->hold < 0) {
+		if (shim_role(s) != SHIM_UNDECIDED && s->hold < 0 && !shim_confined) {
 			int copy = shim_real()->fcntl64(fd, F_DUPFD_CLOEXEC, 3);
 
 			if (copy >= 0)
@@ -336,14 +376,20 @@ void shim_fd_dup(int from, int to)
 	struct shim_obj *o = NULL;
 
 	if (in_table(from) && load_acquire(&table[from]) >= FD_OBJECTS) {
-		if (shim_foreign())
-			return;
 		o = shim_obj_get(from);
+		if (o && shim_foreign()) {
+			/* The table is the parent's. What a child like that copies it hands on by
+			 * exec. */
+			if (o->kind == SHIM_SOCK)
+				shim_sock_share((struct shim_sock *)o);
+			shim_obj_put(o);
+			return;
+		}
 	}
 	if (o) {
 		shim_fd_bind(to, o);
 		shim_obj_put(o);
-	} else if (in_table(to) && load_relaxed(&table[to]) < FD_OBJECTS) {
+	} else if (in_table(to) && load_relaxed(&table[to]) < FD_OWN) {
 		store_release(&table[to], FD_UNKNOWN);
 	}
 }
@@ -354,14 +400,18 @@ bool shim_fd_own(int fd)
 }
 
 /* hidden_base is where our own descriptors start: out of the way of a program that counts on low
- * numbers, but not so high that the kernel's table for the process becomes large. */
+ * numbers, but not so high that the kernel's table for the process becomes large. Of few, an eighth
+ * is for us. */
 static int hidden_base(void)
 {
 	struct rlimit limit;
 
-	if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur < 256)
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur < 32)
 		return 3;
-	return limit.rlim_cur > 4096 ? 3968 : (int)limit.rlim_cur - 128;
+	if (limit.rlim_cur > 4096)
+		return 3968;
+	return limit.rlim_cur < 1024 ? (int)(limit.rlim_cur - limit.rlim_cur / 8)
+				     : (int)limit.rlim_cur - 128;
 }
 
 static int hide(int fd, int *where, bool waker)

@@ -981,12 +981,12 @@ static bool is_fault(int sig)
 	       sig == SIGTRAP || sig == SIGABRT;
 }
 
-/* restarts reports whether an interrupted accept goes on: every handler that can have interrupted
- * it has SA_RESTART. Which signal it was nobody tells us. */
-static bool restarts(void)
+bool shim_restarts(void)
 {
 	struct sigaction a;
 
+	if (shim_confined)
+		return shim_confined_restarts;
 	for (int i = 1; i < NSIG; i++) {
 		if (is_fault(i) || sigaction(i, NULL, &a) < 0 || a.sa_handler == SIG_DFL ||
 		    a.sa_handler == SIG_IGN)
@@ -1006,21 +1006,21 @@ static int accept_any(struct shim_sock *l, int lfd, struct sockaddr *addr, sockl
 	if (flags & ~(SOCK_NONBLOCK | SOCK_CLOEXEC))
 		return -EINVAL;
 	for (;;) {
-		struct pollfd p = {.fd = lfd, .events = POLLIN};
+		int fd = shim_fd_of(l, lfd); /* another thread may close it meanwhile */
 
 		rc = ++l->turn % KERNEL_TURN ? accept_toed(l, flags, addr, len) : -EAGAIN;
 		if (rc == -EAGAIN)
-			rc = accept_kernel(l, lfd, flags, addr, len);
+			rc = accept_kernel(l, fd, flags, addr, len);
 		if (rc == -EAGAIN)
 			rc = accept_toed(l, flags, addr, len);
-		if (rc != -EAGAIN || shim_nonblock(l, lfd))
+		if (rc != -EAGAIN || shim_nonblock(l, fd))
 			return rc;
 		if (shim_role(l) != SHIM_LISTENER)
 			return -EINVAL; /* shut down meanwhile */
-		rc = shim_poll(&p, 1, deadline, NULL);
+		rc = shim_poll_one(l, fd, POLLIN, deadline);
 		if (rc == 0)
 			return -EAGAIN;
-		if (rc < 0 && errno == EINTR && (deadline != SHIM_FOREVER || !restarts()))
+		if (rc < 0 && errno == EINTR && (deadline != SHIM_FOREVER || !shim_restarts()))
 			return -EINTR;
 	}
 }

@@ -163,14 +163,23 @@ static void set_sleeping(struct poller *p, uint32_t value)
 /* One call's view: the caller's array, and what it becomes for the kernel. */
 struct waiting {
 	struct pollfd *fds;	 /* the caller's */
-	struct pollfd *kernel;	 /* n entries, and two more for the eventfd and toed's hang-up */
+	struct pollfd *kernel;	 /* what is for the kernel, and two: eventfd, toed's hang-up */
 	struct shim_sock **sock; /* NULL: not offloaded; with a reference */
+	int *at;		 /* which entry of kernel; -1 none */
 	nfds_t n;
 	nfds_t offloaded;
-	nfds_t in_kernel;  /* the kernel has to be asked about so many */
+	nfds_t in_kernel;  /* entries of kernel, but for the two */
+	nfds_t most;	   /* the kernel takes no more at once */
+	nfds_t sets;	   /* so many are epoll sets */
 	bool queues_short; /* a queue could not be had */
 	uint32_t alarms;   /* before listeners were looked after */
 };
+
+static void to_kernel(struct waiting *w, nfds_t i, int fd)
+{
+	w->at[i] = (int)w->in_kernel;
+	w->kernel[w->in_kernel++] = (struct pollfd){.fd = fd, .events = w->fds[i].events};
+}
 
 static void collect(struct waiting *w)
 {
@@ -178,25 +187,22 @@ static void collect(struct waiting *w)
 		struct shim_obj *o = w->fds[i].fd >= 0 ? shim_obj_get(w->fds[i].fd) : NULL;
 		uint8_t role;
 
-		w->kernel[i] = w->fds[i];
-		w->kernel[i].revents = 0;
 		w->sock[i] = NULL;
-		w->in_kernel += w->fds[i].fd >= 0;
-		if (!o)
-			continue;
-		if (o->kind == SHIM_EPOLL)
+		w->at[i] = -1;
+		if (o && o->kind == SHIM_EPOLL) {
 			shim_epoll_watch(o);
-		role = o->kind == SHIM_SOCK ? shim_role((struct shim_sock *)o) : SHIM_KERNEL;
-		if (role != SHIM_CONN && role != SHIM_LISTENER) {
+			w->sets++;
+		}
+		role = o && o->kind == SHIM_SOCK ? shim_role((struct shim_sock *)o) : SHIM_KERNEL;
+		if (role == SHIM_CONN || role == SHIM_LISTENER) {
+			w->sock[i] = (struct shim_sock *)o;
+			w->offloaded++;
+		} else if (o) {
 			shim_obj_put(o);
-			continue;
 		}
-		w->sock[i] = (struct shim_sock *)o;
-		w->offloaded++;
-		if (role == SHIM_CONN) {
-			w->kernel[i].fd = -1; /* the placeholder has nothing to say */
-			w->in_kernel--;
-		}
+		/* The placeholder of a connection has nothing to say. */
+		if (role != SHIM_CONN && w->fds[i].fd >= 0)
+			to_kernel(w, i, w->fds[i].fd);
 	}
 }
 
@@ -213,22 +219,33 @@ static int look(struct waiting *w)
 	int ready = 0;
 
 	for (nfds_t i = 0; i < w->n; i++) {
-		w->fds[i].revents = w->kernel[i].fd >= 0 ? w->kernel[i].revents : 0;
+		w->fds[i].revents = w->at[i] >= 0 ? w->kernel[w->at[i]].revents : 0;
 		if (w->sock[i])
 			w->fds[i].revents |= ready_events(w->sock[i], w->fds[i].events);
+		/* Another thread may have closed it: what makes the kernel look again finds
+		 * nothing. */
+		if (w->sock[i] && w->at[i] < 0 && w->fds[i].revents &&
+		    unlikely(!shim_fd_is(w->fds[i].fd, w->sock[i])))
+			w->fds[i].revents = POLLNVAL;
 		ready += w->fds[i].revents != 0;
 	}
 	return ready;
+}
+
+/* renew forgets queues that went with the control connection of another session. */
+static void renew(struct poller *p)
+{
+	if (p->session != shim_session.number) {
+		p->nqueues = 0;
+		p->session = shim_session.number;
+	}
 }
 
 /* arm asks toed to tell our queues about the sockets; disarm takes that back. */
 static void arm(struct waiting *w, struct poller *p)
 {
 	shim_attach();
-	if (p->session != shim_session.number) {
-		p->nqueues = 0; /* they went with the connection */
-		p->session = shim_session.number;
-	}
+	renew(p);
 	for (nfds_t i = 0; i < w->n; i++) {
 		struct shim_region *r = w->sock[i] ? load_acquire(&w->sock[i]->region) : NULL;
 		int q;
@@ -261,18 +278,53 @@ static struct timespec until(uint64_t deadline)
 				 .tv_nsec = (long)(left % 1000000000u)};
 }
 
-/* ask_kernel polls the caller's kernel descriptors and, with p, its eventfd and toed. */
+/* most_entries returns how many entries ppoll takes. */
+static nfds_t most_entries(void)
+{
+	static nfds_t most = SHIM_FD_MAX;
+	struct rlimit limit;
+
+	if (!shim_confined && getrlimit(RLIMIT_NOFILE, &limit) == 0)
+		store_relaxed(&most, (nfds_t)limit.rlim_cur);
+	return load_relaxed(&most);
+}
+
+/* unreadable takes out the sets that the kernel found readable though they are not, and returns how
+ * many those are. */
+static int unreadable(struct waiting *w)
+{
+	int n = 0;
+
+	for (nfds_t i = 0; i < w->in_kernel; i++) {
+		struct pollfd *p = &w->kernel[i];
+		struct shim_obj *o = p->revents & POLLIN ? shim_obj_get(p->fd) : NULL;
+
+		if (o && o->kind == SHIM_EPOLL && !shim_epoll_readable(o)) {
+			p->revents = 0;
+			n++;
+		}
+		if (o)
+			shim_obj_put(o);
+	}
+	return n;
+}
+
+/* ask_kernel polls the caller's kernel descriptors and, with p, its eventfd and toed. Where the
+ * kernel takes no more entries than the caller's, a connection has made room for the eventfd. */
 static int ask_kernel(struct waiting *w, struct poller *p, uint64_t deadline, const sigset_t *mask)
 {
 	struct timespec t = until(deadline);
-	nfds_t n = w->n;
+	nfds_t n = w->in_kernel;
+	int rc;
 
-	if (p) {
+	w->kernel[n] = w->kernel[n + 1] = (struct pollfd){.fd = -1};
+	if (p && p->event_fd >= 0)
 		w->kernel[n++] = (struct pollfd){.fd = p->event_fd, .events = POLLIN};
-		/* One that has hung up would be ready all the time. */
-		w->kernel[n++] = (struct pollfd){.fd = shim_attached() ? shim_session.control : -1};
-	}
-	return shim_real()->ppoll(w->kernel, n, deadline == SHIM_FOREVER ? NULL : &t, mask);
+	/* One that has hung up would be ready all the time. */
+	if (p && n < w->most && shim_attached())
+		w->kernel[n++] = (struct pollfd){.fd = shim_session.control};
+	rc = shim_real()->ppoll(w->kernel, n, deadline == SHIM_FOREVER ? NULL : &t, mask);
+	return rc > 0 && w->sets > 0 ? rc - unreadable(w) : rc;
 }
 
 static int wait_armed(struct waiting *w, struct poller *p, uint64_t deadline, const sigset_t *mask)
@@ -296,9 +348,9 @@ static int wait_armed(struct waiting *w, struct poller *p, uint64_t deadline, co
 		rc = ask_kernel(w, p, next, mask);
 		if (rc < 0)
 			return -1;
-		if (rc > 0 && w->kernel[w->n + 1].revents)
+		if (rc > 0 && w->kernel[w->in_kernel + 1].revents)
 			shim_toed_alive();
-		if (rc > 0 && w->kernel[w->n].revents)
+		if (rc > 0 && w->kernel[w->in_kernel].revents)
 			drain(p);
 		rc = look(w);
 		if (rc > 0 || (deadline != SHIM_FOREVER && shim_now() >= deadline) ||
@@ -352,6 +404,21 @@ static int wait_lone(struct waiting *w, struct shim_sock *s, uint64_t deadline)
 	}
 }
 
+/* wait_without waits where there is no descriptor left for an eventfd. */
+static int wait_without(struct waiting *w, uint64_t deadline, const sigset_t *mask)
+{
+	int rc;
+
+	do {
+		uint64_t brief = shim_now() + NO_QUEUE_NS;
+
+		if (ask_kernel(w, NULL, brief < deadline ? brief : deadline, mask) < 0)
+			return -1;
+		rc = look(w);
+	} while (rc == 0 && shim_now() < deadline && !shim_alarmed(w->alarms));
+	return rc;
+}
+
 /* wait_mixed may end early when listeners have to be looked after. */
 static int wait_mixed(struct waiting *w, uint64_t deadline, const sigset_t *mask)
 {
@@ -365,6 +432,9 @@ static int wait_mixed(struct waiting *w, uint64_t deadline, const sigset_t *mask
 			return rc < 0 ? rc : look(w);
 	}
 	if (spin(w, deadline) || shim_now() >= deadline) {
+		/* A signal that only mask lets in comes second to what is ready. */
+		if (look(w) > 0)
+			mask = NULL;
 		if ((w->in_kernel || mask) && ask_kernel(w, NULL, 0, mask) < 0)
 			return -1;
 		return look(w);
@@ -372,8 +442,9 @@ static int wait_mixed(struct waiting *w, uint64_t deadline, const sigset_t *mask
 	if (alone)
 		return wait_lone(w, alone, deadline);
 	p = poller();
-	if (!p)
-		return (int)shim_result(-ENOMEM);
+	w->most = most_entries();
+	if (!p || w->in_kernel >= w->most)
+		return wait_without(w, deadline, mask);
 	arm(w, p);
 	rc = wait_armed(w, p, deadline, mask);
 	saved = errno;
@@ -388,21 +459,24 @@ static int poll_until(struct pollfd *fds, nfds_t n, uint64_t deadline, const sig
 {
 	struct pollfd kernel[ON_STACK + 2];
 	struct shim_sock *sock[ON_STACK];
-	struct waiting w = {.fds = fds, .kernel = kernel, .sock = sock, .n = n, .alarms = alarms};
-	size_t bytes = (n + 2) * (sizeof *kernel + sizeof *sock);
+	int at[ON_STACK];
+	struct waiting w = {
+		.fds = fds, .kernel = kernel, .sock = sock, .at = at, .n = n, .alarms = alarms};
+	size_t bytes = (n + 2) * (sizeof *kernel + sizeof *sock + sizeof *at);
 	struct timespec t = until(deadline);
 	int rc, saved = errno;
 
-	if (n > SHIM_FD_MAX)
+	if (n > SHIM_FD_MAX || (n > ON_STACK && n > most_entries()))
 		return shim_real()->ppoll(fds, n, deadline == SHIM_FOREVER ? NULL : &t, mask);
 	if (n > ON_STACK) {
 		w.sock = shim_pages(bytes);
 		if (!w.sock)
 			return (int)shim_result(-ENOMEM);
 		w.kernel = (struct pollfd *)(w.sock + n + 2);
+		w.at = (int *)(w.kernel + n + 2);
 	}
 	collect(&w);
-	if (w.offloaded == 0)
+	if (w.offloaded == 0 && w.sets == 0)
 		rc = shim_real()->ppoll(fds, n, deadline == SHIM_FOREVER ? NULL : &t, mask);
 	else
 		rc = wait_mixed(&w, deadline, mask);
@@ -428,6 +502,37 @@ int shim_poll(struct pollfd *fds, nfds_t n, uint64_t deadline, const sigset_t *m
 		rc = poll_until(fds, n, look < deadline ? look : deadline, mask, alarms);
 	} while (unlikely(rc == 0 && deadline != 0 && shim_now() < deadline));
 	return rc;
+}
+
+int shim_poll_one(struct shim_sock *s, int fd, short events, uint64_t deadline)
+{
+	struct pollfd p = {.fd = fd, .events = events}, kernel[3];
+	int rc, at, saved = errno;
+
+	do {
+		uint64_t look = shim_relisten(), until = look < deadline ? look : deadline;
+		struct waiting w = {
+			.fds = &p, .kernel = kernel, .sock = &s, .at = &at, .n = 1, .offloaded = 1};
+
+		at = -1;
+		if (shim_role(s) != SHIM_CONN)
+			to_kernel(&w, 0, fd);
+		rc = wait_mixed(&w, until, NULL);
+	} while (unlikely(rc == 0 && deadline != 0 && shim_now() < deadline));
+	if (rc >= 0)
+		errno = saved;
+	return rc;
+}
+
+void shim_poll_prepare(struct shim_region *r)
+{
+	struct poller *p = poller();
+
+	most_entries();
+	if (!p)
+		return;
+	renew(p);
+	queue_for(p, r);
 }
 
 /* ours reports whether any of fds could be something of ours; nearly free when none is. */

@@ -3,13 +3,15 @@
 
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <sched.h>
 #include <spawn.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <unistd.h>
 
 struct heirs {
-	bool moved; /* descriptors are put elsewhere on the way, and are inherited whatever they were */
+	bool moved; /* descriptors are put elsewhere on the way, and are inherited whatever they
+		       were */
 	bool any;   /* the next program gets sockets of the TOE */
 };
 
@@ -58,9 +60,9 @@ static bool before_exec(bool moved)
 
 /* CARRYING makes of envp, if a program that gets sockets lacks something in it, one that does not:
  * on the stack, because a child of vfork has its parent's heap. */
-#define CARRYING(envp, list, moved)                                       \
-	size_t room = before_exec(moved) ? shim_environ_room(envp) : 0;   \
-	char *space[room / sizeof(char *) + 1];                           \
+#define CARRYING(envp, list, moved)                                     \
+	size_t room = before_exec(moved) ? shim_environ_room(envp) : 0; \
+	char *space[room / sizeof(char *) + 1];                         \
 	char *const *list = room ? shim_environ_fill(envp, space) : envp
 
 SHIM_API int execve(const char *path, char *const argv[], char *const envp[])
@@ -129,6 +131,12 @@ SHIM_API int execle(const char *path, const char *first, ...)
 	return execve(path, argv, envp);
 }
 
+SHIM_API int execveat(int dir, const char *path, char *const argv[], char *const envp[], int flags)
+{
+	CARRYING(envp, list, false);
+	return shim_real()->execveat(dir, path, argv, list, flags);
+}
+
 SHIM_API int posix_spawn(pid_t *restrict pid, const char *restrict path,
 			 const posix_spawn_file_actions_t *actions,
 			 const posix_spawnattr_t *restrict attr, char *const argv[restrict],
@@ -145,6 +153,68 @@ SHIM_API int posix_spawnp(pid_t *restrict pid, const char *restrict file,
 {
 	CARRYING(envp, list, actions != NULL);
 	return shim_real()->posix_spawnp(pid, file, actions, attr, argv, list);
+}
+
+/* libc makes these children by itself. */
+
+SHIM_API int system(const char *command)
+{
+	before_exec(false);
+	return shim_real()->system(command);
+}
+
+SHIM_API FILE *popen(const char *command, const char *mode)
+{
+	before_exec(false);
+	return shim_real()->popen(command, mode);
+}
+
+/* ---- processes that are made without fork's handlers ---------------------------------------- */
+
+SHIM_API pid_t _Fork(void)
+{
+	pid_t pid;
+
+	shim_before_fork();
+	pid = shim_real()->_Fork();
+	shim_after_fork(pid == 0);
+	return pid;
+}
+
+struct start {
+	int (*fn)(void *);
+	void *arg;
+};
+
+static int start_child(void *p)
+{
+	struct start *s = p;
+
+	shim_after_fork(true);
+	return s->fn(s->arg);
+}
+
+/* A child with memory of its own is like one of fork; one that shares ours is a thread, or like one
+ * of vfork. */
+SHIM_API int clone(int (*fn)(void *), void *stack, int flags, void *arg, ...)
+{
+	struct start s = {fn, arg};
+	pid_t *parent, *child;
+	va_list list;
+	void *tls;
+	int pid;
+
+	va_start(list, arg);
+	parent = va_arg(list, pid_t *);
+	tls = va_arg(list, void *);
+	child = va_arg(list, pid_t *);
+	va_end(list);
+	if (flags & CLONE_VM)
+		return shim_real()->clone(fn, stack, flags, arg, parent, tls, child);
+	shim_before_fork();
+	pid = shim_real()->clone(start_child, stack, flags, &s, parent, tls, child);
+	shim_after_fork(false);
+	return pid;
 }
 
 /* The process ends in order: the kernel will close its placeholders, and toed should take that for

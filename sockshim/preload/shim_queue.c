@@ -19,7 +19,7 @@ static void relax(uint32_t round)
 #if defined(__x86_64__)
 	__builtin_ia32_pause();
 #endif
-	if (round % SPINS == SPINS - 1)
+	if (round % SPINS == SPINS - 1 && !shim_confined)
 		sched_yield();
 }
 
@@ -176,6 +176,10 @@ static int restartable_wait(uint32_t *word, uint32_t value, uint64_t relative_ns
 			     .tv_nsec = (long)(until % 1000000000u)};
 	int saved = errno, rc = 0;
 
+	if (shim_confined) {
+		rc = shim_futex_wait(word, value, relative_ns, true);
+		return rc == -EINTR && shim_confined_restarts ? 0 : rc;
+	}
 	if (shim_real()->syscall(SYS_futex_waitv, &v, 1, 0, &t, CLOCK_MONOTONIC) < 0)
 		rc = -errno;
 	errno = saved;
@@ -223,7 +227,7 @@ int shim_wait_slot(struct shim_region *r, struct toe_shm_slot *slot, uint32_t se
 static bool holder_gone(uint32_t tid)
 {
 	int saved = errno;
-	bool gone = shim_real()->syscall(SYS_tkill, tid, 0) < 0 && errno == ESRCH;
+	bool gone = !shim_confined && shim_real()->syscall(SYS_tkill, tid, 0) < 0 && errno == ESRCH;
 
 	errno = saved;
 	return gone;

@@ -60,30 +60,36 @@ static void **slab_link(struct shim_slab *slab, void *object)
 
 void *shim_slab_take(struct shim_slab *slab)
 {
-	void *object;
+	char *fresh = NULL;
+	void *object = NULL;
 
 	shim_mutex_lock(&slab->lock);
-	if (!slab->free) {
-		char *p = shim_pages(SLAB_GRAIN);
-
-		for (size_t i = 0; p && i + slab->size <= SLAB_GRAIN; i += slab->size) {
-			*slab_link(slab, p + i) = slab->free;
-			slab->free = p + i;
-		}
+	/* Only the lock's holder takes, so that the first of the list stays where it is, but for
+	 * others that are put before it. A signal handler that has interrupted the holder leaves
+	 * the list alone. */
+	if (slab->lock.depth == 0) {
+		object = load_acquire(&slab->free);
+		while (object &&
+		       !__atomic_compare_exchange_n(&slab->free, &object, *slab_link(slab, object),
+						    false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
+			;
 	}
-	object = slab->free;
-	if (object)
-		slab->free = *slab_link(slab, object);
+	if (!object)
+		object = fresh = shim_pages(SLAB_GRAIN);
 	shim_mutex_unlock(&slab->lock);
+	for (size_t i = slab->size; fresh && i + slab->size <= SLAB_GRAIN; i += slab->size)
+		shim_slab_give(slab, fresh + i);
 	return object;
 }
 
 void shim_slab_give(struct shim_slab *slab, void *object)
 {
-	shim_mutex_lock(&slab->lock);
-	*slab_link(slab, object) = slab->free;
-	slab->free = object;
-	shim_mutex_unlock(&slab->lock);
+	void *first = load_relaxed(&slab->free);
+
+	do
+		*slab_link(slab, object) = first;
+	while (!__atomic_compare_exchange_n(&slab->free, &first, object, false, __ATOMIC_RELEASE,
+					    __ATOMIC_RELAXED));
 }
 
 void shim_mutex_lock(struct shim_mutex *m)
@@ -146,6 +152,7 @@ static uint64_t number(const char *name, uint64_t otherwise)
 static void after_fork_child(void)
 {
 	shim_tid_cached = 0;
+	shim_tid(); /* now: it may be that the child cannot ask later */
 	shim_pid = getpid();
 	shim_mutex_unlock(&shim_session.lock);
 	shim_fds_after_fork();
@@ -167,11 +174,19 @@ static void share(int fd, struct shim_obj *o, void *arg)
 		shim_sock_share((struct shim_sock *)o);
 }
 
-static void before_fork(void)
+void shim_before_fork(void)
 {
 	shim_epoll_before_fork();
 	shim_mutex_lock(&shim_session.lock);
 	shim_fds_each(share, NULL);
+}
+
+void shim_after_fork(bool child)
+{
+	if (child)
+		after_fork_child();
+	else
+		after_fork_parent();
 }
 
 int pthread_atfork(void (*)(void), void (*)(void), void (*)(void));
@@ -187,7 +202,7 @@ __attribute__((constructor)) static void start(void)
 	shim_config.log_level = (int)number("TOE_SHIM_LOG", 0);
 	shim_config.spin_ns = number("TOE_SPIN_US", 20) * 1000;
 	shim_environ_note(environ);
-	pthread_atfork(before_fork, after_fork_parent, after_fork_child);
+	pthread_atfork(shim_before_fork, after_fork_parent, after_fork_child);
 	shim_uring_refuse();
 	for (int fd = 0; fd <= 2; fd++)
 		shim_stdio_check(fd);

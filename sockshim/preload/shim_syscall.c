@@ -1,7 +1,10 @@
 /* shim_syscall.c - syscall(2) with the numbers of socket calls, as event libraries use it. */
 #include "shim.h"
 
+#include <sched.h>
 #include <stdarg.h>
+#include <sys/pidfd.h>
+#include <sys/prctl.h>
 #include <sys/sendfile.h>
 #include <sys/syscall.h>
 
@@ -13,6 +16,28 @@ int ioctl(int, unsigned long, ...);
 
 #define P(i) ((void *)a[i])
 #define I(i) ((int)a[i])
+
+/* pselect6's mask comes with its size. */
+static long select6(const long *a)
+{
+	const sigset_t *const *mask = P(5);
+
+	return pselect(I(0), P(1), P(2), P(3), P(4), mask ? *mask : NULL);
+}
+
+/* fork_like makes a process past libc, whose handlers do not run. */
+static long fork_like(unsigned long flags, bool stack, long number, const long *a)
+{
+	bool copies = !(flags & CLONE_VM) && !stack;
+	long pid;
+
+	if (copies)
+		shim_before_fork();
+	pid = shim_real()->syscall(number, a[0], a[1], a[2], a[3], a[4], a[5]);
+	if (copies)
+		shim_after_fork(pid == 0);
+	return pid;
+}
 
 /* clang-format off */
 static long dispatch(long number, const long *a)
@@ -58,6 +83,8 @@ static long dispatch(long number, const long *a)
 	case SYS_dup2: return dup2(I(0), I(1));
 	case SYS_epoll_create: return epoll_create(I(0));
 	case SYS_epoll_wait: return epoll_wait(I(0), P(1), I(2), I(3));
+	case SYS_fork: return fork_like(SIGCHLD, false, number, a);
+	case SYS_setrlimit: return setrlimit((__rlimit_resource_t)a[0], P(1));
 #endif
 	case SYS_io_uring_setup:
 	case SYS_io_uring_enter:
@@ -65,6 +92,17 @@ static long dispatch(long number, const long *a)
 		if (!shim_uring_allowed)
 			return shim_result(-ENOSYS);
 		break;
+	case SYS_pselect6: return select6(a);
+	case SYS_epoll_pwait2: return epoll_pwait2(I(0), P(1), I(2), P(3), P(4));
+	case SYS_pidfd_getfd: return pidfd_getfd(I(0), I(1), (unsigned)a[2]);
+	case SYS_clone: return fork_like((unsigned long)a[0], a[1] != 0, number, a);
+	case SYS_clone3: return fork_like(*(const uint64_t *)P(0), ((const uint64_t *)P(0))[5] != 0, number, a);
+	case SYS_execve: return execve(P(0), P(1), P(2));
+	case SYS_execveat: return execveat(I(0), P(1), P(2), P(3), I(4));
+	case SYS_prctl: return prctl(I(0), a[1], a[2], a[3], a[4]);
+	case SYS_seccomp: return shim_seccomp(a);
+	case SYS_chroot: return chroot(P(0));
+	case SYS_prlimit64: return prlimit64((pid_t)a[0], (__rlimit_resource_t)a[1], P(2), P(3));
 	case SYS_exit_group: _exit(I(0));
 	}
 	return shim_real()->syscall(number, a[0], a[1], a[2], a[3], a[4], a[5]);

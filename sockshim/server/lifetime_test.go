@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"io"
@@ -553,7 +554,7 @@ func TestRecount(t *testing.T) {
 	for _, n := range []uint32{slot, slot - 1, slot + 1} {
 		atomic.StoreUint32(&r.mem.Slots[n].Shared, 1)
 	}
-	_, waiting := r.srv.claimed()
+	_, waiting := r.srv.claimed(false)
 	require.False(t, waiting, "their client can tell")
 	r.c.cred.Pid = 1 << 30
 	r.srv.clientGone(r.c)
@@ -561,7 +562,7 @@ func TestRecount(t *testing.T) {
 
 	missing := map[uint64]bool{}
 	recount := func() {
-		list, waiting := r.srv.claimed()
+		list, waiting := r.srv.claimed(false)
 		require.True(t, waiting)
 		require.Contains(t, list, keptCookie)
 		held, err := heldSockets()
@@ -581,6 +582,54 @@ func TestRecount(t *testing.T) {
 }
 
 // TestDestroysOfOthers: connections of the machine that are none of ours do not fill the buffer.
+// TestNoDestroyMessages: where the kernel does not tell which sockets are gone, toed finds out.
+func TestNoDestroyMessages(t *testing.T) {
+	r := newRig(t, 1, nil)
+	require.True(t, r.srv.countAlone(unix.EPROTONOSUPPORT))
+	stop := make(chan struct{})
+	defer close(stop)
+	r.srv.wg.Go(func() { r.srv.keepRecounting(true, stop) })
+	kept, keptCookie := placeholder(t)
+	defer unix.Close(kept)
+	fd, cookie := placeholder(t)
+	copied, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
+	require.NoError(t, err)
+	_, keptConn := r.held(keptCookie)
+	slot, c := r.held(cookie)
+	for n := slot - 1; n <= slot+1; n++ {
+		atomic.StoreUint32(&r.mem.Slots[n].Shared, 1)
+	}
+	// Each of two processes closes its copy, and both live on.
+	for i, n := range []int{fd, copied} {
+		r.post(0, shm.OpCloseShared, slot, 0)
+		r.dev.iterate()
+		require.True(t, r.live(c), "copy %d", i)
+		require.NoError(t, unix.Close(n))
+	}
+	require.Eventually(t, func() bool {
+		r.dev.mu.Lock()
+		defer r.dev.mu.Unlock()
+		return c.fin && c.released
+	}, waitFor, tick)
+	require.True(t, r.live(keptConn))
+}
+
+// TestServeWithoutDestroyMessages: a server whose kernel does not tell serves all the same.
+func TestServeWithoutDestroyMessages(t *testing.T) {
+	r := newRig(t, 1, nil)
+	r.srv.watch = func() (*os.File, error) { return nil, unix.EPROTONOSUPPORT }
+	ctx, cancel := context.WithCancel(t.Context())
+	served := make(chan error, 1)
+	go func() { served <- r.srv.Serve(ctx) }()
+	require.Eventually(t, func() bool {
+		r.srv.mu.Lock()
+		defer r.srv.mu.Unlock()
+		return r.srv.destroys
+	}, waitFor, tick)
+	cancel()
+	require.NoError(t, <-served)
+}
+
 func TestDestroysOfOthers(t *testing.T) {
 	r := newRig(t, 1, nil)
 	watch, err := r.srv.watchDestroys()

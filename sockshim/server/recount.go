@@ -6,6 +6,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -23,9 +24,32 @@ const (
 	recountSoon  = time.Second
 )
 
-// keepRecounting recounts until stop is closed.
-func (s *Server) keepRecounting(stop <-chan struct{}) {
-	pause := recountEvery
+// aloneEvery is how often that is where the kernel says nothing at all: so much later, or twice that, does
+// the peer of a socket that several processes had hear of its end.
+const aloneEvery = 500 * time.Millisecond
+
+// countAlone has us find out by ourselves which sockets are gone, where the kernel does not tell, if we can.
+// Otherwise sockets that several processes have end with the one that opened them.
+func (s *Server) countAlone(why error) bool {
+	if _, err := heldSockets(); err != nil {
+		s.cfg.Log.Warn("the kernel does not tell which sockets are gone, and we may not look: shared sockets end with their client",
+			"error", why, "look", err)
+		return false
+	}
+	s.cfg.Log.Warn("the kernel does not tell which sockets are gone: toed looks through all processes instead", "error", why)
+	s.mu.Lock()
+	s.destroys = true
+	s.mu.Unlock()
+	return true
+}
+
+// keepRecounting recounts until stop is closed; alone says that the kernel never tells.
+func (s *Server) keepRecounting(alone bool, stop <-chan struct{}) {
+	last := recountEvery
+	if alone {
+		last = aloneEvery
+	}
+	pause := last
 	timer := time.NewTimer(pause)
 	defer timer.Stop()
 	missing, warned := map[uint64]bool{}, false
@@ -41,9 +65,9 @@ func (s *Server) keepRecounting(stop <-chan struct{}) {
 		case <-stop:
 			return
 		}
-		pause = min(2*pause, recountEvery)
+		pause = min(2*pause, last)
 		timer.Reset(pause)
-		list, waiting := s.claimed()
+		list, waiting := s.claimed(alone)
 		if !s.recountDue.Swap(false) && !waiting && len(missing) == 0 {
 			continue
 		}
@@ -76,9 +100,10 @@ func (s *Server) recount(list []uint64, held, before map[uint64]bool) map[uint64
 }
 
 // claimed returns the cookies of all sockets that a client holds, and whether there is one whose
-// client has gone: only the kernel can tell its end. Clients whose process we cannot see, because it
-// is in another process namespace, are left out: there we cannot look.
-func (s *Server) claimed() (list []uint64, waiting bool) {
+// client has gone, or with shared set one that several have: only the kernel can tell its end. Clients
+// whose process we cannot see, because it is in another process namespace, are left out: there we cannot
+// look.
+func (s *Server) claimed(shared bool) (list []uint64, waiting bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, r := range s.regions {
@@ -89,7 +114,8 @@ func (s *Server) claimed() (list []uint64, waiting bool) {
 					continue
 				}
 				list = append(list, k.cookie)
-				waiting = waiting || k.owner.owner.ended.Load()
+				waiting = waiting || k.owner.owner.ended.Load() ||
+					shared && atomic.LoadUint32(&sh.slot(sh.slotBase+i).Shared) != 0
 			}
 		})
 	}

@@ -41,14 +41,15 @@ type Server struct {
 	accounts   map[uint32]*account // by user; never removed
 	lastID     uint32
 	closed     bool
-	destroys   bool              // the kernel tells when sockets are gone
-	recountDue atomic.Bool       // and may have left out some
-	leftBehind chan struct{}     // a client has gone whose sockets somebody may still hold
-	stats      Counters          // of control goroutines and past workers
-	holding    sync.Mutex        // of inodes
-	inodes     map[string]uint64 // SO_COOKIE by "socket:[inode]", as Holders last found them
-	past       []Decline         // of clients that are gone, the earliest first, at most pastDeclines
-	wg         sync.WaitGroup    // client connections
+	watch      func() (*os.File, error) // watchDestroys, but for tests
+	destroys   bool                     // we hear when sockets are gone
+	recountDue atomic.Bool              // and may have left out some
+	leftBehind chan struct{}            // a client has gone whose sockets somebody may still hold
+	stats      Counters                 // of control goroutines and past workers
+	holding    sync.Mutex               // of inodes
+	inodes     map[string]uint64        // SO_COOKIE by "socket:[inode]", as Holders last found them
+	past       []Decline                // of clients that are gone, the earliest first, at most pastDeclines
+	wg         sync.WaitGroup           // client connections
 }
 
 var _ toe.SocketLayer = (*Server)(nil)
@@ -63,6 +64,7 @@ func New(cfg Config) (*Server, error) {
 		cfg: cfg, lowPorts: firstOpenPort(), netns: ownNetns(), hello: helloWithin,
 		clients: map[*client]struct{}{}, regions: map[uint32]*region{}, accounts: map[uint32]*account{}, leftBehind: make(chan struct{}, 1),
 	}
+	s.watch = s.watchDestroys
 	if err := s.takeDir(); err != nil {
 		return nil, err
 	}
@@ -200,14 +202,13 @@ func (s *Server) Detach(dev toe.Device) {
 func (s *Server) Serve(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, func() { s.ln.Close() })
 	defer stop()
-	watch, err := s.watchDestroys()
-	if err != nil {
-		s.cfg.Log.Warn("the kernel does not tell which sockets are gone: shared sockets end with their client", "error", err)
-	} else {
+	watch, err := s.watch()
+	if err == nil {
 		defer watch.Close()
 	}
+	alone := err != nil && s.countAlone(err)
 	recount := make(chan struct{})
-	s.wg.Go(func() { s.keepRecounting(recount) })
+	s.wg.Go(func() { s.keepRecounting(alone, recount) })
 	defer close(recount)
 	for {
 		conn, err := s.ln.AcceptUnix()

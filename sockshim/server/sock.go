@@ -63,6 +63,7 @@ type sock struct {
 	looked      uint64       // txCons when a closed connection was last looked at,
 	looks       uint8        // so many times since it moved
 	lastWoken   uint8        // listener: event queue that heard of it last, of those of which one is enough
+	asked       uint64       // EqMask when changes were made of which the waiters have not been woken
 }
 
 // unaccepted reports whether s waits in an accept queue: it lives and dies with its listener.

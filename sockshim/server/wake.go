@@ -8,10 +8,12 @@ import (
 )
 
 // wake publishes that a slot has changed in a way that waiters may care about. Who spins or looks
-// sees it at once; sleepers are woken at the end of the iteration, once for all its changes.
+// sees it at once; sleepers are woken at the end of the iteration, once for all its changes. Who asks
+// only after the change sees it too: to him it would be news twice, which an edge must not be.
 func (sh *share) wake(n uint32) {
-	atomic.AddUint32(&sh.slot(n).EventSeq, 1)
-	s := sh.sock(n)
+	s, p := sh.sock(n), sh.slot(n)
+	atomic.AddUint32(&p.EventSeq, 1)
+	s.asked |= atomic.LoadUint64(&p.EqMask)
 	if s.waking {
 		return
 	}
@@ -43,7 +45,9 @@ func (sh *share) wakeSleepers(n uint32) {
 		shm.FutexWake(&p.EventSeq)
 		sh.w.stats.FutexWakes++
 	}
-	mask := atomic.LoadUint64(&p.EqMask)
+	s := sh.sock(n)
+	mask := s.asked & atomic.LoadUint64(&p.EqMask)
+	s.asked = 0
 	if one := mask & atomic.LoadUint64(&p.EqExclusive); one != 0 && sh.pushToOne(n, p, one) {
 		mask &^= one
 	}

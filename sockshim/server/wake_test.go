@@ -135,3 +135,20 @@ func TestFullEventQueue(t *testing.T) {
 	require.Zero(t, atomic.LoadUint32(&eq.Overflow))
 	require.Equal(t, slot, eq.Pop())
 }
+
+// TestAskedAfterTheChange: who asks for a socket's events after a change has seen it, and does not hear
+// of it again.
+func TestAskedAfterTheChange(t *testing.T) {
+	r := newRig(t, 1, nil)
+	slot, c, _ := r.connect(0)
+	p := &r.mem.Slots[slot]
+	r.dev.iterate()
+	eq := r.allocEQs(1)[0]
+	r.deliver(c, 100)
+	atomic.StoreUint64(&p.EqMask, shm.EQBit(eq))
+	r.dev.iterate()
+	require.Zero(t, r.mem.EQs[eq].Pop())
+	r.deliver(c, 100)
+	r.dev.iterate()
+	require.Equal(t, slot, r.mem.EQs[eq].Pop())
+}

@@ -405,6 +405,149 @@ __attribute__((unused)) static void asleep(pid_t *tid)
 	}
 }
 
+/* send_fds sends descriptors over a Unix socket, with one octet; recv_fds takes up to n and returns how
+ * many came. */
+#define FDS_MAX 16
+
+__attribute__((unused)) static void send_fds(int via, const int *fds, int n)
+{
+	union {
+		char bytes[CMSG_SPACE(FDS_MAX * sizeof(int))];
+		struct cmsghdr align;
+	} u = {0};
+	struct iovec iov = {"f", 1};
+	struct msghdr m = {.msg_iov = &iov,
+			   .msg_iovlen = 1,
+			   .msg_control = u.bytes,
+			   .msg_controllen = CMSG_SPACE((size_t)n * sizeof *fds)};
+	struct cmsghdr *c = CMSG_FIRSTHDR(&m);
+
+	c->cmsg_level = SOL_SOCKET;
+	c->cmsg_type = SCM_RIGHTS;
+	c->cmsg_len = CMSG_LEN((size_t)n * sizeof *fds);
+	memcpy(CMSG_DATA(c), fds, (size_t)n * sizeof *fds);
+	MUST(sendmsg(via, &m, 0));
+}
+
+__attribute__((unused)) static int recv_fds(int via, int *fds, int n, int flags)
+{
+	union {
+		char bytes[CMSG_SPACE(FDS_MAX * sizeof(int))];
+		struct cmsghdr align;
+	} u = {0};
+	char octet;
+	struct iovec iov = {&octet, 1};
+	struct msghdr m = {.msg_iov = &iov,
+			   .msg_iovlen = 1,
+			   .msg_control = u.bytes,
+			   .msg_controllen = CMSG_LEN((size_t)n * sizeof *fds)};
+	struct cmsghdr *c;
+	int got = 0;
+
+	if (MUST(recvmsg(via, &m, flags)) == 0)
+		return 0;
+	for (c = CMSG_FIRSTHDR(&m); c; c = CMSG_NXTHDR(&m, c)) {
+		got = (int)((c->cmsg_len - CMSG_LEN(0)) / sizeof *fds);
+		memcpy(fds, CMSG_DATA(c), (size_t)got * sizeof *fds);
+	}
+	return got;
+}
+
+/* exec_again executes the program anew for the same case, which finds the phase and the descriptors
+ * by phase() and phase_fd(). */
+__attribute__((unused, noreturn)) static void exec_again(const char *phase, int fd, int other)
+{
+	char text[64];
+
+	snprintf(text, sizeof text, "%s %d %d", phase, fd, other);
+	setenv("CASE_PHASE", text, 1);
+	execl("/proc/self/exe", "case", address, this_case, (char *)NULL);
+	_exit(127);
+}
+
+__attribute__((unused)) static bool phase(const char *name, int *fd, int *other)
+{
+	const char *text = getenv("CASE_PHASE");
+	char is[32];
+
+	return text && sscanf(text, "%31s %d %d", is, fd, other) == 3 && strcmp(is, name) == 0;
+}
+
+/* quiet tells what comes from fd in a moment in which nothing should. */
+__attribute__((unused)) static void quiet(const char *what, int fd)
+{
+	struct pollfd p = {.fd = fd, .events = POLLIN | POLLRDHUP};
+
+	MUST(poll(&p, 1, 20));
+	tell_events(what, (unsigned short)p.revents);
+}
+
+/* in_thread runs f in a thread that sleeps in the kernel when the call returns. */
+struct sleeper {
+	pthread_t thread;
+	pid_t tid;
+	void (*f)(void *);
+	void *arg;
+};
+
+__attribute__((unused)) static void *sleeper_run(void *p)
+{
+	struct sleeper *s = p;
+
+	__atomic_store_n(&s->tid, gettid(), __ATOMIC_RELEASE);
+	s->f(s->arg);
+	return NULL;
+}
+
+__attribute__((unused)) static void in_thread(struct sleeper *s, void (*f)(void *), void *arg)
+{
+	*s = (struct sleeper){.f = f, .arg = arg};
+	if (pthread_create(&s->thread, NULL, sleeper_run, s) != 0)
+		abort();
+	asleep(&s->tid);
+}
+
+__attribute__((unused)) static void join(struct sleeper *s)
+{
+	pthread_join(s->thread, NULL);
+}
+
+/* fixed_buffers keeps the buffers of a connection from growing. */
+__attribute__((unused)) static void fixed_buffers(int pair[2])
+{
+	for (int i = 0; i < 2; i++) {
+		MUST(set_int(pair[i], SOL_SOCKET, SO_SNDBUF, 1 << 16));
+		MUST(set_int(pair[i], SOL_SOCKET, SO_RCVBUF, 1 << 16));
+	}
+}
+
+/* fill_up writes until fd takes no more, and returns how many octets that were; the peer must not
+ * read meanwhile. */
+__attribute__((unused)) static size_t fill_up(int fd)
+{
+	static char block[1 << 16];
+	struct pollfd p = {.fd = fd, .events = POLLOUT};
+	size_t all = 0;
+
+	for (;;) {
+		ssize_t n = send(fd, block, sizeof block, MSG_DONTWAIT | MSG_NOSIGNAL);
+
+		if (n > 0)
+			all += (size_t)n;
+		else if (poll(&p, 1, 50) == 0)
+			return all; /* what is on its way to the peer has arrived */
+	}
+}
+
+/* read_up reads n octets and forgets them. */
+__attribute__((unused)) static void read_up(int fd, size_t n)
+{
+	static char block[1 << 16];
+
+	while (n > 0)
+		n -= (size_t)MUST(read(fd, block, n < sizeof block ? n : sizeof block));
+}
+
 int main(int argc, char **argv)
 {
 	if (argc == 2 && strcmp(argv[1], "--list") == 0) {
