@@ -75,6 +75,9 @@ func (c *client) show(fd int) unix.Errno {
 	if old := c.shown.take(k.cookie); old != nil {
 		old.hold.release()
 	}
+	if k.port == 0 {
+		return 0 // a probe came before the program has bound it: it will be shown again
+	}
 	if k.foreign && c.srv.cfg.AnyNamespace && k.port != 0 {
 		var errno unix.Errno
 		if k.hold, errno = c.reserve(k); errno != 0 {
