@@ -196,6 +196,7 @@ static int start_child(void *p)
 
 /* A child with memory of its own is like one of fork; one that shares ours is a thread, or like one
  * of vfork. */
+__attribute__((no_sanitize("address"))) /* not all of the arguments need be there */
 SHIM_API int clone(int (*fn)(void *), void *stack, int flags, void *arg, ...)
 {
 	struct start s = {fn, arg};

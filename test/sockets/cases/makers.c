@@ -223,6 +223,7 @@ CASE(spawn_with_dup2)
 	posix_spawn_file_actions_init(&actions);
 	posix_spawn_file_actions_adddup2(&actions, p[1], 0);
 	say("spawn: %d", posix_spawn(&child, "/proc/self/exe", &actions, NULL, argv, environ));
+	posix_spawn_file_actions_destroy(&actions);
 	MUST(close(p[1]));
 	talk_to_echo(p[0]);
 	reap(child);
@@ -243,6 +244,7 @@ CASE(spawn_that_closes)
 	posix_spawn_file_actions_adddup2(&actions, in[0], 0);
 	posix_spawn_file_actions_addclose(&actions, p[1]);
 	say("spawn: %d", posix_spawnp(&child, "cat", &actions, NULL, argv, environ));
+	posix_spawn_file_actions_destroy(&actions);
 	MUST(close(p[1]));
 	tell("nobody else holds it", read(p[0], &c, 1));
 	MUST(close(in[1]));
