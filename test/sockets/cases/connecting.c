@@ -1,14 +1,13 @@
 /* connecting: every way in which a connect can begin, fail and be told. */
 #include "cases.h"
 
-/* nobody returns an address at which nobody listens. */
+/* nobody returns an address at which nobody listens, nor comes to: the port stays bound. */
 static struct sockaddr_storage nobody(void)
 {
-	int l = listener(0);
-	struct sockaddr_storage a = name_of(l);
+	int fd = stream_socket(0);
 
-	MUST(close(l));
-	return a;
+	MUST(bind_to(fd, make_address(0)));
+	return name_of(fd);
 }
 
 CASE(refused)

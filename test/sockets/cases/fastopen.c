@@ -188,10 +188,12 @@ CASE(inherited)
 
 CASE(refused)
 {
-	int l = listener(0), fd = fresh(0);
-	struct sockaddr_storage nobody = name_of(l);
+	int bound = stream_socket(0), fd = fresh(0),
+	    l; /* nobody else can listen where one is bound */
+	struct sockaddr_storage nobody;
 
-	MUST(close(l));
+	MUST(bind_to(bound, make_address(0)));
+	nobody = name_of(bound);
 	tell("connect", connect_at(fd, nobody));
 	tell("write", write(fd, "x", 1));
 	l = listener(0);
