@@ -213,8 +213,15 @@ static size_t fill(int fd)
 	size_t sum = 0;
 	ssize_t n;
 
-	while ((n = send(fd, buf, sizeof buf, MSG_DONTWAIT | MSG_NOSIGNAL)) > 0)
-		sum += (size_t)n;
+	/* What is under way may yet make room: full is what stays so. */
+	for (int tries = 0; tries < 100; tries++) {
+		while ((n = send(fd, buf, sizeof buf, MSG_DONTWAIT | MSG_NOSIGNAL)) > 0) {
+			sum += (size_t)n;
+			tries = 0;
+		}
+		nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+	}
+	n = send(fd, buf, sizeof buf, MSG_DONTWAIT | MSG_NOSIGNAL);
 	tell("full", n);
 	return sum;
 }
