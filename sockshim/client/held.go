@@ -201,3 +201,21 @@ func (c *Conn) Socket() (int, error) {
 	}
 	return fd, nil
 }
+
+// AwaitEnd waits, after the end of the peer's stream, until the whole connection is over, and returns its error, nil if it ended in
+// order; net.ErrClosed if it was closed. Nobody else may read meanwhile.
+func (c *Conn) AwaitEnd() error {
+	for !c.WasReset() && atomic.LoadUint32(&c.s.p.State) != shm.SlotClosed {
+		select {
+		case <-c.s.readable:
+		case <-c.s.closed:
+			return net.ErrClosed
+		}
+	}
+	return c.s.fault()
+}
+
+// Unacknowledged returns how many octets were written that the peer has not acknowledged.
+func (c *Conn) Unacknowledged() uint64 {
+	return atomic.LoadUint64(&c.s.p.TxProd) - atomic.LoadUint64(&c.s.p.TxCons)
+}

@@ -32,6 +32,7 @@ type Listener struct {
 
 	mu    sync.Mutex
 	told  []told        // of a held one: what its connections inherit
+	cc    string        // of a held one: the congestion control that it was told; "": none
 	s     *sock         // the TOE's half; nil: none
 	moved chan struct{} // closed when s has changed
 }

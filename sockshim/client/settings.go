@@ -1,6 +1,9 @@
 package client
 
 import (
+	"os"
+	"strings"
+
 	"golang.org/x/sys/unix"
 
 	"opentoe/sockshim/shm"
@@ -55,6 +58,10 @@ const (
 
 // request fills in what an open asks for, as the kernel socket fd has been told.
 func request(p *shm.Slot, fd int) {
+	p.ReqCc = shm.CCDefault
+	if cc, usual := congestionOf(fd), usualCongestion(); cc != usual {
+		p.ReqCc = uint8(congestion[cc])
+	}
 	get := func(level, name int) int { v, _ := unix.GetsockoptInt(fd, level, name); return v }
 	p.ReqNodelay = uint8(get(unix.IPPROTO_TCP, unix.TCP_NODELAY))
 	p.ReqKeepalive = uint8(get(unix.SOL_SOCKET, unix.SO_KEEPALIVE))
@@ -74,6 +81,18 @@ func request(p *shm.Slot, fd int) {
 		p.ReqV6only = uint8(get(unix.IPPROTO_IPV6, unix.IPV6_V6ONLY))
 		p.ReqTos = uint8(get(unix.IPPROTO_IPV6, unix.IPV6_TCLASS))
 	}
+}
+
+// congestionOf returns the name of a kernel socket's congestion control.
+func congestionOf(fd int) string {
+	name, _ := unix.GetsockoptString(fd, unix.IPPROTO_TCP, unix.TCP_CONGESTION)
+	return name
+}
+
+// usualCongestion returns the kernel's, which stands for a socket that was not told: toed has its own.
+func usualCongestion() string {
+	text, _ := os.ReadFile("/proc/sys/net/ipv4/tcp_congestion_control") // unreadable: every socket was told
+	return strings.TrimSpace(string(text))
 }
 
 // later are the settings that an open has no place for: they are sent when it is decided, unless they are
@@ -119,6 +138,9 @@ func (c *Conn) SetCongestion(name string) error {
 type Info struct {
 	TCP        []byte // struct tcp_info, as of linux/tcp.h
 	Congestion string
+	Memory     [9]uint32 // SO_MEMINFO
+	PathMTU    uint32    // octets; 0: unknown
+	Unsent     uint32    // octets that were written and never sent
 }
 
 // Info asks toed about the connection.
@@ -127,7 +149,9 @@ func (c *Conn) Info() (Info, error) {
 	if err := c.s.c.call(&m, -1); err != nil {
 		return Info{}, c.wrap("info", err)
 	}
-	i := Info{TCP: m.U[:min(int(m.InfoLen), len(m.U))]}
+	i := Info{
+		TCP: m.U[:min(int(m.InfoLen), len(m.U))], Memory: m.More.Meminfo, PathMTU: m.More.PathMtu, Unsent: m.More.Unsent,
+	}
 	for _, b := range m.More.Cc {
 		if b == 0 {
 			break
@@ -165,16 +189,23 @@ func (l *Listener) Inherit() {
 		}
 		list = append(list, told{f.level, f.name, v})
 	}
+	cc := congestionOf(l.held)
+	if cc == congestionOf(fresh) {
+		cc = ""
+	}
 	l.mu.Lock()
-	l.told = list
+	l.told, l.cc = list, cc
 	l.mu.Unlock()
 }
 
 // inherit gives the kernel socket of an accepted connection what the listener's was told.
 func (l *Listener) inherit(fd int) {
 	l.mu.Lock()
-	list := l.told
+	list, cc := l.told, l.cc
 	l.mu.Unlock()
+	if cc != "" {
+		_ = unix.SetsockoptString(fd, unix.IPPROTO_TCP, unix.TCP_CONGESTION, cc)
+	}
 	for _, o := range list {
 		_ = unix.SetsockoptInt(fd, o.level, o.name, o.value) // the listener's was accepted
 	}

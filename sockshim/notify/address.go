@@ -11,7 +11,7 @@ import (
 const (
 	sizeInet4 = unix.SizeofSockaddrInet4
 	sizeInet6 = unix.SizeofSockaddrInet6
-	sizeMax   = unix.SizeofSockaddrAny
+	sizeMax   = 128 // struct sockaddr_storage: the kernel takes no more
 )
 
 // parseAddress reads a socket address of the internet's; scope tells of an IPv6 scope, which is the kernel's

@@ -2,8 +2,10 @@ package notify
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"io"
+	"math"
 	"net"
 	"net/netip"
 	"os"
@@ -32,8 +34,10 @@ type conn struct {
 	raw    syscall.RawConn // of file
 	kernel int             // the kernel's socket beneath. Under mu; -1 when it is over
 	up     chan struct{}   // closed when the handshake is over
-	over   chan struct{}   // closed when the connection has failed
+	over   chan struct{}   // closed when the connection has ended
 	lost   atomic.Bool     // octets of the peer's were thrown away
+	shut   atomic.Bool     // the program's stream has ended
+	eof    bool            // the peer's stream had ended before the connection failed: the program sees that. Of toProgram
 
 	once sync.Once  // of failing and finishing
 	inMu sync.Mutex // no octet is taken off our end after failed
@@ -64,6 +68,7 @@ func (s *Supervisor) newConn(toe *client.Conn, kernel, domain int, connecting, b
 		unix.Close(theirs)
 		return nil, -1, err
 	}
+	_ = unix.SetsockoptInt(ours, unix.SOL_SOCKET, unix.SO_OOBINLINE, 1) // an urgent octet is not to be lost
 	if connecting {
 		c.filled = fill(theirs)
 	} else {
@@ -113,8 +118,11 @@ func (c *conn) handshake(ctx context.Context) error {
 	if err := c.drain(); err != nil {
 		return err
 	}
+	if err := c.file.SetReadDeadline(time.Unix(1, 0)); err != nil { // wakes fromProgram
+		return err
+	}
 	close(c.up)
-	return c.file.SetReadDeadline(time.Unix(1, 0)) // wakes fromProgram
+	return nil
 }
 
 // drain takes what fill has sent. It is all there; fromProgram meanwhile waits in Read for something else.
@@ -159,11 +167,20 @@ func (c *conn) toProgram(ctx context.Context) {
 		case err == nil:
 		case errors.Is(err, net.ErrClosed):
 			return
-		case err == io.EOF && !c.toe.WasReset():
-			_ = c.raw.Control(func(fd uintptr) { _ = unix.Shutdown(int(fd), unix.SHUT_WR) })
+		case err == io.EOF && c.toe.WasReset():
+			c.fail(unix.ECONNRESET)
 			return
 		case err == io.EOF:
-			c.fail(unix.ECONNRESET)
+			_ = c.raw.Control(func(fd uintptr) { _ = unix.Shutdown(int(fd), unix.SHUT_WR) })
+			// What the program still sends may be answered by a reset.
+			err = c.toe.AwaitEnd()
+			if err == nil && !c.shut.Load() {
+				err = unix.EPIPE
+			}
+			if err != nil && !errors.Is(err, net.ErrClosed) {
+				c.eof = true
+				c.fail(err)
+			}
 			return
 		default:
 			c.fail(err)
@@ -179,6 +196,10 @@ func (c *conn) fromProgram(cancel context.CancelFunc) {
 	default:
 		if c.await(unix.POLLHUP) == nil {
 			cancel()
+		}
+		select {
+		case <-c.up:
+		case <-c.over:
 			return
 		}
 	}
@@ -203,6 +224,7 @@ func (c *conn) fromProgram(cancel context.CancelFunc) {
 		break
 	}
 	if !c.hung() {
+		c.shut.Store(true)
 		_ = c.toe.CloseWrite() // fails if the connection is over, which toProgram sees
 		if c.await(unix.POLLHUP) != nil {
 			return
@@ -249,7 +271,9 @@ func (c *conn) fail(cause error) {
 		c.pending = errnoIn(cause)
 		c.mu.Unlock()
 		close(c.over)
-		c.poison()
+		if !c.eof { // else our caller is toProgram
+			c.poison()
+		}
 		c.close(false)
 		c.s.bury(c.key)
 	})
@@ -258,12 +282,13 @@ func (c *conn) fail(cause error) {
 // finish ends a connection that the program has closed, by a reset if it asked for that.
 func (c *conn) finish(abort bool) {
 	c.once.Do(func() {
+		close(c.over)
 		c.mu.Lock()
 		l, err := unix.GetsockoptLinger(c.kernel, unix.SOL_SOCKET, unix.SO_LINGER)
 		c.mu.Unlock()
 		abort = abort || c.lost.Load() || err == nil && l.Onoff != 0 && l.Linger == 0
 		c.close(abort)
-		c.s.remove(c.key)
+		c.s.bury(c.key) // it may only have been shut down
 	})
 }
 
@@ -331,9 +356,44 @@ func (c *conn) call(n *notification, fd int) {
 		c.s.reply(n, 0, c.setOption(n, fd))
 	case unix.SYS_GETSOCKOPT:
 		c.s.reply(n, 0, c.getOption(n, fd))
-	default: // shutdown and epoll_ctl are the pair's
+	case unix.SYS_SHUTDOWN:
+		if c.gone() {
+			c.s.reply(n, 0, unix.ENOTCONN)
+			return
+		}
+		c.s.proceed(n) // the pair's end does it, and we see it
+	case unix.SYS_IOCTL:
+		c.unsent(n)
+	default:
 		c.s.proceed(n)
 	}
+}
+
+// unsent answers SIOCOUTQ and SIOCOUTQNSD: what the supervisor has, and what toed has, is not sent or not acknowledged.
+func (c *conn) unsent(n *notification) {
+	held := 0
+	_ = c.raw.Control(func(fd uintptr) { held, _ = unix.IoctlGetInt(int(fd), unix.TIOCINQ) })
+	select {
+	case <-c.up:
+	default:
+		held = max(held-c.filled, 0)
+	}
+	total := uint64(held)
+	if !c.gone() {
+		total += c.toe.Unacknowledged()
+	}
+	if n.args[1] == siocOutqNSD {
+		info, err := c.toe.Info()
+		total = uint64(held) + uint64(info.Unsent)
+		if err != nil {
+			total = uint64(held)
+		}
+	}
+	err := poke(n.pid, n.args[2], binary.NativeEndian.AppendUint32(nil, uint32(min(total, math.MaxInt32))))
+	if err != nil {
+		err = errFault
+	}
+	c.s.reply(n, 0, err)
 }
 
 func (c *conn) connected() bool {

@@ -1,6 +1,7 @@
 package notify
 
 import (
+	"encoding/binary"
 	"errors"
 	"time"
 
@@ -11,6 +12,7 @@ import (
 
 // connect offers toed what a program wants connected. fd is the program's TCP socket.
 func (s *Supervisor) connect(n *notification, fd int) {
+	s.reap()
 	to, ok := s.addressOf(n)
 	domain, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DOMAIN)
 	if !ok || err != nil || (domain == unix.AF_INET) != (to.Addr().Is4()) {
@@ -60,16 +62,22 @@ func (c *conn) wait(n *notification) {
 	patience := c.timeout(unix.SO_SNDTIMEO)
 	select {
 	case <-c.up:
-		c.s.reply(n, 0, c.outcome())
+		c.s.reply(n, 0, c.outcome(n))
 	case <-c.over:
-		c.s.reply(n, 0, c.outcome())
+		c.s.reply(n, 0, c.outcome(n))
 	case <-patience:
 		c.s.reply(n, 0, unix.EINPROGRESS)
 	}
 }
 
-// outcome tells how the handshake ended, once.
-func (c *conn) outcome() error {
+// outcome tells the caller how the handshake ended, once.
+func (c *conn) outcome(n *notification) error {
+	if !c.connected() {
+		if fd, err := descriptor(n.pid, int(int32(n.args[0]))); err == nil {
+			_, _ = unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR) // the pair's own is taken with it
+			unix.Close(fd)
+		}
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.told = true
@@ -101,10 +109,23 @@ func timeoutOf(fd, name int) <-chan time.Time {
 
 // connectAgain answers connect of a descriptor that was connected already, or tried to.
 func (c *conn) connectAgain(n *notification, fd int) {
+	if c.s.dissolves(n) {
+		c.finish(true)
+		c.s.dissolve(n, fd, c.domain)
+		return
+	}
 	failed := false
 	select {
 	case <-c.over:
 		failed = true
+	default:
+	}
+	select {
+	case <-c.up:
+		if failed {
+			c.s.reply(n, 0, unix.EISCONN)
+			return
+		}
 	default:
 	}
 	c.mu.Lock()
@@ -114,7 +135,7 @@ func (c *conn) connectAgain(n *notification, fd int) {
 	case failed && told:
 		c.restart(n, fd)
 	case failed, c.connected() && !told:
-		c.s.reply(n, 0, c.outcome())
+		c.s.reply(n, 0, c.outcome(n))
 	case c.connected():
 		c.s.reply(n, 0, unix.EISCONN)
 	case nonblocking(fd):
@@ -126,19 +147,42 @@ func (c *conn) connectAgain(n *notification, fd int) {
 
 // restart gives a program whose connection has failed a TCP socket again, and connects that.
 func (c *conn) restart(n *notification, fd int) {
-	kind := unix.SOCK_STREAM | unix.SOCK_CLOEXEC
-	if nonblocking(fd) {
-		kind |= unix.SOCK_NONBLOCK
-	}
-	fresh, err := unix.Socket(c.domain, kind, unix.IPPROTO_TCP)
-	if err == nil {
-		if err = c.s.give(n, fresh, int(int32(n.args[0]))); err != nil {
-			unix.Close(fresh)
-		}
-	}
+	fresh, err := c.s.renew(n, fd, c.domain)
 	if err != nil {
 		c.s.reply(n, 0, err)
 		return
 	}
 	c.s.connect(n, fresh)
+}
+
+// renew puts a TCP socket that is nothing yet in place of the caller's descriptor, whose file is fd, and returns it.
+func (s *Supervisor) renew(n *notification, fd, domain int) (int, error) {
+	kind := unix.SOCK_STREAM | unix.SOCK_CLOEXEC
+	if nonblocking(fd) {
+		kind |= unix.SOCK_NONBLOCK
+	}
+	fresh, err := unix.Socket(domain, kind, unix.IPPROTO_TCP)
+	if err != nil {
+		return -1, err
+	}
+	if err := s.give(n, fresh, int(int32(n.args[0]))); err != nil {
+		unix.Close(fresh)
+		return -1, err
+	}
+	return fresh, nil
+}
+
+// dissolves reports whether a connect is to AF_UNSPEC, which ends what the socket was.
+func (s *Supervisor) dissolves(n *notification) bool {
+	var b [2]byte
+	return int32(n.args[2]) >= 2 && peek(n.pid, n.args[1], b[:]) == nil && idValid(s.fd, n.id) == nil &&
+		binary.NativeEndian.Uint16(b[:]) == unix.AF_UNSPEC
+}
+
+func (s *Supervisor) dissolve(n *notification, fd, domain int) {
+	fresh, err := s.renew(n, fd, domain)
+	if err == nil {
+		unix.Close(fresh)
+	}
+	s.reply(n, 0, err)
 }

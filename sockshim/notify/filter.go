@@ -36,7 +36,10 @@ func auditArch() uint32 {
 	return 0
 }
 
-// program returns the filter: the calls of asked, and epoll_ctl that adds a descriptor, are asked about;
+// siocOutqNSD is SIOCOUTQNSD.
+const siocOutqNSD = 0x894b
+
+// program returns the filter: the calls of asked, epoll_ctl that adds a descriptor, and how much is unsent, are asked about;
 // io_uring and MPTCP do not exist, so that programs go without; everything else runs.
 func program() ([]bpf.RawInstruction, error) {
 	arch := auditArch()
@@ -62,6 +65,8 @@ func program() ([]bpf.RawInstruction, error) {
 		unless(unix.SYS_IO_URING_SETUP, 1), refuse(unix.ENOSYS),
 		unless(unix.SYS_EPOLL_CTL, 4),
 		bpf.LoadAbsolute{Off: offArg1, Size: 4}, unless(unix.EPOLL_CTL_ADD, 1), ask, allow,
+		unless(unix.SYS_IOCTL, 5),
+		bpf.LoadAbsolute{Off: offArg1, Size: 4}, unless(unix.SIOCOUTQ, 1), ask, unless(siocOutqNSD, 1), ask,
 		unless(unix.SYS_SOCKET, 3),
 		bpf.LoadAbsolute{Off: offArg2, Size: 4}, unless(unix.IPPROTO_MPTCP, 1), refuse(unix.EPROTONOSUPPORT),
 		allow)

@@ -400,6 +400,11 @@ func (l *listener) call(n *notification, fd int) {
 		l.toe.Backlog(backlog)
 		l.s.reply(n, 0, l.onKernel(func(k int) error { return unix.Listen(k, backlog) }))
 	case unix.SYS_CONNECT:
+		if l.s.dissolves(n) {
+			l.stop()
+			l.s.dissolve(n, fd, l.domain)
+			return
+		}
 		l.s.reply(n, 0, unix.EISCONN)
 	case unix.SYS_BIND:
 		l.s.reply(n, 0, unix.EINVAL)

@@ -13,7 +13,7 @@ const tcpAOAddKey = 38
 const maxOption = 4096
 
 // ofTheFile are the options that act on the descriptor that the program has, not on the connection.
-var ofTheFile = [...]int{unix.SO_RCVTIMEO, unix.SO_SNDTIMEO, unix.SO_RCVLOWAT}
+var ofTheFile = [...]int{unix.SO_RCVTIMEO, unix.SO_SNDTIMEO, unix.SO_RCVLOWAT, unix.SO_PEEK_OFF}
 
 func isOfTheFile(level, name int) bool {
 	if level != unix.SOL_SOCKET {
@@ -34,7 +34,7 @@ func kernelOnly(level, name int) bool {
 	case unix.IPPROTO_TCP:
 		switch name {
 		case unix.TCP_MD5SIG, unix.TCP_MD5SIG_EXT, tcpAOAddKey, unix.TCP_REPAIR, unix.TCP_ULP,
-			unix.TCP_ZEROCOPY_RECEIVE, unix.TCP_FASTOPEN_KEY:
+			unix.TCP_ZEROCOPY_RECEIVE, unix.TCP_FASTOPEN_KEY, unix.TCP_INQ:
 			return true
 		}
 	case unix.SOL_SOCKET:
@@ -77,8 +77,11 @@ func (c *conn) setOption(n *notification, fd int) error {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if level == unix.IPPROTO_TCP && (name == unix.TCP_FASTOPEN || name == unix.TCP_FASTOPEN_CONNECT || name == unix.TCP_FASTOPEN_NO_COOKIE) {
+		return unix.EINVAL
+	}
 	if c.kernel < 0 {
-		return unix.EINVAL // as Linux says of a connection that is over
+		return c.blank(func(k int) error { return setOption(k, level, name, value) })
 	}
 	if level == unix.IPPROTO_TCP && name == unix.TCP_CONGESTION {
 		return c.setCongestion(value)
@@ -112,56 +115,93 @@ func (c *conn) getOption(n *notification, fd int) error {
 	if err != nil {
 		return err
 	}
-	if value == nil {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		return answerOption(n, c.kernel)
+	if value != nil {
+		return c.s.answerValue(n, value)
 	}
-	return c.s.answerValue(n, value)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.kernel < 0 {
+		return c.blank(func(k int) error { return answerOption(n, k) })
+	}
+	return answerOption(n, c.kernel)
 }
 
 // option returns what the connection itself knows; nil: ask the kernel's socket.
 func (c *conn) option(level, name, fd int) ([]byte, error) {
-	word := func(v int) []byte { return binary.NativeEndian.AppendUint32(nil, uint32(v)) }
 	switch {
 	case level == unix.SOL_SOCKET && name == unix.SO_ERROR:
-		c.mu.Lock()
-		e := c.pending
-		c.pending = 0
-		c.mu.Unlock()
-		native, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR) // takes the pair's, too
-		if err == nil && e == 0 && c.connected() {
-			e = unix.Errno(native)
+		return binary.NativeEndian.AppendUint32(nil, uint32(c.takeError(fd))), nil
+	case isOfTheFile(level, name) && name == unix.SO_PEEK_OFF:
+		v, err := unix.GetsockoptInt(fd, level, name)
+		return binary.NativeEndian.AppendUint32(nil, uint32(v)), err
+	case kernelOnly(level, name) && level == unix.IPPROTO_TCP:
+		return nil, unix.ENOPROTOOPT
+	case !c.asked(level, name):
+		return nil, nil
+	}
+	info, err := c.toe.Info()
+	if err != nil {
+		return nil, nil // it is over
+	}
+	switch {
+	case level == unix.SOL_SOCKET:
+		b := []byte{}
+		for _, v := range info.Memory {
+			b = binary.NativeEndian.AppendUint32(b, v)
 		}
-		return word(int(e)), nil
-	case level == unix.IPPROTO_TCP && (name == unix.TCP_INFO || name == unix.TCP_CONGESTION || name == unix.TCP_MAXSEG):
-		info, err := c.toe.Info()
-		switch {
-		case err != nil && name == unix.TCP_INFO:
-			return nil, unix.EINVAL // there is none of a connection that is over
-		case err != nil:
-			return nil, nil
-		case name == unix.TCP_CONGESTION:
-			return append([]byte(info.Congestion), make([]byte, 16-len(info.Congestion))...), nil
-		case name == unix.TCP_MAXSEG:
-			return info.TCP[16:20], nil // tcpi_snd_mss
-		}
+		return b, nil
+	case level != unix.IPPROTO_TCP && info.PathMTU != 0:
+		return binary.NativeEndian.AppendUint32(nil, info.PathMTU), nil
+	case level == unix.IPPROTO_TCP && name == unix.TCP_INFO:
 		return info.TCP, nil
-	case c.over != nil && c.gone():
-		return c.optionGone(level, name)
+	case level == unix.IPPROTO_TCP && name == unix.TCP_MAXSEG:
+		return info.TCP[16:20], nil // tcpi_snd_mss
+	case level == unix.IPPROTO_TCP && info.Congestion != "":
+		return append([]byte(info.Congestion), make([]byte, 16-len(info.Congestion))...), nil
 	}
 	return nil, nil
 }
 
+// asked says whether an option's truth is with toed and costs a question.
+func (c *conn) asked(level, name int) bool {
+	switch level {
+	case unix.IPPROTO_TCP:
+		return name == unix.TCP_INFO || name == unix.TCP_CONGESTION || name == unix.TCP_MAXSEG
+	case unix.IPPROTO_IP:
+		return name == unix.IP_MTU
+	case unix.IPPROTO_IPV6:
+		return name == unix.IPV6_MTU
+	}
+	return level == unix.SOL_SOCKET && name == unix.SO_MEMINFO
+}
+
+// takeError returns SO_ERROR, and takes it. Of a failed connection the program's end fd has an error of its own, which
+// tells whether the program has met it yet.
+func (c *conn) takeError(fd int) unix.Errno {
+	native, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	e := c.pending
+	c.pending = 0
+	switch {
+	case err != nil || native == 0:
+		return 0
+	case e != 0:
+		return e
+	}
+	return unix.Errno(native)
+}
+
 func (c *conn) gone() bool { c.mu.Lock(); defer c.mu.Unlock(); return c.kernel < 0 }
 
-// optionGone answers for a connection that is over, whose kernel socket is closed.
-func (c *conn) optionGone(level, name int) ([]byte, error) {
-	known := map[int]int{unix.SO_TYPE: unix.SOCK_STREAM, unix.SO_DOMAIN: c.domain, unix.SO_PROTOCOL: unix.IPPROTO_TCP}
-	if v, ok := known[name]; ok && level == unix.SOL_SOCKET {
-		return binary.NativeEndian.AppendUint32(nil, uint32(v)), nil
+// blank calls f with a TCP socket that is nothing yet, which answers as one that is over does.
+func (c *conn) blank(f func(k int) error) error {
+	fd, err := unix.Socket(c.domain, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, unix.IPPROTO_TCP)
+	if err != nil {
+		return err
 	}
-	return nil, unix.EINVAL
+	defer unix.Close(fd)
+	return f(fd)
 }
 
 // answerOption answers getsockopt by that of another socket.

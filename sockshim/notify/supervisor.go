@@ -15,7 +15,7 @@ import (
 // Bounds of what a supervisor remembers.
 const (
 	maxKept  = 1 << 16 // sockets that stay with the kernel whatever comes; one more is forgotten
-	maxEnded = 1 << 10 // connections that have failed and whose error nobody has asked for
+	maxEnded = 1 << 10 // connections that are over: programs may still hold them
 )
 
 // Config is what a supervisor is made from.
@@ -274,7 +274,7 @@ func (s *Supervisor) remove(key uint64) {
 	s.mu.Unlock()
 }
 
-// bury keeps a failed connection a while, for those who ask how it failed.
+// bury keeps a connection that is over a while, for those who ask about it.
 func (s *Supervisor) bury(key uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
