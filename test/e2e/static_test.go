@@ -3,10 +3,19 @@
 package e2e
 
 import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -87,4 +96,125 @@ func TestGoClient(t *testing.T) {
 	offloadedOnly(ctx, t, d)
 	_, err = run("get", "http://"+peerAddr+":81/", os.DevNull)
 	require.ErrorContains(t, err, "connection refused")
+}
+
+// staticProgram compiles the C program without shared libraries.
+func staticProgram(t *testing.T, l *lab.Lab) string {
+	t.Helper()
+	bin := l.Path("static")
+	out, err := exec.Command("gcc", "-O1", "-Wall", "-Wextra", "-Werror", "-static", "-o", bin, "testdata/static.c").CombinedOutput()
+	require.NoError(t, err, string(out))
+	return bin
+}
+
+// fromPeer connects the kernel's peer to a port of the TOE.
+func fromPeer(t *testing.T, l *lab.Lab, port int) *net.TCPConn {
+	t.Helper()
+	var c net.Conn
+	require.NoError(t, l.FarHost.Inside(func() (err error) {
+		c, err = net.DialTimeout("tcp", fmt.Sprintf("%s:%d", toeAddr, port), limit)
+		return err
+	}))
+	t.Cleanup(func() { _ = c.Close() })
+	require.NoError(t, c.SetDeadline(time.Now().Add(limit)))
+	return c.(*net.TCPConn)
+}
+
+// TestStaticServer has a static server that forks serve the kernel's peers: echoes, a half-close, a reset.
+func TestStaticServer(t *testing.T) {
+	ctx, l, d := toed(t, "af_xdp", "")
+	serve(ctx, t, l, d, 7, staticProgram(t, l), "echo", "7")
+	for range 8 {
+		c := fromPeer(t, l, 7)
+		text := strings.Repeat("across the fork ", 1<<16)
+		go func() {
+			_, _ = io.WriteString(c, text) // what does not come back is missed below
+			_ = c.CloseWrite()
+		}()
+		got, err := io.ReadAll(c)
+		require.NoError(t, err)
+		require.True(t, text+"end" == string(got), "%d octets came back", len(got))
+	}
+	c := fromPeer(t, l, 7)
+	_, err := io.WriteString(c, "reset")
+	require.NoError(t, err)
+	_, err = io.ReadAll(c)
+	require.ErrorIs(t, err, syscall.ECONNRESET)
+	offloadedOnly(ctx, t, d)
+}
+
+// TestSupervisorKilled kills the supervisor: what waited returns, and its connections are reset.
+func TestSupervisorKilled(t *testing.T) {
+	ctx, l, d := toed(t, "af_xdp", "")
+	server := serve(ctx, t, l, d, 7, staticProgram(t, l), "echo", "7")
+	c := fromPeer(t, l, 7)
+	_, err := io.WriteString(c, "hello")
+	require.NoError(t, err)
+	_, err = io.ReadFull(c, make([]byte, 5))
+	require.NoError(t, err)
+	pid, err := supervisor(d.Socket())
+	require.NoError(t, err)
+	require.NoError(t, syscall.Kill(pid, syscall.SIGKILL))
+	eventually(ctx, t, func() error {
+		if !server.Said("accept: Function not implemented") {
+			return errors.New("accept has not failed: " + server.Text())
+		}
+		return nil
+	})
+	_, err = c.Read(make([]byte, 1))
+	require.Error(t, err)
+	noSockets(ctx, t, d)
+}
+
+// TestToedKilledUnderSupervisor kills toed: programs see a reset, and others connect by the next toed.
+func TestToedKilledUnderSupervisor(t *testing.T) {
+	ctx, l, d := toed(t, "af_xdp", "")
+	bin := staticProgram(t, l)
+	docs := l.Path("docs")
+	require.NoError(t, os.MkdirAll(docs, 0o755))
+	peer, err := l.Start(l.FarHost, bin, "echo", "7")
+	require.NoError(t, err)
+	require.NoError(t, peer.WaitFor(ctx, func() error { return l.FarHost.Listening(7) }))
+	words := l.Toerun(d.Socket(), bin, "wait", peerAddr, "7")
+	client, err := l.Start(l.NearHost, words[0], words[1:]...)
+	require.NoError(t, err)
+	require.NoError(t, client.WaitFor(ctx, func() error {
+		if !client.Said("connected") {
+			return errors.New("not connected")
+		}
+		return nil
+	}))
+	d.Kill()
+	select {
+	case <-client.Done():
+	case <-ctx.Done():
+	}
+	require.Contains(t, client.Text(), "read: Connection reset by peer")
+}
+
+// supervisor finds the process that supervises for a toed.
+func supervisor(socket string) (int, error) {
+	list, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	if err != nil {
+		return 0, err
+	}
+	for _, f := range list {
+		text, _ := os.ReadFile(f) // the process may have ended
+		if words := strings.Split(string(text), "\x00"); len(words) > 2 && words[0] == "toerun-supervisor" && words[1] == socket {
+			return strconv.Atoi(filepath.Base(filepath.Dir(f)))
+		}
+	}
+	return 0, errors.New("there is no supervisor")
+}
+
+// noSockets waits until toed has none.
+func noSockets(ctx context.Context, t *testing.T, d *lab.Toed) {
+	t.Helper()
+	eventually(ctx, t, func() error {
+		s, err := d.Sockets(ctx)
+		if err == nil && len(s) > 0 {
+			err = fmt.Errorf("there are still %v", s)
+		}
+		return err
+	})
 }
