@@ -15,7 +15,7 @@ func (s *Supervisor) connect(n *notification, fd int) {
 	s.reap()
 	to, ok := s.addressOf(n)
 	domain, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DOMAIN)
-	if !ok || err != nil || (domain == unix.AF_INET) != (to.Addr().Is4()) {
+	if !ok || err != nil || (domain == unix.AF_INET) != (to.Addr().Is4()) || to.Addr().Is4In6() && v6Only(fd) {
 		unix.Close(fd)
 		s.proceed(n)
 		return
@@ -54,6 +54,11 @@ func (s *Supervisor) connect(n *notification, fd int) {
 		return
 	}
 	c.wait(n)
+}
+
+func v6Only(fd int) bool {
+	v, err := unix.GetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY)
+	return err == nil && v != 0
 }
 
 // wait answers a blocking connect when the handshake is over. A signal may end the call before: then the

@@ -13,7 +13,9 @@ const tcpAOAddKey = 38
 const maxOption = 4096
 
 // ofTheFile are the options that act on the descriptor that the program has, not on the connection.
-var ofTheFile = [...]int{unix.SO_RCVTIMEO, unix.SO_SNDTIMEO, unix.SO_RCVLOWAT, unix.SO_PEEK_OFF}
+var ofTheFile = [...]int{
+	unix.SO_RCVTIMEO, unix.SO_SNDTIMEO, unix.SO_RCVTIMEO_NEW, unix.SO_SNDTIMEO_NEW, unix.SO_RCVLOWAT, unix.SO_PEEK_OFF,
+}
 
 func isOfTheFile(level, name int) bool {
 	if level != unix.SOL_SOCKET {
