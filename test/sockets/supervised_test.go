@@ -48,8 +48,10 @@ var unsupervised = []struct {
 		"Data calls are a unix socket's: MSG_TRUNC and MSG_ERRQUEUE do nothing, an address is EISCONN, poll knows no SO_RCVLOWAT."},
 	{[]string{"receiving/data_after_shutdown_of_reading", "receiving/reading_a_listener"},
 		"After shutdown of reading nothing more can be read; reading a listener waits."},
-	{[]string{"epoll/decided_later", "merged/exclusive"},
-		"A socket that a set watches before it connects or listens is the kernel's; EPOLLEXCLUSIVE may wake two."},
+	{[]string{"sending/full_buffer", "sending/send_timeout"},
+		"What a connection holds is what the pair and the TOE hold, and moves from one to the other meanwhile."},
+	{[]string{"epoll/decided_later"},
+		"A socket that a set watches before it connects or listens is the kernel's."},
 }
 
 // supervisedTopics are those whose cases are about what a supervisor does: opening, accepting, waiting, moving octets, sharing.
