@@ -54,9 +54,9 @@ var unsupervised = []struct {
 		"A socket that a set watches before it connects or listens is the kernel's."},
 }
 
-// supervisedTopics are those whose cases are about what a supervisor does: opening, accepting, waiting, moving octets, sharing.
+// supervisedTopics are those whose cases are about what a supervisor does: opening, accepting, waiting, moving octets.
 var supervisedTopics = []string{"calls", "connecting", "crowd", "descriptors", "echo", "ends", "epoll", "files", "forks", "names",
-	"nonblock", "passing", "receiving", "sending", "server", "shared", "sharing", "signals", "threads", "tuning", "waits"}
+	"nonblock", "passing", "receiving", "sending", "server", "shared", "signals", "threads", "tuning", "waits"}
 
 func isUnsupervised(topic, name string) bool {
 	for _, u := range unsupervised {
