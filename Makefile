@@ -62,7 +62,7 @@ endure: build ## COUNT=n short connections (1000000) and KILLS=n clients killed 
 
 apps: build ## every program of docs/APPS.md, or APP=name some; installs them; needs root
 	@.ci/deps apps
-	$(GO) test -count=1 -tags apps -v -timeout 40m -parallel 2 ./test/apps $(if $(APP),-run 'TestApps/all/$(APP)',-update)
+	$(GO) test -count=1 -tags apps -v -timeout 40m -parallel 2 ./test/apps -update $(if $(APP),-run 'TestApps/all/$(APP)')
 
 apps-quick: build
 	$(GO) test -count=1 -tags apps -v -timeout 10m -parallel 2 ./test/apps -quick

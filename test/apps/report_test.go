@@ -42,11 +42,16 @@ Offloaded is the share of the connections over the wire, as the far kernel count
 |---|---|---|---|---|---|
 `
 
-// write makes the page, in the order of the table.
-func (r *report) write(file string) error {
+// write makes the page, in the order of the table. A row that was not run stays as the page has it; one that has failed
+// is not there.
+func (r *report) write(file string, ran func(*app) bool) error {
+	former, _ := os.ReadFile(file) // there may be none yet
 	var page strings.Builder
 	page.WriteString(preface)
 	for _, a := range table() {
+		if !ran(&a) {
+			page.WriteString(lineOf(string(former), a.name))
+		}
 		for _, row := range r.rows {
 			if row.app.name == a.name {
 				row.format(&page)
@@ -54,6 +59,16 @@ func (r *report) write(file string) error {
 		}
 	}
 	return os.WriteFile(file, []byte(page.String()), 0o644)
+}
+
+// lineOf returns a program's row of the page.
+func lineOf(page, name string) string {
+	for line := range strings.Lines(page) {
+		if strings.HasPrefix(line, "| "+name+" |") {
+			return line
+		}
+	}
+	return ""
 }
 
 func (r result) format(page *strings.Builder) {
