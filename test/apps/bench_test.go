@@ -60,7 +60,7 @@ func runApp(t *testing.T, a *app) result {
 	b.stopAll()
 	b.empty()
 	if a.kernel == "" {
-		require.Equal(t, 100, share, "per cent of the connections were the TOE's")
+		require.GreaterOrEqual(t, share, 99, "per cent of the connections were the TOE's")
 	}
 	return result{app: a, versions: versions, steps: b.steps, share: share}
 }
@@ -203,7 +203,8 @@ func countLocal(far lab.Host) error {
 		" add rule inet local out oifname lo tcp flags & (syn|ack) == (syn|ack) counter name connections")
 }
 
-// share returns how many of a hundred connections over the wire the TOE carried. The far kernel counts all.
+// share returns how many of a hundred connections over the wire the TOE carried. The far kernel counts all; a handshake
+// that its client gave up at the end may count for one of them only.
 func (b *bench) share() int {
 	b.Helper()
 	stats, err := b.toed.Stats(b.ctx)
@@ -222,7 +223,7 @@ func (b *bench) share() int {
 	all := count["ActiveOpens"] + count["PassiveOpens"] - count["AttemptFails"] - 2*local
 	b.Logf("%d of %d connections over the wire were the TOE's", toe, all)
 	require.NotZero(b, all, "no connection at all")
-	return int(min(100, toe*100/all))
+	return int(min(100, (toe*100+all/2)/all))
 }
 
 // empty demands that toed has forgotten all programs, and noticed nothing wrong with them.
