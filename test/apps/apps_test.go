@@ -24,6 +24,7 @@ type app struct {
 	packages []string // Debian's, the row's own program first
 	quick    bool     // part of `make test`; its packages are those of .ci/deps without arguments
 	remark   string   // what a reader has to know
+	config   string   // of toed, besides the quickstart's
 	kernel   string   // why some connections are the kernel's; empty: all must be the TOE's
 	run      func(b *bench)
 }

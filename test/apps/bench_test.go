@@ -51,7 +51,7 @@ func runApp(t *testing.T, a *app) result {
 	versions, err := versions(ctx, a.packages)
 	require.NoError(t, err)
 	b := &bench{T: t, ctx: ctx, Lab: newLab(t, slug(a.name))}
-	file, runDir, err := b.WriteConfig(toedConfig)
+	file, runDir, err := b.WriteConfig(toedConfig + a.config)
 	require.NoError(t, err)
 	b.toed, err = b.StartToed(ctx, file, runDir)
 	require.NoError(t, err)

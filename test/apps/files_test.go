@@ -15,7 +15,10 @@ import (
 
 var fileApps = []app{
 	{name: "rsync", packages: []string{"rsync"}, run: runRsync, remark: "The daemon's process for a connection gives up root and is confined to a chroot."},
-	{name: "vsftpd", packages: []string{"vsftpd", "curl"}, run: runFTP, remark: "A process for each session, its own network namespace and seccomp sandbox included."},
+	{
+		name: "vsftpd", packages: []string{"vsftpd", "curl"}, run: runFTP, config: "clients: {memory: 24MiB}\n",
+		remark: "A process for each session, confined by namespaces, chroot and seccomp. It limits its address space, in which toed's memory counts: `clients.memory: 24MiB`.",
+	},
 	{name: "git daemon", packages: []string{"git"}, run: runGit},
 	{name: "inetd", packages: []string{"openbsd-inetd"}, run: runInetd, remark: "Programs that get an accepted connection as standard input and output. They have to run as the user that inetd runs as: memory is not shared between users."},
 }
