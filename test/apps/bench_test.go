@@ -234,11 +234,15 @@ func (b *bench) empty() {
 		if err == nil && (s.Clients != 0 || s.MemoryBytes != 0 || s.Connections != 0) {
 			err = fmt.Errorf("left in toed: %+v", s)
 		}
+		if err != nil {
+			return err
+		}
+		sockets, err := b.toed.Sockets(b.ctx)
+		if err == nil && len(sockets) > 0 {
+			err = fmt.Errorf("left in toed: %v", sockets)
+		}
 		return err
 	})
-	sockets, err := b.toed.Sockets(b.ctx)
-	b.ok(err)
-	require.Empty(b, sockets)
 }
 
 // showLogs prints the last lines of every log of the lab.
