@@ -141,6 +141,10 @@ func (sh *share) entitled(n uint32, from *region, addr wire.Addr, port uint16, l
 		return nil, toe.Offloaded, false
 	case k.foreign && k.hold == nil:
 		return nil, toe.ReasonNamespace, true
+	case l != nil && !k.listens:
+		// It did not listen yet when it was shown: another process that has it may have been about to.
+		sh.w.l.release(k.hold)
+		return nil, toe.Offloaded, false
 	case !k.has(addr, port, l != nil) || l != nil && (l.V6 != k.v6 || k.v6only && !l.V6Only):
 		sh.w.l.release(k.hold)
 		return nil, toe.ReasonInvalid, true
