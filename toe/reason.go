@@ -21,13 +21,14 @@ const (
 	ReasonNetfilter          // the packet filter would not let the SYN out as it is
 	ReasonNamespace          // the socket is of another network namespace than the device's
 	ReasonQuota              // the user has as many sockets as he may, or opens too many
+	ReasonTurnedAway         // who would accept is not on the TOE: too many programs are
 	NumReasons
 )
 
 var reasonNames = [NumReasons]string{
 	"offloaded", "no-device", "no-route", "local-addr", "loopback", "table-full", "in-use",
 	"no-memory", "policy", "unsupported", "draining", "invalid", "link-local", "netfilter",
-	"namespace", "quota",
+	"namespace", "quota", "turned-away",
 }
 
 // String returns the name under which the reason is counted.
@@ -55,6 +56,7 @@ var reasonMeanings = [NumReasons]string{
 	"the packet filter would drop, reject or rewrite the connection's first segment",
 	"the socket is of another network namespace than toed's: clients.namespaces",
 	"the user has as many sockets on the TOE as he may, or opens too many a second: clients.user_sockets, clients.user_opens",
+	"no process that is on the TOE accepts the listener's connections, for as many are as may be: clients.max",
 }
 
 // Meaning says in plain words why the socket is where it is.

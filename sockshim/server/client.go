@@ -84,6 +84,7 @@ func (s *Server) admit(c *client) bool {
 		}
 	}
 	s.stats.Turned++
+	s.turned.Add(1)
 	return false
 }
 

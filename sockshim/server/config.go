@@ -90,10 +90,12 @@ const (
 
 // Patience with clients and with the kernel.
 const (
-	helloWithin = 10 * time.Second       // a connection that says no HELLO for so long is closed
-	admitNote   = vtime.Second           // a listener whose connections find no room is remembered once in so long
-	readWithin  = 5 * time.Second        // a client that leaves so many answers unread that no more fit, and for so long, is hung up on: it may be in its own queue
-	acceptPause = 100 * time.Millisecond // until the next accept when descriptors or memory are short
+	helloWithin = 10 * time.Second        // a connection that says no HELLO for so long is closed
+	admitNote   = vtime.Second            // a listener whose connections find no room is remembered once in so long
+	readWithin  = 5 * time.Second         // a client that leaves so many answers unread that no more fit, and for so long, is hung up on: it may be in its own queue
+	acceptPause = 100 * time.Millisecond  // until the next accept when descriptors or memory are short
+	turnedFor   = 10 * vtime.Second       // after a process was turned away, listeners that nobody accepts from are looked for
+	stallTime   = 100 * vtime.Millisecond // a listener is one when nobody has taken what waits for so long
 )
 
 // ErrServed means that another toed serves the runtime directory.

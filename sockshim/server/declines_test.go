@@ -191,3 +191,34 @@ func TestListenerWithoutAddress(t *testing.T) {
 	require.Empty(t, r.srv.cfg.Registry.Listeners())
 	r.check()
 }
+
+// While processes are turned away, a listener that nobody accepts from is the kernel's, until somebody does.
+func TestAdmitsForWhoIsTurnedAway(t *testing.T) {
+	r := newRig(t, 1, nil)
+	w := r.l.workers[0]
+	lslot, id := r.listen(0, 8080)
+	admits := func() toe.Reason { return r.dev.up.Admits(0, id, 0) }
+	pass := func(d vtime.Duration) { w.now = w.now.Add(d) }
+	slot, _, ok := r.incoming(0, id)
+	require.True(t, ok)
+	pass(vtime.Minute)
+	require.Equal(t, toe.Offloaded, admits(), "it is only slow")
+	r.srv.turned.Add(1)
+	require.Equal(t, toe.ReasonTurnedAway, admits())
+	require.EqualValues(t, 1, r.srv.Counters().Declined[toe.ReasonTurnedAway])
+	require.Equal(t, toe.ReasonTurnedAway, r.srv.Declines()[0].Reason)
+
+	r.post(0, shm.OpPassAcceptRpl, slot, lslot)
+	r.dev.iterate()
+	w.now = vtime.Time(2 * vtime.Minute)
+	r.srv.turned.Add(1)
+	require.Equal(t, toe.Offloaded, admits())
+	_, _, ok = r.incoming(0, id)
+	require.True(t, ok)
+	pass(stallTime - 1)
+	require.Equal(t, toe.Offloaded, admits())
+	pass(1)
+	require.Equal(t, toe.ReasonTurnedAway, admits())
+	pass(turnedFor)
+	require.Equal(t, toe.Offloaded, admits(), "nobody is turned away any more")
+}

@@ -19,6 +19,8 @@ type listener struct {
 	worker  int // the slot's; other workers reach the slot by Post
 	backlog int32
 	queued  atomic.Int32 // connections that wait for accept, all workers
+	moved   atomic.Int64 // a vtime.Time: when one was last accepted, or began to wait where none did
+	shut    atomic.Bool  // found stalled, and none was accepted since
 
 	sndBuf, lowat atomic.Uint32 // for the connections; 0 default
 	cc            atomic.Uint32 // a toe.CC and a pacing rate that the program has chosen, for the policy
@@ -383,15 +385,38 @@ func (l *layer) Admits(wi int, id toe.ListenID, handshakes int) toe.Reason {
 	if sh == nil || sh.dead {
 		return toe.Offloaded
 	}
-	if sh.slots.Avail() > min(handshakes, admitReserve) && sh.chunks.Avail() >= 2+rxDirectories+sh.rxFloor {
+	reason := toe.Offloaded
+	switch {
+	case sh.slots.Avail() <= min(handshakes, admitReserve) || sh.chunks.Avail() < 2+rxDirectories+sh.rxFloor:
+		reason = toe.ReasonNoMemory
+	case w.turning() && ls.stalled(w.now):
+		reason = toe.ReasonTurnedAway
+	default:
 		return toe.Offloaded
 	}
-	w.stats.Declined[toe.ReasonNoMemory]++
+	w.stats.Declined[reason]++
 	if !w.now.Before(sh.noteAt) {
 		sh.noteAt = w.now.Add(admitNote)
-		sh.declines.add(w.now, sh.slot(ls.slot), toe.ReasonNoMemory)
+		sh.declines.add(w.now, sh.slot(ls.slot), reason)
 	}
-	return toe.ReasonNoMemory
+	return reason
+}
+
+// turning reports whether processes have lately been turned away.
+func (w *worker) turning() bool {
+	if n := w.l.srv.turned.Load(); n != w.turned {
+		w.turned, w.turnedAt = n, w.now
+	}
+	return w.turned != 0 && w.now.Sub(w.turnedAt) < turnedFor
+}
+
+// stalled reports whether connections of ls wait that nobody accepts. A server's processes may all have been
+// turned away, and what they accept then comes by the kernel's queue.
+func (ls *listener) stalled(now vtime.Time) bool {
+	if ls.queued.Load() > 0 && now.Sub(vtime.Time(ls.moved.Load())) >= stallTime {
+		ls.shut.Store(true)
+	}
+	return ls.shut.Load()
 }
 
 // PassEstablish gives a new connection a slot of the listener's region and puts a record into the
@@ -470,7 +495,9 @@ func (sh *share) enqueue(ls *listener, n, gen uint32) bool {
 	if sh.dead {
 		return false
 	}
-	ls.queued.Add(1)
+	if ls.queued.Add(1) == 1 {
+		ls.moved.Store(int64(sh.w.now))
+	}
 	s.rxProd += shm.SizeofAccept
 	atomic.StoreUint64(&p.RxProd, s.rxProd)
 	sh.wake(ls.slot)
@@ -486,6 +513,8 @@ func (sh *share) accepted(n uint32, from *region) {
 	s.accepted, s.owner = true, from
 	sh.claim(n)
 	s.listener.queued.Add(-1)
+	s.listener.moved.Store(int64(sh.w.now))
+	s.listener.shut.Store(false)
 	sh.w.dev.Accepted(sh.w.id, s.listener.id, 1)
 }
 

@@ -45,6 +45,7 @@ type Server struct {
 	destroys   bool                     // we hear when sockets are gone
 	recountDue atomic.Bool              // and may have left out some
 	leftBehind chan struct{}            // a client has gone whose sockets somebody may still hold
+	turned     atomic.Uint64            // control connections turned away
 	stats      Counters                 // of control goroutines and past workers
 	holding    sync.Mutex               // of inodes
 	inodes     map[string]uint64        // SO_COOKIE by "socket:[inode]", as Holders last found them

@@ -41,6 +41,9 @@ type worker struct {
 
 	signaller signaller
 
+	turned   uint64     // Server.turned as last seen,
+	turnedAt vtime.Time // and when it was first seen so
+
 	now   vtime.Time         // of the poll under way, or of the last one
 	creq  toe.ConnectRequest // scratch, so that passing its address allocates nothing
 	query Query

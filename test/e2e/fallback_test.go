@@ -192,6 +192,17 @@ func TestLimits(t *testing.T) {
 			require.NotZero(t, stats.Clients["Turned"], stats.Clients)
 			require.NoError(t, server.Stop())
 		}, ""},
+		{"processes of a server", "clients: {max: 1}\n", func(t *testing.T, d *lab.Toed) {
+			server, _ := nginx(ctx, t, l, d, webPort, megabyte) // the place is the master's
+			get := func(patience string) error {
+				return l.FarHost.Run("curl", "-sf", "-m", patience, "-o", l.Path("got"), "http://"+toeAddr+"/small")
+			}
+			eventually(ctx, t, func() error { return get("0.5") })
+			for range 20 {
+				require.NoError(t, get("20"))
+			}
+			require.NoError(t, server.Stop())
+		}, "turned-away"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			file, runDir, err := l.WriteConfigAs(c.name, netdevConfig+c.more)
