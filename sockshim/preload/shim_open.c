@@ -34,7 +34,6 @@ struct endpoint {
 	uint8_t addr[16];   /* IPv4 mapped */
 	uint16_t port;	    /* host order */
 	sa_family_t family; /* in which it was given */
-	bool scoped;	    /* link-local IPv6 with an interface: the kernel's business */
 };
 
 static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
@@ -58,7 +57,6 @@ static bool endpoint_get(struct endpoint *e, const struct sockaddr *sa, socklen_
 	    sa->sa_family == AF_INET6) {
 		memcpy(e->addr, &v6->sin6_addr, 16);
 		e->port = ntohs(v6->sin6_port);
-		e->scoped = len >= sizeof *v6 && v6->sin6_scope_id != 0;
 		e->family = AF_INET6;
 		return true;
 	}
@@ -390,8 +388,8 @@ static bool only_six(int fd)
  * is left to it. */
 static bool offloadable(struct shim_sock *s, int fd, const struct endpoint *e)
 {
-	return !s->opt.kernel_only && e->port != 0 && !e->scoped && !is_any(e->addr) &&
-	       !is_loopback(e->addr) && !is_own_host(e->addr) && e->family == s->domain &&
+	return !s->opt.kernel_only && e->port != 0 && !is_any(e->addr) && !is_loopback(e->addr) &&
+	       !is_own_host(e->addr) && e->family == s->domain &&
 	       !(s->domain == AF_INET6 && is_v4(e->addr) && only_six(fd));
 }
 
@@ -788,8 +786,7 @@ static int decide_listen(struct shim_sock *s, int fd, int backlog)
 	int saved = errno, rc = 0;
 	uint8_t reason;
 
-	if (s->opt.kernel_only || !local_name(fd, &local) || local.scoped ||
-	    is_loopback(local.addr)) {
+	if (s->opt.kernel_only || !local_name(fd, &local) || is_loopback(local.addr)) {
 		store_release(&s->role, SHIM_KERNEL);
 	} else if (shim_attach_live() < 0) {
 		shim_listen_alone(s, false);

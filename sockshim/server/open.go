@@ -173,6 +173,10 @@ func (sh *share) connect(n uint32, from *region) {
 		sh.decline(n, from, toe.ReasonInvalid)
 		return
 	}
+	if remote.IsLinkLocal() || local.IsLinkLocal() {
+		sh.decline(n, from, toe.ReasonLinkLocal) // the interface that it is of is not told
+		return
+	}
 	if reason := w.mayConnect(from); reason != toe.Offloaded {
 		sh.declineConnect(n, from, reason)
 		return

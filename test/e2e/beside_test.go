@@ -234,6 +234,16 @@ func testBeside(t *testing.T, l *besideLab) {
 		require.Equal(t, here, withoutZone(l.from(true, "["+there+"%25"+l.ifaces[0]+"]")))
 		require.NoError(t, fetch(l.ctx, far, "["+here+"%25"+farIf+"]"))
 		require.Equal(t, before, offloaded(l.ctx, l.T, l.d))
+		serve := l.Toerun(l.d.Socket(), "iperf3", "-s", "-p", "5999", "-B", here+"%"+l.ifaces[0])
+		server, err := l.Start(near, serve[0], serve[1:]...)
+		require.NoError(t, err)
+		require.NoError(t, server.WaitFor(l.ctx, func() error { return near.Listening(5999) }))
+		l.on(far, "iperf3", "-c", here+"%"+farIf, "-p", "5999", "-n", "100K")
+		require.Equal(t, before, offloaded(l.ctx, l.T, l.d))
+		out, err := l.d.Toectl(l.ctx, "ss", "--kernel")
+		require.NoError(t, err)
+		require.Regexp(t, `active.*\[`+there+`\]:82.* link-local`, out)
+		require.Regexp(t, `passive.*\[`+here+`\]:5999.* link-local`, out)
 	})
 }
 
