@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
@@ -31,6 +32,10 @@ const (
 // connections from it, are left to the kernel.
 const MaxAddresses = maxRows - firstRow
 
+// lostRowFor is how long the program knows the row of an address that was taken away: longer than anybody takes
+// who means to give it back at once.
+const lostRowFor = 10 * time.Second
+
 // Steering is the program on one interface. Its methods may be called from any goroutine; they are for
 // the control path.
 type Steering struct {
@@ -45,10 +50,13 @@ type Steering struct {
 	listeners map[listener]int // how many sockets listen
 }
 
-// row is the listening ports of one address. A row without an address and without listeners is free.
+// row is the listening ports of one address. A row that is not own and without listeners is free. The program
+// knows it a while longer, so that the workers have what comes for the address: one that was taken away may be
+// the kernel's again before we hear of it, and the kernel would reset connections that it does not have.
 type row struct {
 	addr      wire.Addr
-	own       bool // the interface has the address: the program knows the row
+	own       bool // the interface has the address
+	known     bool // the program knows the row: it is own, or was
 	listeners int  // kinds of listener whose bits it has
 }
 
@@ -146,36 +154,63 @@ func (s *Steering) SetStation(mac wire.MAC, own []wire.Addr) error {
 	}
 	for i := firstRow; i < maxRows; i++ {
 		if r := &s.rows[i]; r.own && !slices.Contains(own, r.addr) {
-			errs = append(errs, s.objects.RowsOf.Delete(r.addr))
 			r.own = false
+			time.AfterFunc(lostRowFor, func() { s.forget(i, r.addr) })
 		}
 	}
 	for _, a := range own {
-		i, ok := s.row(a)
-		if !ok {
-			errs = append(errs, fmt.Errorf("xdp: address %v is left to the kernel: %w", a, ports.ErrTableFull))
+		i, err := s.row(a)
+		if err != nil {
+			errs = append(errs, err)
 			continue
 		}
-		if r := &s.rows[i]; !r.own {
-			r.addr, r.own = a, true
+		r := &s.rows[i]
+		r.own = true
+		if !r.known {
+			r.known = true
 			errs = append(errs, s.objects.RowsOf.Put(a, uint32(i)))
 		}
 	}
 	return errors.Join(errs...)
 }
 
-// row returns the row of address a, else one that is free.
-func (s *Steering) row(a wire.Addr) (index int, ok bool) {
+// row returns the row of address a, else a free one, which is a's from now on: rather one that the program does
+// not know.
+func (s *Steering) row(a wire.Addr) (int, error) {
+	free := 0
 	for i := firstRow; i < maxRows; i++ {
 		r := &s.rows[i]
 		switch used := r.own || r.listeners > 0; {
-		case used && r.addr == a:
-			return i, true
-		case !used && !ok:
-			index, ok = i, true
+		case (used || r.known) && r.addr == a:
+			return i, nil
+		case !used && (free == 0 || s.rows[free].known && !r.known):
+			free = i
 		}
 	}
-	return index, ok
+	if free == 0 {
+		return 0, fmt.Errorf("xdp: address %v is left to the kernel: %w", a, ports.ErrTableFull)
+	}
+	err := s.unknow(&s.rows[free])
+	s.rows[free].addr = a
+	return free, err
+}
+
+// unknow has the program forget a row that is not own.
+func (s *Steering) unknow(r *row) error {
+	if !r.known {
+		return nil
+	}
+	r.known = false
+	return s.objects.RowsOf.Delete(r.addr)
+}
+
+// forget ends the while for which the program knows the row of an address that was taken away.
+func (s *Steering) forget(i int, a wire.Addr) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if r := &s.rows[i]; s.memory != nil && r.addr == a && !r.own {
+		_ = s.unknow(r) // the worst is that the workers give back what comes for it
+	}
 }
 
 // Listen says that SYNs for addr and port are the TOE's, or not any more. Sockets that listen on the same
@@ -187,11 +222,10 @@ func (s *Steering) Listen(addr wire.Addr, v4, v6 bool, port uint16, on bool) {
 		return
 	}
 	if !addr.IsUnspecified() {
-		i, ok := s.row(addr)
-		if !ok {
+		i, err := s.row(addr)
+		if err != nil {
 			return
 		}
-		s.rows[i].addr = addr
 		s.listen(listener{i, port}, on)
 		return
 	}

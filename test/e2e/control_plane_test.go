@@ -24,10 +24,12 @@ import (
 
 // The far host has a second station on the wire, gw2, and an address that only routes lead to.
 const (
-	gateway, gateway2 = peerAddr, "10.99.0.3"
-	remoteAddr        = "10.50.0.1"
-	toePort           = 80
-	kernelPort        = 81
+	gateway, gateway2    = peerAddr, "10.99.0.3"
+	gateway6, gateway26  = peerAddr6, "fd99::3"
+	remoteAddr           = "10.50.0.1"
+	remoteAddr6, remote6 = "fd50::1", "fd50::/64"
+	toePort              = 80
+	kernelPort           = 81
 )
 
 // kernelLab is a lab whose port's addresses, routes and neighbours are the near kernel's, and in it two
@@ -60,6 +62,10 @@ func newKernelLab(t *testing.T, mode string) *kernelLab {
 	l.far("ip", "address", "add", gateway2+"/32", "dev", "gw2")
 	l.far("ip", "link", "set", "gw2", "up")
 	l.far("ip", "address", "add", remoteAddr+"/32", "dev", "lo")
+	l.far("sysctl", "-qw", "net.ipv6.conf.gw2.accept_dad=0", "net.ipv6.conf.gw2.ndisc_notify=1",
+		"net.ipv6.conf.gw2.keep_addr_on_down=1", "net.ipv6.conf."+farIf+".keep_addr_on_down=1")
+	l.far("ip", "address", "add", gateway26+"/128", "dev", "gw2", "nodad")
+	l.far("ip", "address", "add", remoteAddr6+"/128", "dev", "lo")
 
 	file, runDir, err := l.WriteConfig(body)
 	require.NoError(t, err)
@@ -67,6 +73,8 @@ func newKernelLab(t *testing.T, mode string) *kernelLab {
 	require.NoError(t, err)
 	l.near("sysctl", "-qw", "net.ipv4.conf.all.rp_filter=0", "net.ipv4.conf."+l.iface+".rp_filter=0")
 	l.near("ip", "route", "add", "10.50.0.0/16", "via", gateway)
+	l.near("sysctl", "-qw", "net.ipv6.conf."+l.iface+".keep_addr_on_down=1")
+	l.near("ip", "route", "add", remote6, "via", gateway6, "dev", l.iface)
 	nginx(ctx, t, l.Lab, l.d, toePort, 256*megabyte)
 	words, err := lab.Nginx{Name: "kernel-nginx", Port: kernelPort, Workers: 1, Docs: l.Path("docs")}.Words(l.Lab)
 	require.NoError(t, err)
@@ -97,6 +105,9 @@ func (l *kernelLab) downloads(host string, more ...string) []*download {
 	l.Helper()
 	var list []*download
 	for name, port := range map[string]int{"toe": toePort, "kernel": kernelPort} {
+		if strings.HasPrefix(host, "[") {
+			name += "6"
+		}
 		args := append([]string{"-sS", "--fail", "--limit-rate", "8M", "-o", l.Path("down-" + name)}, more...)
 		p, err := l.Start(l.FarHost, "curl", append(args, fmt.Sprintf("http://%s:%d/big", host, port))...)
 		require.NoError(l, err)
@@ -179,7 +190,12 @@ func TestKernelControls(t *testing.T) {
 }
 
 func testKernelControls(t *testing.T, l *kernelLab) {
-	list := l.downloads(toeAddr, "--interface", remoteAddr)
+	list := append(l.downloads(toeAddr, "--interface", remoteAddr), l.downloads("["+toeAddr6+"]", "--interface", remoteAddr6)...)
+	route := func(to, via, via6 string) {
+		t.Helper()
+		l.near("ip", "route", to, "10.50.0.0/16", "via", via)
+		l.near("ip", "route", to, remote6, "via", via6, "dev", l.iface)
+	}
 	all := func(f func(*download)) {
 		t.Helper()
 		for _, d := range list {
@@ -188,7 +204,9 @@ func testKernelControls(t *testing.T, l *kernelLab) {
 	}
 	sockets, err := l.d.Sockets(l.ctx)
 	require.NoError(t, err)
-	require.True(t, slices.ContainsFunc(sockets, func(s lab.Socket) bool { return strings.HasPrefix(s.Remote, remoteAddr+":") }), "%v", sockets)
+	for _, addr := range []string{remoteAddr, "[" + remoteAddr6 + "]"} {
+		require.True(t, slices.ContainsFunc(sockets, func(s lab.Socket) bool { return strings.HasPrefix(s.Remote, addr+":") }), "%s: %v", addr, sockets)
+	}
 	step := func(name string, f func()) {
 		t.Helper()
 		start := time.Now()
@@ -198,7 +216,7 @@ func testKernelControls(t *testing.T, l *kernelLab) {
 	}
 
 	step("gateway", func() {
-		l.near("ip", "route", "replace", "10.50.0.0/16", "via", gateway2)
+		route("replace", gateway2, gateway26)
 		all((*download).goesOn)
 		before, old := l.received("gw2"), l.received(farIf)
 		all((*download).goesOn)
@@ -214,7 +232,7 @@ func testKernelControls(t *testing.T, l *kernelLab) {
 		l.near("ip", "link", "set", l.iface, "down")
 		eventually(l.ctx, t, linkIs(l.ctx, l.d, 0, false))
 		l.near("ip", "link", "set", l.iface, "up")
-		l.near("ip", "route", "replace", "10.50.0.0/16", "via", gateway)
+		route("replace", gateway, gateway6)
 	})
 	step("carrier off and on", func() {
 		l.far("ip", "link", "set", farIf, "down")
@@ -223,16 +241,23 @@ func testKernelControls(t *testing.T, l *kernelLab) {
 	})
 	step("address removed and added", func() {
 		l.near("ip", "address", "del", toeAddr+"/24", "dev", l.iface)
+		l.near("ip", "address", "del", toeAddr6+"/64", "dev", l.iface)
 		l.near("ip", "address", "add", toeAddr+"/24", "dev", l.iface)
-		l.near("ip", "route", "replace", "10.50.0.0/16", "via", gateway)
+		l.near("ip", "address", "add", toeAddr6+"/64", "dev", l.iface, "nodad")
+		route("replace", gateway, gateway6)
 	})
 	step("route removed and added", func() {
 		l.near("ip", "route", "del", "10.50.0.0/16")
-		l.near("ip", "route", "add", "10.50.0.0/16", "via", gateway)
+		l.near("ip", "route", "del", remote6)
+		route("add", gateway, gateway6)
 	})
 	step("blackhole and back", func() {
 		l.near("ip", "route", "replace", "blackhole", "10.50.0.0/16")
+		l.near("ip", "route", "del", remote6)
+		l.near("ip", "route", "add", "blackhole", remote6)
 		l.near("ip", "route", "replace", "10.50.0.0/16", "via", gateway)
+		l.near("ip", "route", "del", "blackhole", remote6)
+		l.near("ip", "route", "add", remote6, "via", gateway6, "dev", l.iface)
 	})
 	step("smaller MTU", func() { l.near("ip", "link", "set", l.iface, "mtu", "1400") })
 	step("MTU as before", func() { l.near("ip", "link", "set", l.iface, "mtu", "1500") })
@@ -322,19 +347,33 @@ func TestNarrowPath(t *testing.T) {
 // TestKernelChoosesThePort opens connections over two ports at once, each by the one that the kernel's
 // routes name, over IPv4 and IPv6, and moves a route from one port to the other.
 func TestKernelChoosesThePort(t *testing.T) {
-	t.Parallel()
+	for _, mode := range []string{"netdev", "tap"} {
+		t.Run(mode, func(t *testing.T) {
+			t.Parallel()
+			kernelChoosesThePort(t, mode)
+		})
+	}
+}
+
+func kernelChoosesThePort(t *testing.T, mode string) {
 	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	defer cancel()
 	l := wire(t)
 	require.NoError(t, l.AddWire(lab.Wire{NearIf: nearIfB, FarIf: farIfB, Address: peerAddrB + "/24", Address6: peerAddrB6 + "/64"}))
-	for _, iface := range []string{nearIf, nearIfB} {
-		require.NoError(t, l.NearHost.Run("sysctl", "-qw", "net.ipv6.conf."+iface+".disable_ipv6=0", "net.ipv6.conf."+iface+".accept_dad=0"))
+	ifaces := []string{nearIf, nearIfB} // the kernel's
+	if mode == "tap" {
+		ifaces = []string{"k0", "k1"}
+		require.NoError(t, l.NearHost.Run("sysctl", "-qw", "net.ipv6.conf.default.accept_dad=0"))
+	} else {
+		for _, iface := range ifaces {
+			require.NoError(t, l.NearHost.Run("sysctl", "-qw", "net.ipv6.conf."+iface+".disable_ipv6=0", "net.ipv6.conf."+iface+".accept_dad=0"))
+		}
 	}
 	require.NoError(t, l.FarHost.Run("ip", "address", "add", remoteAddr+"/32", "dev", "lo"))
-	port := func(iface, addr, addr6 string) string {
-		return fmt.Sprintf("  - name: %s\n    device: af_xdp:%s\n    kernel: netdev\n    addresses: [%s/24, \"%s/64\"]\n", iface, iface, addr, addr6)
+	port := func(iface, device, addr, addr6 string) string {
+		return fmt.Sprintf("  - name: %s\n    device: af_xdp:%s\n    kernel: %s\n    addresses: [%s/24, \"%s/64\"]\n", iface, device, mode, addr, addr6)
 	}
-	file, runDir, err := l.WriteConfig("ports:\n" + port(nearIf, toeAddr, toeAddr6) + port(nearIfB, toeAddrB, toeAddrB6))
+	file, runDir, err := l.WriteConfig("ports:\n" + port(ifaces[0], nearIf, toeAddr, toeAddr6) + port(ifaces[1], nearIfB, toeAddrB, toeAddrB6))
 	require.NoError(t, err)
 	d, err := l.StartToed(ctx, file, runDir)
 	require.NoError(t, err)
@@ -356,14 +395,14 @@ func TestKernelChoosesThePort(t *testing.T) {
 		require.NoError(t, lab.CheckSum(l.Path("got"), sum))
 		require.Greater(t, octets(by)-before, uint64(4*megabyte), "%s should have come by %s", host, by)
 	}
-	get(peerAddr, nearIf)
-	get(peerAddrB, nearIfB)
-	get("["+peerAddr6+"]", nearIf)
-	get("["+peerAddrB6+"]", nearIfB)
+	get(peerAddr, ifaces[0])
+	get(peerAddrB, ifaces[1])
+	get("["+peerAddr6+"]", ifaces[0])
+	get("["+peerAddrB6+"]", ifaces[1])
 	require.NoError(t, l.NearHost.Run("ip", "route", "add", remoteAddr, "via", peerAddr))
-	get(remoteAddr, nearIf)
+	get(remoteAddr, ifaces[0])
 	require.NoError(t, l.NearHost.Run("ip", "route", "replace", remoteAddr, "via", peerAddrB))
-	get(remoteAddr, nearIfB)
+	get(remoteAddr, ifaces[1])
 	offloadedOnly(ctx, t, d)
 }
 

@@ -22,6 +22,17 @@ func (w *worker) decline(l *lane, f *frame.Frame, reason Drop) {
 	}
 }
 
+// foreign disposes of f, a segment of flow for an address that the port does not have. When that is because the
+// kernel has taken the address away, it may give it back a moment before the port hears of it: then it would
+// reset a connection of ours, whose peer sends the segment again.
+func (w *worker) foreign(l *lane, f *frame.Frame, flow *wire.Flow) {
+	if l.kernel != nil && w.eng.Knows(flow) {
+		w.drop(DropNotOurAddress)
+		return
+	}
+	w.decline(l, f, DropNotOurAddress)
+}
+
 // otherShared is for frames that are no sound TCP segment, on a lane with a kernel: the kernel gets them
 // all, but the first fragment of a segment of ours. It would put the segment together and then refuse
 // it, for it does not know the connection.

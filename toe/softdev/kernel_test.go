@@ -338,3 +338,28 @@ func TestNoRoomForASyn(t *testing.T) {
 		require.Empty(t, p.up[1].asked)
 	})
 }
+
+// While the kernel has taken an address away, segments of connections from it are nobody's: the kernel may have
+// the address again a moment before the port, and would reset them. Others are the kernel's.
+func TestForeignSegmentsOfConnections(t *testing.T) {
+	p, k := newShared(t, true)
+	p.listen(1)
+	client, server := p.open(10, 10)
+	p.run(vtime.Second, func() bool { return client.done(10) && server.done(10) })
+	v := p.dev[1].cfg.Ports[0].Port.View()
+	addresses := v.Addresses
+	v.Addresses = nil
+	require.NoError(t, p.dev[1].cfg.Ports[0].Port.Apply(v))
+	s := synTo80()
+	s.tcp.SrcPort, s.tcp.SYN, s.tcp.ACK = layers.TCPPort(client.flow.LocalPort), false, true
+	p.q[1].in.put(buildFrame(t, s))
+	p.turn(1)
+	require.Empty(t, k.up)
+	require.EqualValues(t, 1, p.w[1].count.Drops[DropNotOurAddress])
+	s.tcp.SrcPort = 9
+	p.q[1].in.put(buildFrame(t, s))
+	p.turn(1)
+	require.Len(t, k.up, 1)
+	v.Addresses = addresses
+	require.NoError(t, p.dev[1].cfg.Ports[0].Port.Apply(v))
+}

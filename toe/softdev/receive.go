@@ -85,7 +85,7 @@ func (w *worker) input(l *lane, f *frame.Frame) {
 		return
 	}
 	if !l.port.Owns(p.Flow.Local) {
-		w.decline(l, f, DropNotOurAddress)
+		w.foreign(l, f, &p.Flow)
 		return
 	}
 	b := f.Data[p.PayloadOff : p.PayloadOff+p.PayloadLen]
