@@ -55,6 +55,11 @@ func (a *account) take(cfg *Config) bool {
 	return false
 }
 
+// full reports whether the user may have no socket beside n that are about to be. [any thread]
+func (a *account) full(cfg *Config, n int) bool {
+	return !a.root && cfg.UserSockets != 0 && a.sockets.Load()+int64(n) >= int64(cfg.UserSockets)
+}
+
 // give counts one socket less. [any thread]
 func (a *account) give() { a.sockets.Add(-1) }
 

@@ -222,3 +222,19 @@ func TestAdmitsForWhoIsTurnedAway(t *testing.T) {
 	pass(turnedFor)
 	require.Equal(t, toe.Offloaded, admits(), "nobody is turned away any more")
 }
+
+// What a user may have at most counts before the handshake, unless opens beyond it are to be refused.
+func TestAdmitsWithinTheQuota(t *testing.T) {
+	r := newRig(t, 1, func(c *Config) { c.UserSockets = 4 })
+	_, id := r.listen(0, 8080)
+	a := r.reg.account
+	a.root = false
+	a.sockets.Store(2)
+	require.Equal(t, toe.Offloaded, r.dev.up.Admits(0, id, 1))
+	require.Equal(t, toe.ReasonQuota, r.dev.up.Admits(0, id, 2))
+	a.sockets.Store(4)
+	require.Equal(t, toe.ReasonQuota, r.dev.up.Admits(0, id, 0))
+	r.srv.cfg.OverQuota = Refuse
+	require.Equal(t, toe.Offloaded, r.dev.up.Admits(0, id, 0))
+	a.root = true
+}

@@ -393,6 +393,8 @@ func (l *layer) Admits(wi int, id toe.ListenID, handshakes int) toe.Reason {
 	switch {
 	case sh.slots.Avail() <= min(handshakes, admitReserve) || sh.chunks.Avail() < 2+rxDirectories+sh.rxFloor:
 		reason = toe.ReasonNoMemory
+	case l.srv.cfg.OverQuota == LeaveToKernel && ls.reg.account.full(&l.srv.cfg, min(handshakes, admitReserve)):
+		reason = toe.ReasonQuota
 	case w.turning() && ls.stalled(w.now):
 		reason = toe.ReasonTurnedAway
 	default:
