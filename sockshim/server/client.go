@@ -166,7 +166,7 @@ func (c *client) answer(m *shm.Msg, fds []int) error {
 	}
 	// With the answer the client may close its own descriptor, and bind the port again.
 	closeAll(fds)
-	_ = c.conn.SetWriteDeadline(time.Now().Add(readWithin))
+	_ = c.conn.SetWriteDeadline(time.Now().Add(c.srv.unread))
 	if _, _, err = c.conn.WriteMsgUnix(b, oob, nil); err != nil {
 		return fmt.Errorf("answer: %w", err)
 	}

@@ -256,3 +256,26 @@ func TestStatusPageIsReadOnly(t *testing.T) {
 	}
 	require.Error(t, unix.Ftruncate(r.reg.fd, 0), "nor can a region be made smaller")
 }
+
+// TestInItsOwnQueue: a client that sends its own end of the control connection over it, reads no answers and
+// dies, is held by nobody but toed's own queue. It is hung up on all the same.
+func TestInItsOwnQueue(t *testing.T) {
+	r := newRig(t, 1, nil)
+	r.srv.unread = 10 * time.Millisecond
+	r.serve()
+	conn := r.control()
+	_, err := r.request(conn, helloMsg)
+	require.NoError(t, err)
+	raw, err := conn.SyscallConn()
+	require.NoError(t, err)
+	info := shm.Msg{Type: shm.MsgInfo}
+	b, err := info.Append(nil)
+	require.NoError(t, err)
+	require.NoError(t, raw.Control(func(fd uintptr) {
+		for err = error(nil); err == nil; { // until toed is held up, and so are we
+			err = unix.Sendmsg(int(fd), b, unix.UnixRights(int(fd)), nil, unix.MSG_DONTWAIT)
+		}
+	}))
+	require.NoError(t, conn.Close())
+	require.Eventually(t, func() bool { r.dev.iterate(); return r.srv.Usage().Clients == 1 }, waitFor, tick)
+}

@@ -33,6 +33,7 @@ type Server struct {
 	lowPorts uint16        // ports below are for root's clients, in other network namespaces
 	netns    uint64        // cookie of toed's network namespace, 0 not known
 	hello    time.Duration // a connection that says no HELLO for so long is closed
+	unread   time.Duration // one that leaves answers unread for so long, so that no more fit, is hung up on
 
 	mu         sync.Mutex
 	layer      *layer // of the attached device, or nil
@@ -62,7 +63,7 @@ func New(cfg Config) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{
-		cfg: cfg, lowPorts: firstOpenPort(), netns: ownNetns(), hello: helloWithin,
+		cfg: cfg, lowPorts: firstOpenPort(), netns: ownNetns(), hello: helloWithin, unread: readWithin,
 		clients: map[*client]struct{}{}, regions: map[uint32]*region{}, accounts: map[uint32]*account{}, leftBehind: make(chan struct{}, 1),
 	}
 	s.watch = s.watchDestroys
