@@ -50,10 +50,14 @@ func toedIn(t testing.TB, dir string) *server.Server { return toedOf(t, dir, 1) 
 
 // toedOf starts a server over a device with so many workers.
 func toedOf(t testing.TB, dir string, workers int) *server.Server {
+	return toedWith(t, workers, server.Config{Dir: dir})
+}
+
+// toedWith is toedOf with more settings.
+func toedWith(t testing.TB, workers int, cfg server.Config) *server.Server {
 	reg := toe.NewRegistry()
-	srv, err := server.New(server.Config{
-		Dir: dir, Registry: reg, Log: slog.New(slog.NewTextHandler(testWriter{t}, nil)),
-	})
+	cfg.Registry, cfg.Log = reg, slog.New(slog.NewTextHandler(testWriter{t}, nil))
+	srv, err := server.New(cfg)
 	require.NoError(t, err)
 	dev, err := loopdev.New(loopdev.Config{Name: "loop", Workers: workers, Prefixes: []netip.Prefix{
 		netip.MustParsePrefix(toeAddr + "/24"), netip.MustParsePrefix(toeAddr6 + "/64"),

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"opentoe/sockshim/server"
+	"opentoe/toe"
 )
 
 // reachable lets every user reach a directory of the test.
@@ -58,4 +59,49 @@ func TestOrdinaryUser(t *testing.T) {
 	require.NotZero(t, counters.Listens)
 	require.Zero(t, sum(counters.Violations[:]))
 	require.Zero(t, sum(counters.Declined[:]), "all was offloaded: %v", counters.Declined)
+}
+
+// overQuota opens a listener and a connection to it, and then one more of each.
+const overQuota = `
+import errno, socket, sys
+def name(call, *args):
+    try:
+        call(*args)
+        return "0"
+    except OSError as e:
+        return errno.errorcode[e.errno]
+def bound():
+    s = socket.socket()
+    s.bind((sys.argv[1], 0))
+    return s
+l, c = bound(), socket.socket()
+l.listen()
+c.connect(l.getsockname())
+a, _ = l.accept()
+more, l2 = socket.socket(), bound()
+print("listen:", name(l2.listen), "listens:", l2.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
+print("connect:", name(more.connect, l.getsockname()))
+a.close()
+c.close()
+print("a listener again:", name(l2.listen))
+`
+
+// TestOverQuota: a program whose user has as many sockets as he may hears of it, where the operator wants that,
+// and can go on when others are closed; otherwise its listener is the kernel's.
+func TestOverQuota(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("root has no quota")
+	}
+	user := &syscall.Credential{Uid: 4300, Gid: 4300}
+	for over, want := range map[server.OverQuota]string{
+		server.Refuse:        "listen: ENOBUFS listens: 0\nconnect: ENOBUFS\na listener again: 0\n",
+		server.LeaveToKernel: "listen: 0 listens: 1\nconnect: ",
+	} {
+		srv := toedWith(t, 1, server.Config{Dir: reachable(t, t.TempDir()), UserSockets: 3, OverQuota: over})
+		env := append(preloaded(t, srv.SocketPath()), "ASAN_OPTIONS=detect_leaks=0")
+		out, err := runAs(t, user, env, "/usr/bin/python3", "-B", "-c", overQuota, toeAddr)
+		require.NoError(t, err)
+		require.True(t, strings.HasPrefix(out, want), out)
+		require.NotZero(t, srv.Counters().Declined[toe.ReasonQuota])
+	}
 }
