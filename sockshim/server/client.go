@@ -422,7 +422,7 @@ func (s *Server) endSockets(r *region, c *client, alive bool) (left bool) {
 				}
 				k.orderly = k.orderly || orderly
 				shared := k.shared || atomic.LoadUint32(&sh.slot(n).Shared) != 0
-				if s.destroys && k.cookie != 0 && (shared || alive) && !detached {
+				if s.destroys && k.cookie != 0 && (shared || alive) && !detached && !sh.falsely(n) {
 					left = true
 					continue
 				}

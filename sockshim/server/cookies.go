@@ -25,6 +25,10 @@ type cookieEntry struct{ key, place atomic.Uint64 } // key 0: empty
 
 const cookiesInitial = 1024
 
+// sure is set in a place when toed has the cookie from the kernel, or from root: the socket was opened. That of
+// an accepted one is its client's word.
+const sure = 1 << 31
+
 // place is where a cookie's slot is: region in the upper half.
 func place(region, slot uint32) uint64 { return uint64(region)<<32 | uint64(slot) }
 

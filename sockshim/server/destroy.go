@@ -126,7 +126,7 @@ func (s *Server) socketGone(cookie uint64) {
 // bySocket returns the share and slot at a place if the cookie is still theirs and a client holds
 // the socket; else nil.
 func (w *worker) bySocket(cookie, at uint64) (*share, uint32) {
-	region, n := uint32(at>>32), uint32(at)
+	region, n := uint32(at>>32), uint32(at)&^sure
 	if int(region) >= len(w.shares) || w.shares[region] == nil || !w.shares[region].slots.Has(n) {
 		return nil, 0
 	}

@@ -704,3 +704,39 @@ func TestLockFileRemoved(t *testing.T) {
 	require.True(t, stands(late.lock))
 	require.False(t, stands(s.lock), "another file has the name")
 }
+
+// TestFalseClaim: a client says of an accepted socket that it is one that another client has opened. Its region
+// does not wait for that one's end.
+func TestFalseClaim(t *testing.T) {
+	for _, opened := range []bool{false, true} {
+		r := newRig(t, 1, nil)
+		r.srv.destroys = true // but nobody listens to them
+		fd, cookie := placeholder(t)
+		defer unix.Close(fd)
+		_, victim := r.held(cookie)
+
+		liar, _ := r.newClient()
+		mem, err := shm.Open(liar.own.fd)
+		require.NoError(t, err)
+		was := *r
+		r.c, r.reg, r.mem = liar, liar.own, mem
+		slot, p := r.open(1)
+		*r = was
+		_ = r.dev.Do(0, func(vtime.Time) {
+			sh := r.l.workers[0].share(liar.own)
+			p.CookieLo, p.CookieHi = uint32(cookie), uint32(cookie>>32)
+			sh.disclaim(slot)
+			sh.sock(slot).opened = opened
+			sh.claim(slot)
+		})
+		r.srv.clientGone(liar) // its process lives
+		r.settle(func() bool { return true })
+		if opened {
+			require.Equal(t, 2, r.srv.Usage().Regions, "who has opened it may have passed it on")
+		} else {
+			require.Eventually(t, func() bool { r.dev.iterate(); return r.srv.Usage().Regions == 1 }, waitFor, tick)
+		}
+		require.True(t, r.live(victim))
+		require.NoError(t, mem.Close())
+	}
+}

@@ -45,7 +45,7 @@ func (sh *share) engage(n uint32, state sockState, from *region, hold *reservati
 		panic("server: slot was not lent") // our own accounting
 	}
 	sh.busy++
-	s.state, s.held, s.owner, s.hold = state, true, from, hold
+	s.state, s.held, s.owner, s.hold, s.opened = state, true, from, hold, true
 	sh.claim(n)
 }
 

@@ -46,6 +46,7 @@ type sock struct {
 	early     bool   // Fast Open: octets may be written before the handshake ends
 	rxEOF     bool   // the peer's FIN was told
 	txShut    bool   // our FIN was asked for
+	opened    bool   // by its client, with a cookie that is its own for sure
 	accepted  bool   // valid only if listener != nil: a client has taken it
 	shared    bool   // a probe gave it to a second process
 	orderly   bool   // CLOSE_SHARED or BYE was seen: its end is a close, not a death
@@ -162,14 +163,39 @@ func (sh *share) freeSlot(n uint32) {
 func (sh *share) claim(n uint32) {
 	s := sh.sock(n)
 	if s.cookie = slotCookie(sh.slot(n)); s.cookie != 0 {
-		sh.w.cookies.put(s.cookie, place(sh.reg.id, n))
+		sh.w.cookies.put(s.cookie, sh.placeOf(n))
 	}
+}
+
+// placeOf returns where slot n is in the table of cookies.
+func (sh *share) placeOf(n uint32) uint64 {
+	if sh.sock(n).opened {
+		return place(sh.reg.id, n) | sure
+	}
+	return place(sh.reg.id, n)
+}
+
+// falsely reports whether the cookie that slot n claims is for sure another region's. [worker]
+func (sh *share) falsely(n uint32) bool {
+	s := sh.sock(n)
+	if s.opened {
+		return false
+	}
+	var few [4]uint64
+	for _, w := range sh.w.l.workers {
+		for _, at := range w.cookies.get(few[:0], s.cookie) {
+			if at&sure != 0 && uint32(at>>32) != sh.reg.id {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // disclaim undoes claim.
 func (sh *share) disclaim(n uint32) {
 	if s := sh.sock(n); s.cookie != 0 {
-		sh.w.cookies.delete(s.cookie, place(sh.reg.id, n))
+		sh.w.cookies.delete(s.cookie, sh.placeOf(n))
 		s.cookie = 0
 	}
 }
