@@ -9,7 +9,7 @@ FUZZTIME ?= 20s
 # Two cores are enough for everything here; packages one at a time keep timing-free tests quick.
 GOTEST   := $(GO) test -timeout 10m
 
-.PHONY: help all build shim check test unit invariants sim behaviour longfat race sanitize e2e endure fuzz bench generate fmt demo demo-stop clean deps packetdrill apps apps-quick
+.PHONY: help all build shim check test unit invariants sim behaviour longfat race sanitize e2e endure hostile fuzz bench generate fmt demo demo-stop clean deps packetdrill apps apps-quick
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

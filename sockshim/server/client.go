@@ -379,6 +379,10 @@ func (s *Server) clientGone(c *client) {
 			continue // its device has gone, and everything with it
 		}
 		r.freeEQs(c, func(int) bool { return true })
+		if len(r.clients) == 0 {
+			r.left = time.Now()
+			r.orphan.Store(true) // what is posted from now on nobody hears
+		}
 		if s.endSockets(r, c, alive) {
 			select {
 			case s.leftBehind <- struct{}{}:
@@ -386,8 +390,6 @@ func (s *Server) clientGone(c *client) {
 			}
 		}
 		if len(r.clients) == 0 {
-			r.left = time.Now()
-			r.orphan.Store(true)
 			go s.reap(r)
 		}
 	}
@@ -413,7 +415,7 @@ func (s *Server) endSockets(r *region, c *client, alive bool) (left bool) {
 			if sh == nil {
 				return
 			}
-			sh.drainCommands(shm.CmdEntries) // all that was posted before
+			sh.drainPosted(shm.CmdEntries) // all that was posted before
 			for i := range sh.seen.Load() {
 				n := sh.slotBase + i
 				k := sh.sock(n)

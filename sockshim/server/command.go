@@ -7,9 +7,21 @@ import (
 	"opentoe/toe"
 )
 
+// deaf reports whether nothing is to come from the share's queue: the region has ended, or nobody is attached
+// to it. Who has hung up may still write there, but then nobody would know when he goes.
+func (sh *share) deaf() bool { return sh.dead || sh.reg.orphan.Load() }
+
 // drainCommands handles up to budget commands of the share's queue and returns how many there
 // were.
 func (sh *share) drainCommands(budget int) int {
+	if sh.deaf() {
+		return 0
+	}
+	return sh.drainPosted(budget)
+}
+
+// drainPosted is drainCommands for what was posted by a client that has just gone, too.
+func (sh *share) drainPosted(budget int) int {
 	n := 0
 	for n < budget && !sh.dead {
 		c, ok := sh.cmds.Next()

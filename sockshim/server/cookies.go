@@ -44,30 +44,33 @@ func (c *cookies) home(t []cookieEntry, key uint64) uint64 {
 	return maphash.Comparable(c.seed, key) & uint64(len(t)-1)
 }
 
-// put adds a slot of a cookie, in the place of another one of its region. Precondition: key is not 0.
-// [worker]
-func (c *cookies) put(key, place uint64) {
+// put adds a slot of a cookie, in the place of another one of its region, which it returns; 0 if there was none.
+// Precondition: key is not 0. [worker]
+func (c *cookies) put(key, place uint64) (was uint64) {
 	t := *c.table.Load()
 	c.version.Add(1)
 	if 2*(c.n+1) > len(t) {
 		t = c.grow(t)
 	}
-	c.insert(t, key, place)
+	was = c.insert(t, key, place)
 	c.version.Add(1)
+	return was
 }
 
-func (c *cookies) insert(t []cookieEntry, key, place uint64) {
+func (c *cookies) insert(t []cookieEntry, key, place uint64) (was uint64) {
 	i := c.home(t, key)
 	for t[i].key.Load() != 0 {
 		if t[i].key.Load() == key && t[i].place.Load()>>32 == place>>32 {
+			was = t[i].place.Load()
 			t[i].place.Store(place)
-			return
+			return was
 		}
 		i = (i + 1) & uint64(len(t)-1)
 	}
 	c.n++
 	t[i].place.Store(place)
 	t[i].key.Store(key)
+	return 0
 }
 
 // grow doubles the table. It allocates: as rarely as a table doubles.

@@ -740,3 +740,36 @@ func TestFalseClaim(t *testing.T) {
 		require.NoError(t, mem.Close())
 	}
 }
+
+// TestHungUpAndGoingOn: a client that has hung up goes on writing into its queue, while something keeps its
+// region. Nobody hears it, the worker sleeps all the same, and what it had is over when the kernel says so.
+func TestHungUpAndGoingOn(t *testing.T) {
+	r := newRig(t, 1, nil)
+	r.srv.destroys = true
+	fd, cookie := placeholder(t)
+	defer unix.Close(fd)
+	_, _ = r.held(cookie)
+	// A second one with the same cookie takes the claim over: this one ends with the client.
+	_, _ = r.held(cookie)
+	posted := shm.Command{Op: shm.OpActOpenReq, Region: uint16(r.reg.id), Slot: r.mem.SlotLoans[0].Take()}
+	p := &r.mem.Slots[posted.Slot]
+	p.ReqFamily, p.ReqLocalPort, p.ReqRemotePort, p.ReqRemoteAddr = 4, 99, 80, wire.AddrFrom4([4]byte{10, 7, 0, 2})
+	r.srv.clientGone(r.c)
+	held := func() (n int) {
+		for _, s := range r.srv.Sockets() {
+			if !s.Detached {
+				n++
+			}
+		}
+		return n
+	}
+	require.Equal(t, 1, held(), "the one with the claim")
+	require.True(t, r.mem.CmdQs[0].Post(posted, nil))
+	require.True(t, r.dev.up.Sleep(0))
+	r.dev.up.Awake(0)
+	r.dev.iterate()
+	require.Equal(t, 1, held())
+	r.srv.socketGone(cookie)
+	r.dev.finishAll()
+	require.Eventually(t, func() bool { r.dev.iterate(); return r.srv.Usage().Regions == 0 }, waitFor, tick)
+}

@@ -163,7 +163,9 @@ func (sh *share) freeSlot(n uint32) {
 func (sh *share) claim(n uint32) {
 	s := sh.sock(n)
 	if s.cookie = slotCookie(sh.slot(n)); s.cookie != 0 {
-		sh.w.cookies.put(s.cookie, sh.placeOf(n))
+		if was := uint32(sh.w.cookies.put(s.cookie, sh.placeOf(n))) &^ sure; was != 0 && was != n {
+			sh.sock(was).cookie = 0 // it was not that one's
+		}
 	}
 }
 

@@ -178,7 +178,7 @@ func (l *layer) Poll(wi int, now vtime.Time) int {
 	}
 	n := 0
 	for _, sh := range w.active {
-		if sh.dead {
+		if sh.deaf() {
 			continue
 		}
 		if !sh.cmds.Empty() {
@@ -215,7 +215,7 @@ func (l *layer) Sleep(wi int) bool {
 	sleeping := &l.status.Worker[wi].Sleeping
 	atomic.StoreUint32(sleeping, 1)
 	for _, sh := range w.active {
-		if !sh.dead && (!sh.cmds.Empty() || len(sh.credit) > 0 && sh.chunks.Avail() > 0) {
+		if !sh.deaf() && (!sh.cmds.Empty() || len(sh.credit) > 0 && sh.chunks.Avail() > 0) {
 			atomic.StoreUint32(sleeping, 0)
 			return false
 		}
