@@ -29,7 +29,7 @@ check: ## formatting, vet, generated files up to date, architecture
 
 test: deps build ## install what is needed, then run every test
 	@$(GO) vet ./... && $(GO) vet -tags e2e,apps ./test/...
-	@$(MAKE) --no-print-directory unit invariants sim race sanitize e2e apps-quick fuzz
+	@$(MAKE) --no-print-directory unit invariants sim race sanitize e2e apps-quick hostile fuzz
 
 unit: ## unit tests
 	$(GOTEST) $(UNIT)
@@ -76,6 +76,9 @@ packetdrill: ## the engine as a plug-in for packetdrill: docs/CONFORMANCE.md say
 
 fuzz: ## fuzz every parser and descriptor path for FUZZTIME each
 	@.ci/fuzz $(FUZZTIME)
+
+hostile: ## TIME=t programs that write garbage into what they share with toed, beside honest ones (30s)
+	$(GOTEST) -count=1 -v -timeout 0 ./test/hostile -args -for $(or $(TIME),30s)
 
 bench: ## benchmarks of the data path, written to build/bench.txt
 	@mkdir -p $(BUILD)

@@ -16,7 +16,8 @@
 // [sock] and in shm.Pool: cursors, directory references, who uses which chunk. Values from the
 // region are loaded once, checked against these, and a breach of the contract is a *violation*:
 // counted by name, and the end of that region. A client can so harm the streams of its own region
-// (and those it shares it with), nothing else.
+// (and those it shares it with), nothing else. Which port is whose says the kernel (shown.go), and how much a
+// user's programs may have, the configuration (account.go).
 //
 // Lifetime. A socket lives as long as somebody can hold its descriptor or the device still
 // delivers what was written. The client says when the last descriptor of an unshared socket
