@@ -413,7 +413,7 @@ func (a *attacker) read() {
 	if p.State == shm.SlotListen && prod-p.RxCons >= shm.SizeofAccept {
 		var rec [shm.SizeofAccept]byte
 		if a.mem.ReadStream(&p.RxEntry, p.RxDir, p.RxCons, rec[:]) {
-			if acc := shm.ParseAccept(rec); acc.Slot < uint32(len(a.mem.Slots)) {
+			if acc := shm.ParseAccept(rec); acc.Slot != 0 && acc.Slot < uint32(len(a.mem.Slots)) {
 				a.socks = append(a.socks, acc.Slot)
 				a.postOwn(shm.OpPassAcceptRpl, acc.Slot, n)
 			}
