@@ -137,7 +137,8 @@ func (sh *share) takeSlot(u shm.Use, state sockState) uint32 {
 func (sh *share) freeSlot(n uint32) {
 	s, p := sh.sock(n), sh.slot(n)
 	atomic.StoreUint32(&p.State, shm.SlotFree)
-	sh.wake(n) // whoever still waits sees that it is gone
+	sh.wake(n)         // whoever still waits sees that it is gone,
+	sh.wakeSleepers(n) // and at once: what follows forgets who asked
 	sh.freeStreams(n)
 	sh.disclaim(n)
 	use := shm.InUse

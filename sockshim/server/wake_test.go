@@ -152,3 +152,17 @@ func TestAskedAfterTheChange(t *testing.T) {
 	r.dev.iterate()
 	require.Equal(t, slot, r.mem.EQs[eq].Pop())
 }
+
+// TestListenerGone: who waits for the end of a listener is told of it when its slot is free.
+func TestListenerGone(t *testing.T) {
+	r := newRig(t, 1, nil)
+	slot, _ := r.listen(0, 8080)
+	p := &r.mem.Slots[slot]
+	r.dev.iterate()
+	eq := r.allocEQs(1)[0]
+	atomic.StoreUint64(&p.EqMask, shm.EQBit(eq))
+	r.post(0, shm.OpCloseConReq, slot, 0)
+	r.settle(func() bool { return atomic.LoadUint32(&p.State) == shm.SlotFree })
+	require.Equal(t, slot, r.mem.EQs[eq].Pop())
+	r.check()
+}
