@@ -201,13 +201,15 @@ func sameHost(ctx context.Context, t *testing.T, l *lab.Lab, d *lab.Toed) {
 	}
 	t.Run("one process", func(t *testing.T) {
 		self := l.Path("ends")
-		out, err := exec.Command("gcc", "-O1", "-pthread", "-o", self, "../sockets/programs/ends.c").CombinedOutput()
+		out, err := exec.Command("gcc", "-O1", "-pthread", "-o", self, "../sockets/cases/ends.c").CombinedOutput()
 		require.NoError(t, err, string(out))
 		for _, a := range []string{"127.0.0.1", toeAddr} {
-			words := append(append([]string{}, toerun...), self, a)
-			out, err := l.NearHost.Output(ctx, words[0], words[1:]...)
-			require.NoError(t, err, out)
-			require.Contains(t, out, "done")
+			for _, c := range []string{"half_close", "stopped", "shut_read", "reset_by_linger", "reset_by_unread"} {
+				words := append(append([]string{}, toerun...), self, a, c)
+				out, err := l.NearHost.Output(ctx, words[0], words[1:]...)
+				require.NoError(t, err, out)
+				require.Contains(t, out, "done")
+			}
 		}
 	})
 	s, err := d.Status(ctx)

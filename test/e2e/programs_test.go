@@ -29,7 +29,7 @@ func TestIperf3(t *testing.T) {
 			require.NoError(t, err, out)
 			var result iperf
 			require.NoError(t, json.Unmarshal([]byte(out), &result))
-			require.NotEmpty(t, result.Intervals)
+			require.NotEmpty(t, result.Intervals, out)
 			for i, in := range result.Intervals {
 				if in.Sum.Seconds > 0.2 { // the last one may be a sliver
 					require.NotZero(t, in.Sum.Bytes, "nothing moved in interval %d", i)
