@@ -71,10 +71,12 @@ func (sh *share) admit(n uint32, from *region, addr wire.Addr, port uint16, l *t
 
 // declineQuota is decline for an open for which the user's quota is used up.
 func (sh *share) declineQuota(n uint32, from *region) {
-	sh.decline(n, from, toe.ReasonQuota)
+	answer := uint8(toe.ReasonQuota)
 	if sh.w.l.srv.cfg.OverQuota == Refuse {
-		sh.slot(n).Reason = shm.ReasonNoBufs
+		answer = shm.ReasonNoBufs
 	}
+	sh.note(n, from, toe.ReasonQuota)
+	sh.answerDeclined(n, answer)
 }
 
 // decline answers an open, of the client that has region from, that is not offloaded; the slot stays with

@@ -90,7 +90,7 @@ print("a listener again:", name(l2.listen))
 // and can go on when others are closed; otherwise its listener is the kernel's.
 func TestOverQuota(t *testing.T) {
 	if os.Geteuid() != 0 {
-		t.Skip("root has no quota")
+		t.Skip("only root can become another user")
 	}
 	user := &syscall.Credential{Uid: 4300, Gid: 4300}
 	for over, want := range map[server.OverQuota]string{
