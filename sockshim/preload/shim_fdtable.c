@@ -513,6 +513,16 @@ void shim_fds_each(void (*f)(int fd, struct shim_obj *o, void *arg), void *arg)
 	}
 }
 
+/* doubt forgets what another thread opened while the process forked. The kernel copies descriptors
+ * before memory: under this number the child may have what was there before, or nothing. All that
+ * was open when fork began is shared. */
+static void doubt(int fd, struct shim_obj *o, void *arg)
+{
+	(void)arg;
+	if (o->kind == SHIM_SOCK && !((struct shim_sock *)o)->shared)
+		store_release(&table[fd], FD_UNKNOWN);
+}
+
 /* After fork only the forking thread is left: references of calls that other threads were in the
  * middle of are gone with them. */
 static void recount(int fd, struct shim_obj *o, void *arg)
@@ -529,6 +539,7 @@ static void recount(int fd, struct shim_obj *o, void *arg)
 
 void shim_fds_after_fork(void)
 {
+	shim_fds_each(doubt, NULL);
 	for (int pass = 0; pass < 2; pass++)
 		shim_fds_each(recount, &pass);
 	own_lock = (struct shim_mutex){0};

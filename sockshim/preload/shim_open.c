@@ -267,7 +267,7 @@ void shim_sock_close(struct shim_sock *s)
 		return;
 	listening = load_acquire(&s->slot->state) == TOE_SLOT_LISTEN; /* whatever it is becoming */
 	s->held = false;
-	if (load_relaxed(&s->slot->shared)) {
+	if (s->shared || load_relaxed(&s->slot->shared)) {
 		op = TOE_OP_CLOSE_SHARED;
 	} else if (shim_role(s) == SHIM_CONN && s->opt.linger == 0) {
 		op = TOE_OP_ABORT_REQ;

@@ -147,6 +147,14 @@ static uint64_t number(const char *name, uint64_t otherwise)
 	return s && *s ? strtoull(s, NULL, 10) : otherwise;
 }
 
+static void share(int fd, struct shim_obj *o, void *arg)
+{
+	(void)fd;
+	(void)arg;
+	if (o->kind == SHIM_SOCK)
+		shim_sock_share((struct shim_sock *)o);
+}
+
 /* after_fork_child gives the child its own identity. It keeps the inherited control connection and
  * mappings until it first needs toed, so that the parent's end does not take the sockets along. */
 static void after_fork_child(void)
@@ -162,16 +170,9 @@ static void after_fork_child(void)
 
 static void after_fork_parent(void)
 {
+	shim_fds_each(share, NULL); /* another thread may have opened more before it was done */
 	shim_mutex_unlock(&shim_session.lock);
 	shim_epoll_after_fork(false);
-}
-
-static void share(int fd, struct shim_obj *o, void *arg)
-{
-	(void)fd;
-	(void)arg;
-	if (o->kind == SHIM_SOCK)
-		shim_sock_share((struct shim_sock *)o);
 }
 
 void shim_before_fork(void)

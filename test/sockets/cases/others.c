@@ -221,6 +221,7 @@ CASE(shutdown_under_waitall)
 
 	make_pair(sock);
 	write_all(sock[0], "abc", 3);
+	await(sock[1], POLLIN);
 	in_thread(&s, reads_all, NULL);
 	MUST(shutdown(sock[1], SHUT_RD));
 	join(&s);
