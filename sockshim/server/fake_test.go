@@ -108,6 +108,9 @@ func (d *fakeDev) ConnInfo(t toe.TID, info *toe.ConnInfo) bool {
 		return false
 	}
 	*info = toe.ConnInfo{Flow: c.flow, Sock: c.sock, State: "ESTABLISHED"}
+	if c.fin {
+		info.State = "FIN-WAIT-1"
+	}
 	return true
 }
 func (d *fakeDev) ListenStart(l *toe.Listener) toe.Reason {

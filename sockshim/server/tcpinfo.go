@@ -27,8 +27,13 @@ func (c *client) connInfo(m *shm.Msg) unix.Errno {
 	var info toe.ConnInfo
 	found := false
 	r.l.on(sh, func() {
+		// A program that has just shut a socket down finds it so.
+		if own := sh.w.share(c.own); own != nil {
+			own.drainCommands(shm.CmdEntries)
+		}
 		k := sh.sock(m.Slot)
 		switch {
+		case sh.dead:
 		case m.Gen != 0 && m.Gen != k.gen: // the slot is another socket's by now
 		case k.tid != 0:
 			found = sh.w.dev.ConnInfo(k.tid, &info)
@@ -37,7 +42,9 @@ func (c *client) connInfo(m *shm.Msg) unix.Errno {
 		case k.state == sockEnded:
 			info.State, found = "CLOSED", true
 		}
-		m.More.Meminfo = memInfo(k, sh.slot(m.Slot), &info)
+		if found {
+			m.More.Meminfo = memInfo(k, sh.slot(m.Slot), &info)
+		}
 	})
 	if !found {
 		return unix.ENOENT

@@ -103,3 +103,16 @@ func TestMoreInfo(t *testing.T) {
 	more(&m, &toe.ConnInfo{CC: "cubic"})
 	require.Zero(t, m.CcInfoLen)
 }
+
+// TestInfoAfterShutdown: a program finds a socket as its own calls have left it, also while the worker has not
+// come to them.
+func TestInfoAfterShutdown(t *testing.T) {
+	r := newRig(t, 1, nil)
+	slot, _, _ := r.connect(0)
+	for _, want := range []uint8{tcpStates["ESTABLISHED"], tcpStates["FIN-WAIT-1"]} {
+		info := shm.Msg{Type: shm.MsgInfo, RegionId: r.reg.id, Slot: slot}
+		require.Zero(t, r.c.connInfo(&info))
+		require.Equal(t, want, info.U[0])
+		r.post(0, shm.OpShutdown, slot, shm.ShutWR)
+	}
+}
