@@ -4,6 +4,7 @@ package sockets
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -59,7 +60,9 @@ func toedWith(t testing.TB, workers int, cfg server.Config) *server.Server {
 	cfg.Registry, cfg.Log = reg, slog.New(slog.NewTextHandler(testWriter{t}, nil))
 	srv, err := server.New(cfg)
 	require.NoError(t, err)
-	dev, err := loopdev.New(loopdev.Config{Name: "loop", Workers: workers, Prefixes: []netip.Prefix{
+	lag, err := time.ParseDuration(cmp.Or(os.Getenv("LAG"), "0"))
+	require.NoError(t, err)
+	dev, err := loopdev.New(loopdev.Config{Name: "loop", Workers: workers, Lag: lag, Prefixes: []netip.Prefix{
 		netip.MustParsePrefix(toeAddr + "/24"), netip.MustParsePrefix(toeAddr6 + "/64"),
 	}})
 	require.NoError(t, err)

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"opentoe/tcpoffload/vtime"
 	"opentoe/tcpoffload/wire"
@@ -22,6 +23,7 @@ type Config struct {
 	RcvBuf   uint32         // octets that a reader may leave unread; 0 means 256 KiB
 	MaxConns int            // connection ends, all workers together; 0 means 65536
 	MTU      int            // reported only; 0 means 65535
+	Lag      time.Duration  // a worker now and then pauses for up to so long, at random, as on a busy machine
 }
 
 // Device is a loopback TOE device.

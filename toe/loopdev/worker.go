@@ -2,6 +2,7 @@ package loopdev
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -149,7 +150,10 @@ func (w *worker) removeWakeFD(fd int) error {
 func (w *worker) work() {
 	runtime.LockOSThread()
 	events := make([]unix.EpollEvent, 64)
-	idle := 0
+	idle, awake := 0, 64
+	if w.dev.cfg.Lag > 0 {
+		awake = 4
+	}
 	for {
 		now := vtime.Time(time.Since(w.start))
 		n := w.runPosted(now)
@@ -157,12 +161,14 @@ func (w *worker) work() {
 			break
 		}
 		n += w.up.Poll(w.id, now)
+		w.pause()
 		n += w.pump()
+		w.pause()
 		if idle++; n > 0 {
 			idle = 0
 		}
 		// A few empty rounds spare the sleep between the messages of a conversation.
-		if idle < 64 || !w.up.Sleep(w.id) {
+		if idle < awake || !w.up.Sleep(w.id) {
 			continue
 		}
 		if len(w.active) == 0 && !w.signal.Load() {
@@ -180,6 +186,13 @@ func (w *worker) work() {
 	w.mu.Unlock()
 	w.runPosted(vtime.Time(time.Since(w.start)))
 	close(w.done)
+}
+
+// pause makes one turn in four late: what a program does next then comes before what it did has an effect.
+func (w *worker) pause() {
+	if lag := w.dev.cfg.Lag; lag > 0 && rand.IntN(4) == 0 {
+		time.Sleep(rand.N(lag))
+	}
 }
 
 func (w *worker) runPosted(now vtime.Time) int {
