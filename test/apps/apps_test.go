@@ -6,6 +6,8 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -38,6 +40,14 @@ func TestMain(m *testing.M) {
 	if os.Getuid() != 0 {
 		fmt.Fprintln(os.Stderr, "apps: root is needed to make network namespaces: run it as root")
 		os.Exit(1)
+	}
+	// The programs are those of the packages, whatever else of the name the caller's PATH has; Go's own comes last.
+	path := "/usr/sbin:/usr/bin:/sbin:/bin"
+	if tool, err := exec.LookPath("go"); err == nil {
+		path += ":" + filepath.Dir(tool)
+	}
+	if err := os.Setenv("PATH", path); err != nil {
+		panic(err)
 	}
 	os.Exit(m.Run())
 }

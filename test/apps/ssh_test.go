@@ -12,7 +12,7 @@ import (
 
 var sshApps = []app{
 	{
-		name: "OpenSSH", packages: []string{"openssh-server", "openssh-client"}, run: runSSH,
+		name: "OpenSSH", packages: []string{"openssh-server", "openssh-client"}, quick: true, run: runSSH,
 		remark: "sshd executes itself for each connection; the child before authentication is in a chroot, without privileges, in a seccomp sandbox.",
 	},
 }
