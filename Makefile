@@ -7,7 +7,7 @@ COMMANDS := toed toerun toectl
 UNIT     := ./...
 FUZZTIME ?= 20s
 # Two cores are enough for everything here; packages one at a time keep timing-free tests quick.
-GOTEST   := $(GO) test -timeout 10m
+GOTEST   := $(GO) test -timeout 20m
 
 .PHONY: help all build shim check test unit invariants sim behaviour longfat race sanitize e2e endure hostile fuzz bench generate fmt demo demo-stop clean deps packetdrill apps apps-quick
 
@@ -54,7 +54,7 @@ sanitize: build ## socket programs on the preload library built with sanitizers
 	SAN=1 $(GOTEST) -count=1 ./test/sockets
 
 e2e: build ## unmodified programs over a real wire; needs root
-	$(GOTEST) -count=1 -tags e2e -v -timeout 12m ./test/e2e
+	$(GOTEST) -count=1 -tags e2e -v -timeout 30m ./test/e2e
 
 endure: build ## COUNT=n short connections (1000000) and KILLS=n clients killed under load (200): no leak, no growth; needs root
 	KILLS=$(or $(KILLS),200) $(GOTEST) -count=1 -v ./test/sockets -run 'TestKilled$$'
@@ -65,7 +65,7 @@ apps: build ## every program of docs/APPS.md, or APP=name some; installs them; n
 	$(GO) test -count=1 -tags apps -v -timeout 40m -parallel 2 ./test/apps -update $(if $(APP),-run 'TestApps/all/$(APP)')
 
 apps-quick: build
-	$(GO) test -count=1 -tags apps -v -timeout 10m -parallel 2 ./test/apps -quick
+	$(GO) test -count=1 -tags apps -v -timeout 20m -parallel 2 ./test/apps -quick
 
 packetdrill: ## the engine as a plug-in for packetdrill: docs/CONFORMANCE.md says how to use it
 	@mkdir -p $(BUILD)

@@ -13,7 +13,7 @@ import (
 )
 
 // patience is how long a program may take to end after SIGTERM before it is killed.
-const patience = 5 * time.Second
+const patience = 20 * time.Second
 
 // Process is a program that runs in the background, with all its children in one process group.
 type Process struct {
