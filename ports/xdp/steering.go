@@ -55,9 +55,10 @@ type Steering struct {
 // the kernel's again before we hear of it, and the kernel would reset connections that it does not have.
 type row struct {
 	addr      wire.Addr
-	own       bool // the interface has the address
-	known     bool // the program knows the row: it is own, or was
-	listeners int  // kinds of listener whose bits it has
+	own       bool      // the interface has the address
+	known     bool      // the program knows the row: it is own, or was
+	lost      time.Time // when it was own last; valid only if known and not own
+	listeners int       // kinds of listener whose bits it has
 }
 
 // listener is a row and a port.
@@ -154,8 +155,9 @@ func (s *Steering) SetStation(mac wire.MAC, own []wire.Addr) error {
 	}
 	for i := firstRow; i < maxRows; i++ {
 		if r := &s.rows[i]; r.own && !slices.Contains(own, r.addr) {
-			r.own = false
-			time.AfterFunc(lostRowFor, func() { s.forget(i, r.addr) })
+			lost := time.Now()
+			r.own, r.lost = false, lost
+			time.AfterFunc(lostRowFor, func() { s.forget(i, lost) })
 		}
 	}
 	for _, a := range own {
@@ -204,11 +206,12 @@ func (s *Steering) unknow(r *row) error {
 	return s.objects.RowsOf.Delete(r.addr)
 }
 
-// forget ends the while for which the program knows the row of an address that was taken away.
-func (s *Steering) forget(i int, a wire.Addr) {
+// forget ends the while for which the program knows row i, whose address was lost then. Since, it may have been
+// given back and taken away again.
+func (s *Steering) forget(i int, lost time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if r := &s.rows[i]; s.memory != nil && r.addr == a && !r.own {
+	if r := &s.rows[i]; s.memory != nil && !r.own && r.lost.Equal(lost) {
 		_ = s.unknow(r) // the worst is that the workers give back what comes for it
 	}
 }

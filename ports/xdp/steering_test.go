@@ -237,14 +237,18 @@ func TestAddresses(t *testing.T) {
 	b.tell(ToTOE, src, at(other4, aPort), wire.SYN)
 	b.tell(ToTOE, src, at(other4, otherPort), wire.SYN)
 	b.tell(ToTOE, src, at(local4, aPort), wire.SYN) // for a while
-	b.forget(firstRow, wire.AddrFrom(local4))
+	first := b.rows[firstRow].lost
+	b.forget(firstRow, first)
 	b.tell(PassOther, src, at(local4, aPort), wire.SYN)
 	require.NoError(t, b.SetStation(station, []wire.Addr{wire.AddrFrom(other4), wire.AddrFrom(local4)}))
 	b.tell(ToTOE, src, at(local4, aPort), wire.SYN)
 	require.NoError(t, b.SetStation(station, []wire.Addr{wire.AddrFrom(other4)}))
 	require.NoError(t, b.SetStation(station, []wire.Addr{wire.AddrFrom(other4), wire.AddrFrom(local4)}))
-	b.forget(firstRow, wire.AddrFrom(local4))
+	b.forget(firstRow, b.rows[firstRow].lost)
 	b.tell(ToTOE, src, at(local4, aPort), wire.SYN) // it was given back
+	require.NoError(t, b.SetStation(station, []wire.Addr{wire.AddrFrom(other4)}))
+	b.forget(firstRow, first)
+	b.tell(ToTOE, src, at(local4, aPort), wire.SYN) // it was taken away again not long ago
 
 	require.NoError(t, b.SetStation(peer, []wire.Addr{wire.AddrFrom(other4)}))
 	b.tell(PassOther, src, at(other4, aPort), wire.SYN) // for another station
