@@ -44,7 +44,8 @@
 
 /* Limits. */
 #define SHIM_FD_MAX (1 << 20) /* descriptors above are left to the kernel */
-#define SHIM_REGIONS 64	      /* memory files mapped at once: our own and inherited ones */
+#define SHIM_REGIONS 256      /* memory files mapped at once: our own, inherited ones, others' */
+#define SHIM_IDLE_REGIONS 8   /* so many of them stay mapped that no socket is in any more */
 
 /* ---- shim_libc.c: the functions that we stand in front of ------------------------------- */
 
@@ -225,8 +226,10 @@ static inline ssize_t shim_result(ssize_t rc)
 /* ---- shim_control.c: the connection to toed and the mapped regions -------------------------- */
 
 struct shim_region {
-	uint32_t id;   /* 0: free entry */
-	uint32_t dead; /* toed has dropped it or is gone */
+	uint32_t id;	 /* 0: free entry */
+	uint32_t dead;	 /* toed has dropped it or is gone */
+	uint32_t refs;	 /* sockets and event queues in it, and the session if it is its own */
+	uint32_t unused; /* when refs came to be 0: which time that was */
 	struct toe_shm_region *header;
 	size_t bytes;
 	uint8_t token[TOE_TOKEN_BYTES];
@@ -247,8 +250,9 @@ struct shim_session {
 	int control; /* -1 none; inherited and not ours while pid != shim_pid */
 	int wake[TOE_MAX_WORKERS];
 	uint32_t nworkers;
-	struct toe_shm_status *status;
-	struct shim_region *own; /* the region in which this process opens sockets */
+	struct toe_shm_status *status, *former_status;
+	struct shim_region *own;    /* the region in which this process opens sockets */
+	struct shim_region *former; /* the one before */
 	struct toe_shm_addr addr[TOE_MAX_ADDRS];
 	uint32_t naddrs;
 	uint64_t retry_at; /* toed was not there, or turned us down: not to be asked before */
@@ -273,8 +277,9 @@ static inline bool shim_attached(void)
 {
 	return load_acquire(&shim_session.pid) == shim_pid && shim_pid != 0;
 }
-/* shim_show lets toed see a placeholder that is about to be opened, where it has to, or where it has
- * asked to (again). 0 also when that was not needed; -EADDRINUSE: the port is taken for toed. */
+/* shim_show lets toed see a placeholder that is about to be opened, where it has to, or where it
+ * has asked to (again). 0 also when that was not needed; -EADDRINUSE: the port is taken for toed.
+ */
 int shim_show(int fd, bool asked);
 /* shim_toed_alive looks whether toed has hung up, and marks every region dead if so. */
 bool shim_toed_alive(void);
@@ -284,6 +289,14 @@ static inline bool shim_region_ok(struct shim_region *r)
 {
 	return !load_relaxed(&r->dead) && !load_acquire(&r->header->detached);
 }
+/* shim_region_hold keeps r mapped until shim_region_drop; the caller has it from somebody who holds
+ * it. What has just been replaced (a listener's region, the session's own) is held until the next
+ * comes: a thread that has read the pointer before may still be using it. */
+static inline void shim_region_hold(struct shim_region *r)
+{
+	__atomic_fetch_add(&r->refs, 1, __ATOMIC_RELAXED);
+}
+void shim_region_drop(struct shim_region *r); /* NULL: nothing */
 /* shim_ours reports whether the address, IPv4 mapped, is one of toed's own. */
 bool shim_ours(const uint8_t addr[16]);
 int shim_eq_alloc(struct shim_region *r, int event_fd); /* the queue's number or -errno */
@@ -315,7 +328,8 @@ static inline void shim_eq_took(struct toe_shm_slot *slot, uint32_t eq)
 		__atomic_fetch_and(&slot->eq_pending, ~(1ull << eq), __ATOMIC_SEQ_CST);
 }
 void shim_eq_free(struct shim_region *r, uint32_t eq);
-/* shim_probe_fd asks whether fd is an offloaded socket; -ENOENT if not. */
+/* shim_probe_fd asks whether fd is an offloaded socket; -ENOENT if not. 0: the caller has to drop
+ * *r. */
 int shim_probe_fd(int fd, struct shim_region **r, uint32_t *slot, uint32_t *gen);
 /* shim_no_slot tells that fd is left to the kernel for want of a slot: it connects to addr and
  * port, or listens, addr being NULL then. */
@@ -399,7 +413,7 @@ struct shim_options {
 	int32_t linger;					     /* seconds, -1 off */
 	uint8_t nodelay, cork, keepalive, oobinline;
 	uint8_t fastopen_connect, fastopen_bare;
-	uint8_t inq;	     /* TCP_INQ */
+	uint8_t inq; /* TCP_INQ */
 	uint8_t reuseaddr, reuseport;
 	uint8_t no_pmtu;     /* IP_PMTUDISC_DONT */
 	uint8_t cc;	     /* TOE_CC_* */
@@ -421,8 +435,8 @@ struct shim_sock {
 	uint32_t asked;	    /* listener: toed was asked to take it, after so many losses less one */
 	uint8_t signals;    /* TOE_SIGNAL_*: what this process is to hear by signal */
 	int hold; /* descriptor that keeps the placeholder while a call outlives close; -1 */
-	struct shim_mutex lock; /* role changes */
-	struct shim_region *region;
+	struct shim_mutex lock;		     /* role changes */
+	struct shim_region *region, *former; /* both held */
 	struct toe_shm_slot *slot;
 	uint32_t slot_no, gen;
 	uint64_t rx_told; /* rx_cons when RX_DATA_ACK was last posted; under rx_lock */

@@ -109,10 +109,65 @@ static int exchange(int control, struct toe_shm_msg *m, int fd, int *fds, uint32
 	}
 }
 
+void shim_region_drop(struct shim_region *r)
+{
+	static uint32_t times;
+
+	if (!r)
+		return;
+	store_relaxed(&r->unused, __atomic_add_fetch(&times, 1, __ATOMIC_RELAXED));
+	__atomic_fetch_sub(&r->refs, 1, __ATOMIC_RELEASE);
+}
+
+static void region_unmap(struct shim_region *r)
+{
+	struct toe_shm_region *h = r->header;
+
+	store_release(&r->id, 0);
+	munmap(h, r->bytes);
+}
+
+/* regions_trim unmaps what nothing refers to: all that is toed's no longer, and what has not been
+ * used for longest if there is much. toed, at the other end of control, is told (-1: it is
+ * another). Under the session's lock, where alone an unused region is taken into use. */
+static void regions_trim(int control)
+{
+	struct shim_region *oldest;
+	int idle;
+
+	do {
+		oldest = NULL;
+		idle = 0;
+		for (int i = 0; i < SHIM_REGIONS; i++) {
+			struct shim_region *r = &shim_regions[i];
+
+			if (r->id == 0 || load_acquire(&r->refs) != 0)
+				continue;
+			if (!shim_region_ok(r)) {
+				region_unmap(r);
+				continue;
+			}
+			idle++;
+			if (!oldest || (int32_t)(r->unused - oldest->unused) < 0)
+				oldest = r;
+		}
+		if (idle > SHIM_IDLE_REGIONS && control >= 0) {
+			struct toe_shm_msg m = {.type = TOE_MSG_DETACH, .region_id = oldest->id};
+			int rc = exchange(control, &m, -1, NULL, NULL);
+
+			if (rc < 0 && rc != -ENOENT)
+				return;
+			region_unmap(oldest);
+			idle--;
+		}
+	} while (idle > SHIM_IDLE_REGIONS && control >= 0);
+}
+
+/* region_find returns the region with that number. Under the session's lock. */
 static struct shim_region *region_find(uint32_t id)
 {
 	for (int i = 0; i < SHIM_REGIONS; i++)
-		if (load_acquire(&shim_regions[i].id) == id && !shim_regions[i].dead)
+		if (shim_regions[i].id == id && shim_region_ok(&shim_regions[i]))
 			return &shim_regions[i];
 	return NULL;
 }
@@ -123,8 +178,7 @@ static bool inside(const struct shim_region *r, uint64_t offset, uint64_t count,
 	return offset <= r->bytes && count * size <= r->bytes - offset;
 }
 
-/* region_map maps a region's memory file. An entry of shim_regions is never unmapped: a descriptor
- * may lead to it at any time. */
+/* region_map maps a region's memory file, and holds it. Under the session's lock. */
 static struct shim_region *region_map(uint32_t id, int fd)
 {
 	struct shim_region *r = NULL;
@@ -166,6 +220,7 @@ static struct shim_region *region_map(uint32_t id, int fd)
 	r->slot = (void *)((char *)h + h->slot_off);
 	r->chunk = (uint8_t *)h + h->chunk_off;
 	r->dead = 0;
+	r->refs = 1;
 	store_release(&r->id, id);
 	return r;
 }
@@ -232,6 +287,7 @@ static int hello(int control)
 	struct toe_shm_status *status = NULL;
 	int rc;
 
+	regions_trim(-1);
 	rc = exchange(control, &m, -1, fds, &nfds);
 	if (rc == 0 && (nfds < 3 || m.magic != TOE_SHM_MAGIC || m.abi != TOE_SHM_ABI))
 		rc = -EPROTO;
@@ -247,6 +303,9 @@ static int hello(int control)
 	if (rc < 0) {
 		for (uint32_t i = 0; i < nfds; i++)
 			shim_real()->close(fds[i]);
+		if (own)
+			store_relaxed(&own->dead, 1);
+		shim_region_drop(own);
 		return rc;
 	}
 	for (uint32_t i = 0; i < 2; i++)
@@ -254,8 +313,13 @@ static int hello(int control)
 	for (uint32_t i = 2; i < nfds; i++)
 		take_over(&c->wake[i - 2], fds[i]);
 	store_relaxed(&c->netns, netns_of(control));
-	c->status = status; /* an older page stays mapped: a thread may be reading it */
+	if (c->former_status)
+		munmap(c->former_status, sizeof *status);
+	c->former_status = c->status;
+	c->status = status;
 	c->nworkers = nfds - 2;
+	shim_region_drop(c->former);
+	c->former = c->own;
 	c->own = own;
 	c->naddrs = m.naddrs <= TOE_MAX_ADDRS ? m.naddrs : TOE_MAX_ADDRS;
 	memcpy(c->addr, m.u.addr, sizeof c->addr);
@@ -445,13 +509,21 @@ int shim_probe_fd(int fd, struct shim_region **r, uint32_t *slot, uint32_t *gen)
 		return rc;
 	shim_mutex_lock(&shim_session.lock);
 	*r = region_find(m.region_id);
-	if (!*r && nfds == 1)
+	if (*r) {
+		shim_region_hold(*r);
+	} else if (nfds == 1) {
 		*r = region_map(m.region_id, memory);
+		regions_trim(shim_session.control);
+	}
 	shim_mutex_unlock(&shim_session.lock);
 	if (nfds == 1)
 		shim_real()->close(memory);
-	if (!*r || m.slot == 0 || m.slot >= (*r)->nslots)
+	if (!*r)
 		return -EPROTO;
+	if (m.slot == 0 || m.slot >= (*r)->nslots) {
+		shim_region_drop(*r);
+		return -EPROTO;
+	}
 	*slot = m.slot;
 	*gen = m.gen;
 	return 0;

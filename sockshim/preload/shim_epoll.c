@@ -182,13 +182,22 @@ void shim_queue_sleeps(struct queue *q, uint32_t value)
 	__atomic_store_n(&q->region->eq[q->eq].sleeping, value, __ATOMIC_SEQ_CST);
 }
 
-/* queue_over finds a queue of a toed that has ended and whose sockets are closed, for another's
- * use; -1 if there is none. */
-static int queue_over(struct set *set)
+/* shim_queue_leave gives up a queue that toed may still have. */
+void shim_queue_leave(struct queue *q)
+{
+	if (q->eq >= 0)
+		shim_eq_free(q->region, (uint32_t)q->eq);
+	munmap(q->items, q->region->nslots * sizeof *q->items);
+	shim_region_drop(q->region);
+}
+
+/* queue_empty finds a queue whose sockets are all closed, in a region of toed's or in one that is
+ * toed's no longer; -1 if there is none. */
+static int queue_empty(struct set *set, bool ok)
 {
 	for (int i = 0; i < set->nqueues; i++) {
 		struct queue *q = &set->queue[i];
-		bool empty = !shim_region_ok(q->region);
+		bool empty = shim_region_ok(q->region) == ok;
 
 		for (uint32_t slot = 0; empty && slot < q->region->nslots; slot++)
 			empty = !q->items[slot];
@@ -211,7 +220,9 @@ static int queue_for(struct set *set, int epfd, struct shim_region *r)
 	rc = set_equip(set, epfd);
 	if (rc < 0 && rc != -EMFILE && rc != -ENFILE)
 		return rc;
-	at = set->nqueues < SET_QUEUES ? set->nqueues : queue_over(set);
+	at = queue_empty(set, false);
+	if (at < 0)
+		at = set->nqueues < SET_QUEUES ? set->nqueues : queue_empty(set, true);
 	if (at < 0)
 		return -ENOSPC;
 	q = &set->queue[at];
@@ -219,10 +230,11 @@ static int queue_for(struct set *set, int epfd, struct shim_region *r)
 	if (!items)
 		return -ENOMEM;
 	if (at < set->nqueues)
-		munmap(q->items, q->region->nslots * sizeof *items);
+		shim_queue_leave(q);
+	shim_region_hold(r);
 	q->items = items;
 	q->region = r;
-	q->lost = false;
+	q->lost = q->armed = false;
 	q->eq = shim_region_ok(r) && rc == 0 ? shim_eq_alloc(r, set->event_fd) : -1;
 	if (q->eq >= 0) /* toed would have us look at everything, but there is nothing yet */
 		__atomic_store_n(&r->eq[q->eq].overflow, 0, __ATOMIC_SEQ_CST);
@@ -486,13 +498,8 @@ static void set_strip(struct set *set)
 	}
 	if (set->page)
 		munmap(set->page, SET_PAGES * sizeof *set->page);
-	for (int i = 0; i < set->nqueues; i++) {
-		struct queue *q = &set->queue[i];
-
-		if (q->eq >= 0)
-			shim_eq_free(q->region, (uint32_t)q->eq);
-		munmap(q->items, q->region->nslots * sizeof *q->items);
-	}
+	for (int i = 0; i < set->nqueues; i++)
+		shim_queue_leave(&set->queue[i]);
 	shim_fd_unhide(&set->event_fd);
 }
 

@@ -48,9 +48,9 @@ struct shim_item {
 };
 
 struct queue {
-	struct shim_region *region;
-	int eq;	    /* -1: none could be had */
-	bool lost;  /* the region's end has been reported */
+	struct shim_region *region; /* held */
+	int eq;			    /* -1: none could be had */
+	bool lost;		    /* the region's end has been reported */
 	bool armed; /* toed was told that we sleep, and whether it has noticed shows */
 	struct shim_item **items; /* by slot: first item, others by same */
 };
@@ -102,6 +102,7 @@ void shim_set_kick(struct set *set);
 /* shim_set_renew makes a set that was inherited by fork this process's own. */
 void shim_set_renew(struct set *set, int epfd);
 void shim_queue_sleeps(struct queue *q, uint32_t value);
+void shim_queue_leave(struct queue *q);
 /* shim_set_epfd returns a descriptor of the set, not always the one under which it was made; -1. */
 int shim_set_epfd(struct set *set);
 /* shim_inner_bind registers a set in the kernel's half of another. Under both locks of the model.

@@ -135,8 +135,7 @@ void shim_set_renew(struct set *set, int epfd)
 			}
 		}
 		for (int i = 0; i < set->nqueues; i++)
-			munmap(set->queue[i].items,
-			       set->queue[i].region->nslots * sizeof *set->queue[i].items);
+			shim_queue_leave(&set->queue[i]);
 		set->nqueues = 0;
 		set->short_of_queues = false;
 		set->session = 0;

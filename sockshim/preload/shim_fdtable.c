@@ -91,6 +91,8 @@ static void obj_free(struct shim_obj *o)
 
 	shim_epoll_forget(s);
 	shim_sock_close(s);
+	shim_region_drop(s->region);
+	shim_region_drop(s->former);
 	shim_fd_unhide(&s->hold);
 	shim_slab_give(&socks, s);
 }
@@ -159,7 +161,7 @@ static void probe(int fd, uintptr_t entry)
 	struct shim_sock *s;
 	struct shim_region *r;
 	uint32_t slot, gen;
-	int flags, rc;
+	int flags, found, rc;
 
 	if (state < 0 && errno == EBADF)
 		goto out;
@@ -174,7 +176,7 @@ static void probe(int fd, uintptr_t entry)
 		goto out;
 	shim_options_load(fd, &s->opt);
 	s->shared = 1;
-	rc = shim_probe_fd(fd, &r, &slot, &gen);
+	found = rc = shim_probe_fd(fd, &r, &slot, &gen);
 	if (rc == 0 && state == TCP_LISTEN && load_acquire(&r->slot[slot].state) != TOE_SLOT_LISTEN)
 		rc = -EAGAIN; /* another process is just bringing it to toed */
 	if (rc == -EACCES)
@@ -193,6 +195,8 @@ static void probe(int fd, uintptr_t entry)
 	} else if (state == TCP_LISTEN) {
 		shim_listen_alone(s, rc == -ENOENT);
 	}
+	if (found == 0)
+		shim_region_drop(r);
 	install(fd, entry, &s->obj);
 	if (s->held)
 		shim_signals(s, fd); /* the owner is of the process, whatever program it runs */

@@ -126,6 +126,14 @@ static bool local_name(int fd, struct endpoint *e)
 
 void shim_place(struct shim_sock *s, struct shim_region *r, uint32_t n)
 {
+	struct shim_region *last = s->region;
+
+	if (last != r) {
+		shim_region_hold(r);
+		shim_region_drop(s->former);
+		s->former = last;
+		s->option.command = NULL; /* it was for the last one's toed */
+	}
 	s->slot_no = n;
 	s->slot = &r->slot[n];
 	store_release(&s->region, r);
@@ -721,6 +729,7 @@ static uint32_t listen_once(struct shim_sock *s, int fd, int backlog, const stru
 	int v6only = 0, reuseport = 0;
 	socklen_t len = sizeof v6only;
 
+	trial.region = trial.former = NULL;
 	if (!slot_take(&trial, -1)) {
 		shim_no_slot(fd, NULL, 0);
 		return TOE_SLOT_DECLINED;
@@ -741,11 +750,12 @@ static uint32_t listen_once(struct shim_sock *s, int fd, int backlog, const stru
 	if (state == TOE_SLOT_LISTEN) {
 		settle(s, &trial);
 		shim_signals(s, fd);
-		return state;
+	} else {
+		if (state == TOE_SLOT_DECLINED)
+			*reason = trial.slot->reason;
+		slot_return(&trial);
 	}
-	if (state == TOE_SLOT_DECLINED)
-		*reason = trial.slot->reason;
-	slot_return(&trial);
+	shim_region_drop(trial.region);
 	return state;
 }
 

@@ -18,14 +18,16 @@
 #define NO_QUEUE_NS 1000000ull
 #define ON_STACK 256
 
+struct poller_queue {
+	struct shim_region *region; /* held */
+	uint32_t eq;
+};
+
 struct poller {
 	int event_fd;
 	uint32_t nqueues;
 	uint32_t session; /* the queues are of this one */
-	struct {
-		struct shim_region *region;
-		uint32_t eq;
-	} queue[POLLER_REGIONS];
+	struct poller_queue queue[POLLER_REGIONS];
 	struct poller *next;
 	void *slab_link;
 };
@@ -37,12 +39,22 @@ static struct poller *list;
 static pthread_key_t key;
 static pthread_once_t key_once = PTHREAD_ONCE_INIT;
 
+/* leave gives up the last of the poller's queues, which toed has if the session is the same. */
+static void leave(struct poller *p)
+{
+	struct shim_region *r = p->queue[--p->nqueues].region;
+
+	if (p->session == shim_session.number)
+		shim_eq_free(r, p->queue[p->nqueues].eq);
+	shim_region_drop(r);
+}
+
 static void release(struct poller *p)
 {
 	struct poller **at;
 
-	for (uint32_t i = 0; i < p->nqueues && p->session == shim_session.number; i++)
-		shim_eq_free(p->queue[i].region, p->queue[i].eq);
+	while (p->nqueues > 0)
+		leave(p);
 	shim_mutex_lock(&list_lock);
 	for (at = &list; *at && *at != p; at = &(*at)->next)
 		;
@@ -90,8 +102,46 @@ static struct poller *poller(void)
 	return mine;
 }
 
+/* One call's view: the caller's array, and what it becomes for the kernel. */
+struct waiting {
+	struct pollfd *fds;	 /* the caller's */
+	struct pollfd *kernel;	 /* what is for the kernel, and two: eventfd, toed's hang-up */
+	struct shim_sock **sock; /* NULL: not offloaded; with a reference */
+	int *at;		 /* which entry of kernel; -1 none */
+	nfds_t n;
+	nfds_t offloaded;
+	nfds_t in_kernel;  /* entries of kernel, but for the two */
+	nfds_t most;	   /* the kernel takes no more at once */
+	nfds_t sets;	   /* so many are epoll sets */
+	bool queues_short; /* a queue could not be had */
+	uint32_t alarms;   /* before listeners were looked after */
+};
+
+static bool waits_on(const struct waiting *w, const struct shim_region *r)
+{
+	for (nfds_t i = 0; i < w->n; i++)
+		if (w->sock[i] && load_relaxed(&w->sock[i]->region) == r)
+			return true;
+	return false;
+}
+
+/* make_room gives up a queue of a region that w, if any, does not wait on. */
+static void make_room(struct poller *p, const struct waiting *w)
+{
+	for (uint32_t i = 0; w && i < p->nqueues; i++) {
+		if (waits_on(w, p->queue[i].region))
+			continue;
+		struct poller_queue last = p->queue[p->nqueues - 1];
+
+		p->queue[p->nqueues - 1] = p->queue[i];
+		p->queue[i] = last;
+		leave(p);
+		return;
+	}
+}
+
 /* queue_for returns the index in p->queue of the event queue in r, -1 if none can be had. */
-static int queue_for(struct poller *p, struct shim_region *r)
+static int queue_for(struct poller *p, struct shim_region *r, const struct waiting *w)
 {
 	int eq;
 
@@ -99,10 +149,13 @@ static int queue_for(struct poller *p, struct shim_region *r)
 		if (p->queue[i].region == r)
 			return (int)i;
 	if (p->nqueues == POLLER_REGIONS)
+		make_room(p, w);
+	if (p->nqueues == POLLER_REGIONS)
 		return -1;
 	eq = shim_eq_alloc(r, p->event_fd);
 	if (eq < 0)
 		return -1;
+	shim_region_hold(r);
 	p->queue[p->nqueues].region = r;
 	p->queue[p->nqueues].eq = (uint32_t)eq;
 	return (int)p->nqueues++;
@@ -116,6 +169,8 @@ void shim_poll_after_fork(void)
 	list_lock = pollers.lock = (struct shim_mutex){0};
 	while ((p = list)) {
 		list = p->next;
+		while (p->nqueues > 0)
+			shim_region_drop(p->queue[--p->nqueues].region);
 		shim_fd_unhide(&p->event_fd);
 		shim_slab_give(&pollers, p);
 	}
@@ -159,21 +214,6 @@ static void set_sleeping(struct poller *p, uint32_t value)
 		__atomic_store_n(&p->queue[i].region->eq[p->queue[i].eq].sleeping, value,
 				 __ATOMIC_SEQ_CST);
 }
-
-/* One call's view: the caller's array, and what it becomes for the kernel. */
-struct waiting {
-	struct pollfd *fds;	 /* the caller's */
-	struct pollfd *kernel;	 /* what is for the kernel, and two: eventfd, toed's hang-up */
-	struct shim_sock **sock; /* NULL: not offloaded; with a reference */
-	int *at;		 /* which entry of kernel; -1 none */
-	nfds_t n;
-	nfds_t offloaded;
-	nfds_t in_kernel;  /* entries of kernel, but for the two */
-	nfds_t most;	   /* the kernel takes no more at once */
-	nfds_t sets;	   /* so many are epoll sets */
-	bool queues_short; /* a queue could not be had */
-	uint32_t alarms;   /* before listeners were looked after */
-};
 
 static void to_kernel(struct waiting *w, nfds_t i, int fd)
 {
@@ -236,7 +276,8 @@ static int look(struct waiting *w)
 static void renew(struct poller *p)
 {
 	if (p->session != shim_session.number) {
-		p->nqueues = 0;
+		while (p->nqueues > 0)
+			leave(p);
 		p->session = shim_session.number;
 	}
 }
@@ -252,7 +293,7 @@ static void arm(struct waiting *w, struct poller *p)
 
 		if (!r || !shim_region_ok(r))
 			continue; /* nothing will be told */
-		q = queue_for(p, r);
+		q = queue_for(p, r, w);
 		if (q < 0)
 			w->queues_short = true;
 		else
@@ -532,7 +573,7 @@ void shim_poll_prepare(struct shim_region *r)
 	if (!p)
 		return;
 	renew(p);
-	queue_for(p, r);
+	queue_for(p, r, NULL);
 }
 
 /* ours reports whether any of fds could be something of ours; nearly free when none is. */

@@ -109,8 +109,10 @@ void shim_posted_wait(struct shim_region *r, struct shim_posted *posted)
 {
 	struct toe_shm_cmd *c = posted->command;
 
-	for (uint32_t i = 0;
-	     c && load_acquire(&c->stamp) == posted->position + 1 && still_served(r, i); i++)
+	/* The command is in a queue of the toed that r is of. */
+	for (uint32_t i = 0; c && shim_region_ok(r) &&
+			     load_acquire(&c->stamp) == posted->position + 1 && still_served(r, i);
+	     i++)
 		relax(i);
 	posted->command = NULL;
 }

@@ -130,14 +130,17 @@ static int join(struct shim_sock *s, int fd)
 
 	if (rc < 0)
 		return rc;
-	if (load_acquire(&r->slot[n].state) != TOE_SLOT_LISTEN)
+	if (load_acquire(&r->slot[n].state) != TOE_SLOT_LISTEN) {
+		shim_region_drop(r);
 		return -EAGAIN;
+	}
 	s->gen = gen;
 	s->held = true;
 	s->shared = 1;
 	s->rx_step = shim_rx_step(s->opt.rcvbuf);
 	s->rx_told = load_relaxed(&r->slot[n].rx_cons);
 	shim_place(s, r, n);
+	shim_region_drop(r);
 	return 0;
 }
 

@@ -154,6 +154,8 @@ func (c *client) answer(m *shm.Msg, fds []int) error {
 		errno = c.connInfo(m)
 	case m.Type == shm.MsgNoSlot:
 		errno = c.noSlot(m, fds)
+	case m.Type == shm.MsgDetach:
+		errno = c.detach(m)
 	}
 	m.Error = int32(errno)
 	b, err := m.Append(make([]byte, 0, shm.SizeofMsg))
@@ -298,6 +300,50 @@ func (c *client) attach(m *shm.Msg) unix.Errno {
 	return unix.ENOENT
 }
 
+// detach takes the client out of a region, not its own, of which it has no socket any more.
+func (c *client) detach(m *shm.Msg) unix.Errno {
+	s := c.srv
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r := c.region(m.RegionId)
+	if r == nil || r == c.own {
+		return unix.ENOENT
+	}
+	for _, w := range c.l.workers {
+		_ = c.l.dev.Do(w.id, func(vtime.Time) {
+			from, to := w.share(c.own), w.share(r)
+			if from == nil || to == nil {
+				return
+			}
+			from.drainPosted(shm.CmdEntries) // what it has said about the region's sockets
+			from.names = slices.DeleteFunc(from.names, func(sh *share) bool { return sh == to })
+		})
+	}
+	c.attached = slices.DeleteFunc(c.attached, func(a *region) bool { return a == r })
+	s.leave(c, r, true)
+	return 0
+}
+
+// leave cleans up after a client that is not attached to r any more, and ends what only it had there.
+// alive says that sockets may be in other hands all the same. Precondition: mu is held.
+func (s *Server) leave(c *client, r *region, alive bool) {
+	delete(r.clients, c)
+	r.freeEQs(c, func(int) bool { return true })
+	if len(r.clients) == 0 {
+		r.left = time.Now()
+		r.orphan.Store(true) // what is posted from now on nobody hears
+	}
+	if s.endSockets(r, c, alive) {
+		select {
+		case s.leftBehind <- struct{}{}:
+		default:
+		}
+	}
+	if len(r.clients) == 0 {
+		go s.reap(r)
+	}
+}
+
 // region returns the attached region with the number, or nil when there is none or it has gone with
 // its device. Precondition: Server.mu is held.
 func (c *client) region(id uint32) *region {
@@ -374,24 +420,9 @@ func (s *Server) clientGone(c *client) {
 		}
 	}
 	for _, r := range c.attached {
-		delete(r.clients, c)
-		if s.regions[r.id] != r {
-			continue // its device has gone, and everything with it
-		}
-		r.freeEQs(c, func(int) bool { return true })
-		if len(r.clients) == 0 {
-			r.left = time.Now()
-			r.orphan.Store(true) // what is posted from now on nobody hears
-		}
-		if s.endSockets(r, c, alive) {
-			select {
-			case s.leftBehind <- struct{}{}:
-			default:
-			}
-		}
-		if len(r.clients) == 0 {
-			go s.reap(r)
-		}
+		if s.regions[r.id] == r {
+			s.leave(c, r, alive)
+		} // else its device has gone, and everything with it
 	}
 	for _, w := range c.l.workers {
 		_ = c.l.dev.Do(w.id, func(vtime.Time) {

@@ -324,7 +324,7 @@ func TestHostileClientsLeaveNothing(t *testing.T) {
 		r.mem, err = shm.Open(r.reg.fd)
 		require.NoError(t, err)
 		require.NoError(t, old.Close())
-		for i, typ := range []uint32{shm.MsgEQAlloc, shm.MsgEQAlloc, shm.MsgEQFree, shm.MsgProbe, shm.MsgAttach, shm.MsgInfo, shm.MsgNoSlot, 99} {
+		for i, typ := range []uint32{shm.MsgEQAlloc, shm.MsgEQAlloc, shm.MsgEQFree, shm.MsgProbe, shm.MsgAttach, shm.MsgInfo, shm.MsgNoSlot, shm.MsgDetach, 99} {
 			fd := eventFD(t)
 			_, err := r.request(conn, shm.Msg{Type: typ, RegionId: m.RegionId, Eq: uint32(i) % 2}, fd)
 			unix.Close(fd)

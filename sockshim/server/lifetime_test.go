@@ -198,6 +198,45 @@ func TestProbe(t *testing.T) {
 	unix.Close(plain)
 }
 
+// A client that has been led to another's region leaves it again, with what it has said about it heard.
+func TestDetach(t *testing.T) {
+	r := newRig(t, 1, nil)
+	fd, cookie := placeholder(t)
+	slot, c := r.held(cookie)
+	other, _ := r.newClient()
+	probe := func() (fds []int) {
+		dup, err := unix.Dup(fd)
+		require.NoError(t, err)
+		defer unix.Close(dup)
+		fds, errno := other.probe(&shm.Msg{}, []int{dup})
+		require.Zero(t, errno)
+		return fds
+	}
+	for range 2 {
+		require.Len(t, probe(), 1, "the region's file comes with the answer")
+		require.Zero(t, other.detach(&shm.Msg{RegionId: r.reg.id}))
+	}
+	require.Equal(t, unix.ENOENT, other.detach(&shm.Msg{RegionId: r.reg.id}), "it has left")
+	require.Equal(t, unix.ENOENT, other.detach(&shm.Msg{RegionId: other.own.id}), "its own it keeps")
+
+	// Who opened the region goes. It stays for the other one, until that one leaves.
+	probe()
+	r.c.bye.Store(true)
+	r.srv.clientGone(r.c)
+	require.EqualValues(t, 2, r.srv.Usage().Regions)
+	other.own.mem.CmdQs[0].Post(shm.Command{Op: shm.OpShutdown, Region: uint16(r.reg.id), Slot: slot, Arg: shm.ShutWR}, nil)
+	require.Zero(t, other.detach(&shm.Msg{RegionId: r.reg.id}))
+	require.True(t, c.fin, "what was posted before counts")
+	require.True(t, r.live(c), "its descriptor is still open")
+	require.Zero(t, r.srv.Counters().Violations)
+
+	// It may not name the slots any more.
+	other.own.mem.CmdQs[0].Post(shm.Command{Op: shm.OpShutdown, Region: uint16(r.reg.id), Slot: slot, Arg: shm.ShutWR}, nil)
+	r.dev.iterate()
+	require.Eventually(t, func() bool { return r.srv.Counters().Violations[violationRegion] == 1 }, waitFor, tick)
+	unix.Close(fd)
+}
+
 func TestAttachByToken(t *testing.T) {
 	r := newRig(t, 1, nil)
 	child, _ := r.newClient()

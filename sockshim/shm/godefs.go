@@ -154,5 +154,6 @@ const (
 	MsgProbe   = C.TOE_MSG_PROBE
 	MsgInfo    = C.TOE_MSG_INFO
 	MsgNoSlot  = C.TOE_MSG_NO_SLOT
+	MsgDetach  = C.TOE_MSG_DETACH
 	MsgBye     = C.TOE_MSG_BYE
 )

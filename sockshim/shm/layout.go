@@ -303,5 +303,6 @@ const (
 	MsgProbe   = 0x5
 	MsgInfo    = 0x6
 	MsgNoSlot  = 0x8
+	MsgDetach  = 0x9
 	MsgBye     = 0x7
 )

@@ -360,6 +360,7 @@ struct toe_shm_slot {
 #define TOE_MSG_INFO 6u      /* region_id, slot, gen (0: whatever it is) -> info = struct tcp_info as of linux/tcp.h, info_len; more */
 #define TOE_MSG_BYE 7u       /* the process ends in order; no answer */
 #define TOE_MSG_NO_SLOT 8u   /* fd: a TCP socket that is left to the kernel because no slot was lent; addr[0], slot: where it connects to, address and port, 0 if it listens -> ok: counted */
+#define TOE_MSG_DETACH 9u    /* region_id: not the client's own, and it holds no socket of it any more -> ok */
 
 #define TOE_MSG_MAX_FDS (2u + TOE_MAX_WORKERS)
 

@@ -629,7 +629,7 @@ func (a *attacker) anything() (int, bool) {
 
 // anyMessage returns a message with a few fields set to anything.
 func (a *attacker) anyMessage() shm.Msg {
-	m := shm.Msg{Type: 1 + a.Uint32N(shm.MsgNoSlot+2)}
+	m := shm.Msg{Type: 1 + a.Uint32N(shm.MsgDetach+2)}
 	if a.mem != nil {
 		m.RegionId, m.Token = a.mem.Header.RegionId, a.mem.Header.Token
 	}

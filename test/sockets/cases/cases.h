@@ -382,6 +382,20 @@ __attribute__((unused)) static void reap(pid_t pid)
 		say("child ended with status %#x", status);
 }
 
+/* mapped_files returns how many anonymous files the process has mapped. */
+__attribute__((unused)) static int mapped_files(void)
+{
+	FILE *f = fopen("/proc/self/maps", "re");
+	char line[512];
+	int n = 0;
+
+	while (f && fgets(line, sizeof line, f))
+		n += strstr(line, "/memfd:") != NULL;
+	if (f)
+		fclose(f);
+	return n;
+}
+
 /* asleep waits until the thread whose number *tid will hold sleeps in the kernel, where a spinning
  * one does not. */
 __attribute__((unused)) static void asleep(pid_t *tid)

@@ -192,7 +192,50 @@ CASE(by_message)
 	MUST(close(p[0]));
 }
 
-/* A child that has changed its root directory, where toed's socket is not, has a child of its own. */
+/* Forty processes, one after the other, hand over a connection each. The receiver waits for it by
+ * poll and by epoll; what it needed for that it does not keep for ever. */
+CASE(of_many_processes)
+{
+	struct epoll_event e = {.events = EPOLLIN}, got;
+	int right = 0, ep = MUST(epoll_create1(0));
+	char c = 0;
+
+	for (int i = 0; i < 40; i++) {
+		struct pollfd wait[2] = {{.events = POLLIN}, {.events = POLLIN}};
+		int s[2], p[2];
+		pid_t child;
+
+		MUST(socketpair(AF_UNIX, SOCK_STREAM, 0, s));
+		child = MUST(fork());
+		if (child == 0) {
+			make_pair(p);
+			send_fd(s[1], p[1]);
+			MUST(close(p[1]));
+			write_all(p[0], "a", 1);
+			read_all(p[0], &c, 1);
+			write_all(p[0], &c, 1);
+			_exit(read(p[0], &c, 1) != 0);
+		}
+		wait[0].fd = recv_fd(s[0]);
+		wait[1].fd = s[0];
+		MUST(epoll_ctl(ep, EPOLL_CTL_ADD, wait[0].fd, &e));
+		right += MUST(poll(wait, 2, -1)) == 1;
+		read_all(wait[0].fd, &c, 1);
+		write_all(wait[0].fd, "b", 1);
+		right += MUST(epoll_wait(ep, &got, 1, -1)) == 1;
+		read_all(wait[0].fd, &c, 1);
+		right += c == 'b';
+		MUST(close(wait[0].fd));
+		reap(child);
+		MUST(close(s[0]));
+		MUST(close(s[1]));
+	}
+	say("right: %d, few files: %d", right, mapped_files() < 30);
+	MUST(close(ep));
+}
+
+/* A child that has changed its root directory, where toed's socket is not, has a child of its own.
+ */
 CASE(fork_in_another_root)
 {
 	char folder[] = "/tmp/rootXXXXXX", buf[8];
