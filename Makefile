@@ -58,7 +58,7 @@ e2e: build ## unmodified programs over a real wire; needs root
 
 endure: build ## COUNT=n short connections (1000000) and KILLS=n clients killed under load (200): no leak, no growth; needs root
 	KILLS=$(or $(KILLS),200) $(GOTEST) -count=1 -v ./test/sockets -run 'TestKilled$$'
-	CONNECTIONS=$(or $(COUNT),1000000) $(GO) test -count=1 -tags e2e -v -timeout 60m ./test/e2e -run 'TestEndure$$'
+	KILLS=$(or $(KILLS),200) CONNECTIONS=$(or $(COUNT),1000000) $(GO) test -count=1 -tags e2e -v -timeout 60m ./test/e2e -run 'TestKilled$$|TestEndure$$'
 
 apps: build ## every program of docs/APPS.md, or APP=name some; installs them; needs root
 	@.ci/deps apps

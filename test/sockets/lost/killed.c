@@ -1,6 +1,7 @@
 /*
- * killed: programs that are killed at any moment, and one that must not notice. The environment variable
- * PORT is where the latter listens.
+ * killed: programs that are killed at any moment, and some that must not notice. The environment variables say
+ * where the latter listen (PORT, and SERVER if that is not the case's address) and at which port the former do
+ * (CALLED).
  */
 #include "../cases/cases.h"
 
@@ -98,7 +99,61 @@ CASE(bystander)
 	exit(0);
 }
 
+/* A server for those who are killed, without transfers of its own. */
+CASE(server)
+{
+	int l = listener(0);
+
+	alarm(0);
+	say("%d", port_of(l));
+	start(serve, &l);
+	until_told(NULL);
+	exit(0);
+}
+
 static struct sockaddr_storage server;
+
+/* round_trip sends some octets to an echo and reads them back; false when the connection has ended. */
+static bool round_trip(int fd)
+{
+	static char buf[1 << 14];
+	size_t n = 0;
+
+	if (send(fd, buf, sizeof buf, MSG_NOSIGNAL) != sizeof buf)
+		return false;
+	while (n < sizeof buf) {
+		ssize_t r = read(fd, buf, sizeof buf);
+
+		if (r <= 0)
+			return false;
+		n += (size_t)r;
+	}
+	return true;
+}
+
+/* A client of those who are killed, which has to hear of it at once. */
+CASE(caller)
+{
+	enum { TRIPS = 50 };
+	unsigned served = 0, cut = 0;
+
+	alarm(0);
+	server = make_address(atoi(getenv("CALLED")));
+	start(until_told, NULL);
+	while (!over) {
+		int fd = stream_socket(0), i = 0;
+
+		if (connect_at(fd, server) == 0) {
+			while (i < TRIPS && round_trip(fd))
+				i++;
+			served += i == TRIPS;
+			cut += i < TRIPS;
+		}
+		MUST(close(fd));
+	}
+	say("served %u cut %u", served, cut);
+	exit(0);
+}
 
 /* briefly makes connections to the bystander, one after the other. */
 static void *briefly(void *arg)
@@ -174,5 +229,52 @@ CASE(victim)
 	for (;;) {
 		write_all(p[0], "x", 1);
 		read_all(p[1], &c, 1);
+	}
+}
+
+/* called serves callers at a port that it shares with other victims. */
+static void *called(void *arg)
+{
+	int l = stream_socket(0);
+
+	(void)arg;
+	MUST(set_int(l, SOL_SOCKET, SO_REUSEPORT, 1));
+	MUST(bind_to(l, make_address(atoi(getenv("CALLED")))));
+	MUST(listen(l, 64));
+	return serve(&l);
+}
+
+/* idle has connections to the server that nothing moves on, in a set. */
+static void *idle(void *arg)
+{
+	int ep = MUST(epoll_create1(0));
+	struct epoll_event e = {.events = EPOLLIN};
+
+	(void)arg;
+	for (int i = 0; i < RESTING; i++) {
+		int fd = stream_socket(0);
+
+		MUST(connect_at(fd, server));
+		MUST(epoll_ctl(ep, EPOLL_CTL_ADD, fd, &e));
+	}
+	MUST(epoll_wait(ep, &e, 1, -1));
+	return NULL;
+}
+
+/* The victim whose peers are all at another host: everything at once, in two processes that share a connection. */
+CASE(victim_of_two_hosts)
+{
+	void *(*const ways[])(void *) = {briefly, pour, idle, called};
+	int fd = stream_socket(0);
+	char c;
+
+	server = address_at(getenv("SERVER"), atoi(getenv("PORT")));
+	MUST(connect_at(fd, server));
+	MUST(fork());
+	for (size_t i = 0; i < sizeof ways / sizeof *ways; i++)
+		start(ways[i], NULL);
+	for (;;) {
+		write_all(fd, "x", 1);
+		read_all(fd, &c, 1);
 	}
 }
