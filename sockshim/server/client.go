@@ -48,7 +48,7 @@ func (s *Server) serveClient(conn *net.UnixConn) {
 	defer conn.Close()
 	c := &client{srv: s, conn: conn}
 	if err := c.readCred(); err != nil {
-		s.cfg.Log.Warn("client without credentials", "error", err)
+		s.warnings.warn(s.cfg.Log, "client without credentials", "error", err)
 		return
 	}
 	if !s.admit(c) {
@@ -59,12 +59,22 @@ func (s *Server) serveClient(conn *net.UnixConn) {
 	buf, oob := make([]byte, shm.SizeofMsg+1), make([]byte, unix.CmsgSpace(4*shm.MaxMsgFDs))
 	for !c.bye.Load() {
 		if err := c.serveMessage(buf, oob); err != nil {
-			if !errors.Is(err, io.EOF) && !errors.Is(err, net.ErrClosed) {
-				s.cfg.Log.Warn("client dropped", "program", c.program, "pid", c.cred.Pid, "error", err)
+			if !hungUp(err) {
+				s.warnings.warn(s.cfg.Log, "client dropped", "program", c.program, "pid", c.cred.Pid, "error", err)
 			}
 			return
 		}
 	}
+}
+
+// hungUp reports whether a control connection has ended because one side has gone, also with a question open.
+func hungUp(err error) bool {
+	for _, e := range []error{io.EOF, net.ErrClosed, unix.EPIPE, unix.ECONNRESET} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
 }
 
 // admit counts c in, if there is a place for another client and for another one of its user. When
@@ -196,7 +206,7 @@ func (c *client) hello(m *shm.Msg) ([]int, unix.Errno) {
 	c.account = s.accountOf(c.cred.Uid)
 	r, err := s.newRegion(l, id, c)
 	if err != nil {
-		s.cfg.Log.Warn("no region for client", "program", c.program, "pid", c.cred.Pid, "error", err)
+		s.warnings.warn(s.cfg.Log, "no region for client", "program", c.program, "pid", c.cred.Pid, "error", err)
 		return nil, unix.ENOMEM
 	}
 	s.regions[id] = r
@@ -204,7 +214,7 @@ func (c *client) hello(m *shm.Msg) ([]int, unix.Errno) {
 	c.takeProcess()
 	c.join(r)
 	if err := c.openWakeFDs(); err != nil {
-		s.cfg.Log.Warn("no wake descriptors for client", "program", c.program, "pid", c.cred.Pid, "error", err)
+		s.warnings.warn(s.cfg.Log, "no wake descriptors for client", "program", c.program, "pid", c.cred.Pid, "error", err)
 		return nil, unix.ENOMEM
 	}
 	s.stats.Clients++
@@ -405,7 +415,7 @@ func (s *Server) clientGone(c *client) {
 	defer s.mu.Unlock()
 	delete(s.clients, c)
 	c.ended.Store(true)
-	c.shown.clear()
+	c.forgetShown()
 	pidfd := c.pidfd.Swap(-1)
 	if c.own == nil {
 		return

@@ -101,6 +101,7 @@ func (s *Server) destroyed(b []byte) {
 
 // socketGone ends the sockets with the cookie, if there are: nobody holds them any more.
 func (s *Server) socketGone(cookie uint64) {
+	s.lives.gone(cookie) // before the slots: one that claims it now sees it there
 	s.mu.Lock()
 	l := s.layer
 	s.mu.Unlock()

@@ -759,14 +759,13 @@ func TestFalseClaim(t *testing.T) {
 		require.NoError(t, err)
 		was := *r
 		r.c, r.reg, r.mem = liar, liar.own, mem
-		slot, p := r.open(1)
+		slot, _ := r.open(1)
 		*r = was
 		_ = r.dev.Do(0, func(vtime.Time) {
 			sh := r.l.workers[0].share(liar.own)
-			p.CookieLo, p.CookieHi = uint32(cookie), uint32(cookie>>32)
 			sh.disclaim(slot)
 			sh.sock(slot).opened = opened
-			sh.claim(slot)
+			sh.claim(slot, cookie)
 		})
 		r.srv.clientGone(liar) // its process lives
 		r.settle(func() bool { return true })

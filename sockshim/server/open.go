@@ -37,28 +37,38 @@ func slotCookie(p *shm.Slot) uint64 {
 	return uint64(atomic.LoadUint32(&p.CookieLo)) | uint64(atomic.LoadUint32(&p.CookieHi))<<32
 }
 
-// engage makes a lent slot a socket of the client that has region from, for which hold is held.
-// Precondition: the user's account has taken it. [worker]
-func (sh *share) engage(n uint32, state sockState, from *region, hold *reservation) {
+// engage makes a lent slot a socket of the client that has region from, with a cookie that is its own for sure
+// and what k, if not nil, holds for it. Precondition: the user's account has taken it. [worker]
+func (sh *share) engage(n uint32, state sockState, from *region, cookie uint64, k *shown) {
 	s := sh.sock(n)
 	if !sh.slots.Move(n, shm.Lent, shm.InUse) {
 		panic("server: slot was not lent") // our own accounting
 	}
 	sh.busy++
-	s.state, s.held, s.owner, s.hold, s.opened = state, true, from, hold, true
-	sh.claim(n)
+	s.state, s.held, s.owner, s.opened = state, true, from, true
+	if k != nil {
+		s.hold = k.hold
+	}
+	sh.claim(n, cookie)
 }
 
-// admit decides whether the client that has region from may open slot n with a local address and port; l is
-// the listener, nil for an active open. If not, it answers.
-func (sh *share) admit(n uint32, from *region, addr wire.Addr, port uint16, l *toe.Listener) (hold *reservation, ok bool) {
+// admit engages slot n if the client that has region from may open it with a local address and port; l is the
+// listener, nil for an active open. If not, it answers.
+func (sh *share) admit(n uint32, state sockState, from *region, addr wire.Addr, port uint16, l *toe.Listener) bool {
 	if !sh.reg.account.open(&sh.w.l.srv.cfg, sh.w.now) {
 		sh.declineQuota(n, from)
-		return nil, false
+		return false
 	}
-	hold, reason, asked := sh.entitled(n, from, addr, port, l)
+	cookie := slotCookie(sh.slot(n)) // once: what the client writes there meanwhile was not shown
+	k, reason, asked := sh.entitled(cookie, from, addr, port, l)
 	if asked && reason == toe.Offloaded {
-		return hold, true
+		sh.engage(n, state, from, cookie, k)
+		if sh.w.l.engaged(k) {
+			return true
+		}
+		sh.disengage(n)
+		sh.decline(n, from, toe.ReasonInvalid)
+		return false
 	}
 	sh.reg.account.give()
 	if asked {
@@ -66,7 +76,7 @@ func (sh *share) admit(n uint32, from *region, addr wire.Addr, port uint16, l *t
 	} else {
 		sh.answerShow(n)
 	}
-	return nil, false
+	return false
 }
 
 // declineQuota is decline for an open for which the user's quota is used up.
@@ -188,11 +198,9 @@ func (sh *share) connect(n uint32, from *region) {
 		sh.answerDeclined(n, shm.ReasonSteer)
 		return
 	}
-	hold, ok := sh.admit(n, from, local, f.LocalPort, nil)
-	if !ok {
+	if !sh.admit(n, sockOpening, from, local, f.LocalPort, nil) {
 		return
 	}
-	sh.engage(n, sockOpening, from, hold)
 	req.Sock = sh.id(n)
 	tid, reason := w.dev.Connect(w.id, req)
 	if reason != toe.Offloaded {
@@ -290,11 +298,9 @@ func (sh *share) listen(n uint32, from *region, backlog uint32) {
 		sh.decline(n, from, reason)
 		return
 	}
-	hold, ok := sh.admit(n, from, l.Addr, l.Port, l)
-	if !ok {
+	if !sh.admit(n, sockListening, from, l.Addr, l.Port, l) {
 		return
 	}
-	sh.engage(n, sockListening, from, hold)
 	gen := sh.sock(n).gen
 	w.l.errands.add(func() {
 		reason := w.l.srv.cfg.Registry.ListenStart(l)
@@ -519,7 +525,7 @@ func (sh *share) accepted(n uint32, from *region) {
 		return
 	}
 	s.accepted, s.owner = true, from
-	sh.claim(n)
+	sh.claim(n, slotCookie(sh.slot(n)))
 	s.listener.queued.Add(-1)
 	s.listener.moved.Store(int64(sh.w.now))
 	s.listener.shut.Store(false)

@@ -180,7 +180,7 @@ func (r *region) violated(v violation) {
 		r.srv.mu.Lock()
 		r.srv.stats.Violations[v]++
 		r.srv.mu.Unlock()
-		r.srv.cfg.Log.Warn("client broke the shared-memory contract and is detached",
+		r.srv.warnings.warn(r.srv.cfg.Log, "client broke the shared-memory contract and is detached",
 			"program", r.owner.program, "pid", r.owner.cred.Pid, "violation", violationNames[v])
 		r.detach()
 		r.owner.hangUp()

@@ -40,6 +40,7 @@ type Server struct {
 	clients    map[*client]struct{}
 	regions    map[uint32]*region
 	accounts   map[uint32]*account // by user; never removed
+	lives      lives               // of sockets that clients have shown
 	lastID     uint32
 	closed     bool
 	watch      func() (*os.File, error) // watchDestroys, but for tests
@@ -47,6 +48,7 @@ type Server struct {
 	recountDue atomic.Bool              // and may have left out some
 	leftBehind chan struct{}            // a client has gone whose sockets somebody may still hold
 	turned     atomic.Uint64            // control connections turned away
+	warnings   warnings                 // of what clients do
 	stats      Counters                 // of control goroutines and past workers
 	holding    sync.Mutex               // of inodes
 	inodes     map[string]uint64        // SO_COOKIE by "socket:[inode]", as Holders last found them

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"sync"
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
@@ -26,6 +27,61 @@ type shown struct {
 	v6      bool
 	v6only  bool
 	hold    *reservation // valid only if foreign
+	life    *life
+}
+
+// life says whether a socket that was shown has gone since. Its placeholder is then no longer what has the port,
+// and the kernel's message of it came before a slot had claimed the cookie.
+type life struct {
+	over  atomic.Bool
+	shown int // how often it stands in a list; under lives.mu
+}
+
+// lives are those of the sockets that are shown and not opened, by cookie.
+type lives struct {
+	mu sync.RWMutex
+	of map[uint64]*life
+}
+
+// begin returns the life of a socket of which toed has a descriptor. [control]
+func (l *lives) begin(cookie uint64) *life {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.of == nil {
+		l.of = map[uint64]*life{}
+	}
+	k := l.of[cookie]
+	if k == nil {
+		k = &life{}
+		l.of[cookie] = k
+	}
+	k.shown++
+	return k
+}
+
+// end undoes begin. [control]
+func (l *lives) end(cookie uint64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	k := l.of[cookie]
+	if k.shown--; k.shown == 0 {
+		delete(l.of, cookie)
+	}
+}
+
+// gone notes that the kernel says that a socket has gone. [control]
+func (l *lives) gone(cookie uint64) {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	if k := l.of[cookie]; k != nil {
+		k.over.Store(true)
+	}
+}
+
+// forget gives up what toed has for a socket that was shown. [control]
+func (s *Server) forget(k *shown) {
+	s.lives.end(k.cookie)
+	k.hold.release()
 }
 
 // shownSockets are those that a client has shown and not opened yet. The goroutine of its control connection
@@ -35,12 +91,11 @@ type shownSockets struct {
 	next  int // the goroutine's
 }
 
-// add puts k in, in place of the oldest.
-func (l *shownSockets) add(k *shown) {
-	if old := l.place[l.next].Swap(k); old != nil {
-		old.hold.release()
-	}
+// add puts k in, in place of the oldest, which it returns.
+func (l *shownSockets) add(k *shown) (old *shown) {
+	old = l.place[l.next].Swap(k)
 	l.next = (l.next + 1) % shownKept
+	return old
 }
 
 // take takes the socket with the cookie out, or returns nil. [any thread]
@@ -53,11 +108,11 @@ func (l *shownSockets) take(cookie uint64) *shown {
 	return nil
 }
 
-// clear forgets all.
-func (l *shownSockets) clear() {
-	for i := range l.place {
-		if k := l.place[i].Swap(nil); k != nil {
-			k.hold.release()
+// forgetShown forgets all.
+func (c *client) forgetShown() {
+	for i := range c.shown.place {
+		if k := c.shown.place[i].Swap(nil); k != nil {
+			c.srv.forget(k)
 		}
 	}
 }
@@ -73,18 +128,21 @@ func (c *client) show(fd int) unix.Errno {
 	ns, err := unix.GetsockoptUint64(fd, unix.SOL_SOCKET, unix.SO_NETNS_COOKIE)
 	k.foreign = err != nil || ns != c.srv.netns
 	if old := c.shown.take(k.cookie); old != nil {
-		old.hold.release()
+		c.srv.forget(old)
 	}
 	if k.port == 0 {
 		return 0 // a probe came before the program has bound it: it will be shown again
 	}
-	if k.foreign && c.srv.cfg.AnyNamespace && k.port != 0 {
+	if k.foreign && c.srv.cfg.AnyNamespace {
 		var errno unix.Errno
 		if k.hold, errno = c.reserve(k); errno != 0 {
 			return errno
 		}
 	}
-	c.shown.add(k)
+	k.life = c.srv.lives.begin(k.cookie)
+	if old := c.shown.add(k); old != nil {
+		c.srv.forget(old)
+	}
 	return 0
 }
 
@@ -128,28 +186,39 @@ func (k *shown) has(addr wire.Addr, port uint16, listens bool) bool {
 	return k.port == port && k.addr == addr && k.listens == listens
 }
 
-// entitled says whether the client that has region from may open slot n with this local address and port:
-// toe.Offloaded if so. What toed holds for that it returns. A client who has to show the socket first is told
-// so by ok. [worker]
-func (sh *share) entitled(n uint32, from *region, addr wire.Addr, port uint16, l *toe.Listener) (hold *reservation, r toe.Reason, ok bool) {
+// entitled says whether the client that has region from may open the socket with a cookie, with this local
+// address and port: toe.Offloaded if so. What it has shown for that comes with it, nil if nothing had to be. A
+// client who has to show the socket first is told so by ok. [worker]
+func (sh *share) entitled(cookie uint64, from *region, addr wire.Addr, port uint16, l *toe.Listener) (k *shown, r toe.Reason, ok bool) {
 	c := from.owner
-	k := c.shown.take(slotCookie(sh.slot(n)))
+	k = c.shown.take(cookie)
+	if k == nil {
+		return nil, toe.Offloaded, c.trusted
+	}
 	switch {
-	case k == nil && c.trusted:
-		return nil, toe.Offloaded, true
-	case k == nil:
-		return nil, toe.Offloaded, false
 	case k.foreign && k.hold == nil:
-		return nil, toe.ReasonNamespace, true
+		r, ok = toe.ReasonNamespace, true
 	case l != nil && !k.listens:
 		// It did not listen yet when it was shown: another process that has it may have been about to.
-		sh.w.l.release(k.hold)
-		return nil, toe.Offloaded, false
+		r, ok = toe.Offloaded, false
 	case !k.has(addr, port, l != nil) || l != nil && (l.V6 != k.v6 || k.v6only && !l.V6Only):
-		sh.w.l.release(k.hold)
-		return nil, toe.ReasonInvalid, true
+		r, ok = toe.ReasonInvalid, true
+	default:
+		return k, toe.Offloaded, true
 	}
-	return k.hold, toe.Offloaded, true
+	useless := k
+	sh.w.l.errands.add(func() { c.srv.forget(useless) })
+	return nil, r, ok
+}
+
+// engaged says that the socket has a slot with its cookie, which has what toed holds for it, and whether it lives
+// yet: if it does, the kernel's message of its end will find the slot. [worker]
+func (l *layer) engaged(k *shown) (lives bool) {
+	if k == nil {
+		return true
+	}
+	l.errands.add(func() { l.srv.lives.end(k.cookie) })
+	return !k.life.over.Load()
 }
 
 // release gives a port up that toed holds. [any thread, does not wait]

@@ -3,6 +3,7 @@ package server
 import (
 	"net"
 	"net/netip"
+	"os"
 	"runtime"
 	"sync/atomic"
 	"testing"
@@ -60,6 +61,7 @@ type claim struct {
 	addr   string
 	port   uint16
 	v6only bool
+	cookie uint64 // 0: that of fd
 }
 
 // askAs opens a slot and returns its state and the reason if it is declined.
@@ -79,8 +81,12 @@ func (r *rig) askAs(c claim) (state uint32, reason uint8) {
 		p.ReqLocalAddr = addr.As16()
 	}
 	p.ReqRemoteAddr = wire.AddrFrom4([4]byte{10, 7, 0, 2})
-	cookie, err := unix.GetsockoptUint64(c.fd, unix.SOL_SOCKET, unix.SO_COOKIE)
-	require.NoError(r.t, err)
+	cookie := c.cookie
+	if cookie == 0 {
+		var err error
+		cookie, err = unix.GetsockoptUint64(c.fd, unix.SOL_SOCKET, unix.SO_COOKIE)
+		require.NoError(r.t, err)
+	}
 	p.CookieLo, p.CookieHi = uint32(cookie), uint32(cookie>>32)
 	r.post(0, c.op, n, 1)
 	r.dev.iterate()
@@ -175,6 +181,53 @@ func TestShownOften(t *testing.T) {
 	require.EqualValues(t, shm.ReasonShow, reason)
 }
 
+// TestShownAndGone: with a socket that has gone since it was shown nothing is opened: its port may be another's.
+func TestShownAndGone(t *testing.T) {
+	r := stranger(t, nil)
+	watch, err := r.srv.watchDestroys()
+	if err != nil {
+		t.Skip(err)
+	}
+	defer func() { require.NoError(t, watch.Close()); r.srv.wg.Wait() }()
+	lives := func() (shown int, over bool) {
+		r.srv.lives.mu.Lock()
+		defer r.srv.lives.mu.Unlock()
+		for _, l := range r.srv.lives.of {
+			over = over || l.over.Load()
+		}
+		return len(r.srv.lives.of), over
+	}
+	for _, op := range []uint8{shm.OpPassOpenReq, shm.OpActOpenReq} {
+		ask := claim{op: op, addr: "0.0.0.0"}
+		ask.fd, ask.port = kernelSocket(t, "0.0.0.0", op == shm.OpPassOpenReq)
+		require.Equal(t, unix.ENOENT, r.show(ask.fd))
+		require.Equal(t, unix.ENOENT, r.show(ask.fd), "again")
+		shown, _ := lives()
+		require.Equal(t, 1, shown)
+		state, reason := r.askAs(ask)
+		require.NotEqualValues(t, shm.SlotDeclined, state, "reason %d", reason)
+		shown, _ = lives()
+		require.Zero(t, shown, "opened")
+
+		ask.fd, ask.port = kernelSocket(t, "0.0.0.0", op == shm.OpPassOpenReq)
+		require.Equal(t, unix.ENOENT, r.show(ask.fd))
+		ask.cookie = cookieOf(int32(os.Getpid()), ask.fd)
+		require.NoError(t, unix.Dup3(int(os.Stdin.Fd()), ask.fd, unix.O_CLOEXEC)) // its number is closed at the end
+		require.Eventually(t, func() bool { _, over := lives(); return over }, waitFor, tick)
+		state, reason = r.askAs(ask)
+		require.EqualValues(t, shm.SlotDeclined, state)
+		require.EqualValues(t, toe.ReasonInvalid, reason)
+		require.Empty(t, r.l.workers[0].cookies.get(nil, ask.cookie))
+		shown, _ = lives()
+		require.Zero(t, shown, "declined")
+	}
+	fd, _ := kernelSocket(t, "127.0.0.1", true)
+	require.Equal(t, unix.ENOENT, r.show(fd))
+	r.c.forgetShown()
+	shown, _ := lives()
+	require.Zero(t, shown, "the client has gone")
+}
+
 // elsewhere makes a socket in a network namespace of its own.
 func elsewhere(t *testing.T, port int, listen bool) int {
 	if unix.Getuid() != 0 {
@@ -253,7 +306,7 @@ func TestNamespaceAny(t *testing.T) {
 	require.EqualValues(t, toe.ReasonInvalid, reason)
 	require.Eventually(t, func() bool { return free(port) }, waitFor, tick, "declined")
 	require.Equal(t, unix.ENOENT, r.show(fd))
-	r.c.shown.clear()
+	r.c.forgetShown()
 	require.True(t, free(port), "the client has gone")
 
 	// In a namespace of his own everybody can bind a low port: that says nothing about ours.

@@ -160,10 +160,10 @@ func (sh *share) freeSlot(n uint32) {
 	}
 }
 
-// claim notes that slot n is the socket whose cookie its client has written there.
-func (sh *share) claim(n uint32) {
+// claim notes that slot n is the socket with the cookie.
+func (sh *share) claim(n uint32, cookie uint64) {
 	s := sh.sock(n)
-	if s.cookie = slotCookie(sh.slot(n)); s.cookie != 0 {
+	if s.cookie = cookie; cookie != 0 {
 		if was := uint32(sh.w.cookies.put(s.cookie, sh.placeOf(n))) &^ sure; was != 0 && was != n {
 			sh.sock(was).cookie = 0 // it was not that one's
 		}
