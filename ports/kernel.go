@@ -33,8 +33,9 @@ type KernelEnd interface {
 // Which local ports have connections it reads for itself: the workers' engines count them in its memory.
 type Steering interface {
 	// Listen says that SYNs for addr (unspecified: every address of the families that v4 and v6 name)
-	// and port are the TOE's, or not any more. Calls for the same are counted.
-	Listen(addr wire.Addr, v4, v6 bool, port uint16, on bool)
+	// and port are the TOE's, or not any more. Calls for the same are counted. ErrTableFull: those SYNs stay
+	// with the kernel, and the call did not count; to take one back never fails.
+	Listen(addr wire.Addr, v4, v6 bool, port uint16, on bool) error
 }
 
 // Judge is the kernel's packet filter, where a port respects it. As a [Steering] it is told of listeners:

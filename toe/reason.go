@@ -22,13 +22,14 @@ const (
 	ReasonNamespace          // the socket is of another network namespace than the device's
 	ReasonQuota              // the user has as many sockets as he may, or opens too many
 	ReasonTurnedAway         // who would accept is not on the TOE: too many programs are
+	ReasonSteering           // what steers SYNs to the device has no place for the listener's address
 	NumReasons
 )
 
 var reasonNames = [NumReasons]string{
 	"offloaded", "no-device", "no-route", "local-addr", "loopback", "table-full", "in-use",
 	"no-memory", "policy", "unsupported", "draining", "invalid", "link-local", "netfilter",
-	"namespace", "quota", "turned-away",
+	"namespace", "quota", "turned-away", "steering-full",
 }
 
 // String returns the name under which the reason is counted.
@@ -57,6 +58,7 @@ var reasonMeanings = [NumReasons]string{
 	"the socket is of another network namespace than toed's: clients.namespaces",
 	"the user has as many sockets on the TOE as he may, or opens too many a second: clients.user_sockets, clients.user_opens",
 	"no process that is on the TOE accepts the listener's connections, for as many are as may be: clients.max",
+	"the XDP program has no place for the listener's address: listeners on addresses that are gone keep theirs",
 }
 
 // Meaning says in plain words why the socket is where it is.

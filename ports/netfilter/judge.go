@@ -197,7 +197,7 @@ func (j *Judge) rest(on bool) {
 }
 
 // Listen implements [ports.Steering].
-func (j *Judge) Listen(addr wire.Addr, v4, v6 bool, port uint16, on bool) {
+func (j *Judge) Listen(addr wire.Addr, v4, v6 bool, port uint16, on bool) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	s := station{addr, port}
@@ -213,6 +213,7 @@ func (j *Judge) Listen(addr wire.Addr, v4, v6 bool, port uint16, on bool) {
 		}
 	}
 	j.update()
+	return nil
 }
 
 func (j *Judge) listen(l listener, on bool) {

@@ -217,20 +217,19 @@ func (s *Steering) forget(i int, lost time.Time) {
 }
 
 // Listen says that SYNs for addr and port are the TOE's, or not any more. Sockets that listen on the same
-// are counted.
-func (s *Steering) Listen(addr wire.Addr, v4, v6 bool, port uint16, on bool) {
+// are counted. ErrTableFull: there is no row for the address.
+func (s *Steering) Listen(addr wire.Addr, v4, v6 bool, port uint16, on bool) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.memory == nil {
-		return
+		return nil
 	}
 	if !addr.IsUnspecified() {
 		i, err := s.row(addr)
-		if err != nil {
-			return
+		if err == nil {
+			s.listen(listener{i, port}, on)
 		}
-		s.listen(listener{i, port}, on)
-		return
+		return err
 	}
 	if v4 {
 		s.listen(listener{rowAny4, port}, on)
@@ -238,6 +237,7 @@ func (s *Steering) Listen(addr wire.Addr, v4, v6 bool, port uint16, on bool) {
 	if v6 {
 		s.listen(listener{rowAny6, port}, on)
 	}
+	return nil
 }
 
 // listen counts a listener; the first sets its bit, the last clears it.

@@ -9,6 +9,7 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/stretchr/testify/require"
 
+	"opentoe/ports"
 	"opentoe/tcpoffload/wire"
 )
 
@@ -262,10 +263,11 @@ func TestMoreAddressesThanRows(t *testing.T) {
 	}
 	require.NoError(t, b.SetStation(station, own))
 	require.Error(t, b.SetStation(station, append(own, wire.AddrFrom(other4))))
-	b.Listen(wire.AddrFrom(other4), true, false, aPort, true) // nothing to steer
-	b.Listen(wire.AddrFrom(other4), true, false, aPort, false)
+	require.ErrorIs(t, b.Listen(wire.AddrFrom(other4), true, false, aPort, true), ports.ErrTableFull)
 	require.NoError(t, b.SetStation(station, []wire.Addr{wire.AddrFrom(other4)}))
 	b.tell(PassPort, at(local4, 999), at(other4, aPort), wire.SYN)
+	require.NoError(t, b.Listen(wire.AddrFrom(other4), true, false, aPort, true))
+	b.tell(ToTOE, at(local4, 999), at(other4, aPort), wire.SYN)
 }
 
 // Whatever is not plainly a segment for us is the kernel's.

@@ -30,12 +30,13 @@ func (j *fakeJudge) Leaves(_ int, f *wire.Flow, uid, gid uint32) bool {
 
 func (j *fakeJudge) Rest() { j.rests++ }
 
-func (j *fakeJudge) Listen(_ wire.Addr, v4, _ bool, port uint16, on bool) {
+func (j *fakeJudge) Listen(_ wire.Addr, v4, _ bool, port uint16, on bool) error {
 	if on && v4 {
 		j.listening[port]++
 	} else if v4 {
 		j.listening[port]--
 	}
+	return nil
 }
 
 // newJudged is a pair whose end 1 respects the packet filter returned.

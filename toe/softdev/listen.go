@@ -29,8 +29,11 @@ func (d *Device) ListenStart(l *toe.Listener) toe.Reason {
 			return reason
 		}
 	}
-	d.steer(l)
-	return toe.Offloaded
+	reason := d.steer(l)
+	if reason != toe.Offloaded {
+		d.ListenStop(l.ID)
+	}
+	return reason
 }
 
 // ListenStop ends a listener on every worker; an unknown id is ignored.

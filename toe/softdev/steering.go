@@ -19,18 +19,22 @@ type steered struct {
 	paused    map[toe.ListenID]bool // of them, those whose SYNs are the kernel's for now
 }
 
-// steer tells the ports that SYNs for l are the device's. The workers listen already.
-func (d *Device) steer(l *toe.Listener) {
+// steer tells the ports that SYNs for l are the device's. The workers listen already. One that a port has no
+// place for is not for the device: ReasonSteering.
+func (d *Device) steer(l *toe.Listener) toe.Reason {
 	if !d.steers() {
-		return
+		return toe.Offloaded
 	}
 	d.steered.mu.Lock()
 	defer d.steered.mu.Unlock()
+	if d.tellSteering(l, true) != nil {
+		return toe.ReasonSteering
+	}
 	if d.steered.listeners == nil {
 		d.steered.listeners = map[toe.ListenID]toe.Listener{}
 	}
 	d.steered.listeners[l.ID] = *l
-	d.tellSteering(l, true)
+	return toe.Offloaded
 }
 
 // unsteer takes it back. The workers go on to listen until nothing comes any more.
@@ -39,14 +43,15 @@ func (d *Device) unsteer(id toe.ListenID) {
 	defer d.steered.mu.Unlock()
 	if l, ok := d.steered.listeners[id]; ok {
 		if !d.steered.paused[id] {
-			d.tellSteering(&l, false)
+			_ = d.tellSteering(&l, false)
 		}
 		delete(d.steered.listeners, id)
 		delete(d.steered.paused, id)
 	}
 }
 
-// pauseSteering leaves the SYNs for a listener to the kernel, or takes them back.
+// pauseSteering leaves the SYNs for a listener to the kernel, or takes them back, unless its address is gone and
+// the place is another's: then they stay.
 func (d *Device) pauseSteering(id toe.ListenID, pause bool) {
 	d.steered.mu.Lock()
 	defer d.steered.mu.Unlock()
@@ -58,8 +63,9 @@ func (d *Device) pauseSteering(id toe.ListenID, pause bool) {
 	if s.paused == nil {
 		s.paused = map[toe.ListenID]bool{}
 	}
-	s.paused[id] = pause
-	d.tellSteering(&l, !pause)
+	if d.tellSteering(&l, !pause) == nil {
+		s.paused[id] = pause
+	}
 }
 
 // steerNothing leaves all listeners' SYNs to the kernel.
@@ -68,7 +74,7 @@ func (d *Device) steerNothing() {
 	defer d.steered.mu.Unlock()
 	for id, l := range d.steered.listeners {
 		if !d.steered.paused[id] {
-			d.tellSteering(&l, false)
+			_ = d.tellSteering(&l, false)
 		}
 	}
 	clear(d.steered.listeners)
@@ -85,16 +91,25 @@ func (d *Device) steers() bool {
 	return false
 }
 
-// tellSteering tells every port: an address may move from one to another.
-func (d *Device) tellSteering(l *toe.Listener, on bool) {
+// tellSteering tells every port: an address may move from one to another. If one has no place, none is told.
+func (d *Device) tellSteering(l *toe.Listener, on bool) error {
+	var told []ports.Steering
 	for i := range d.cfg.Ports {
 		p := &d.cfg.Ports[i]
 		for _, s := range []ports.Steering{p.Steering, p.Judge} {
-			if s != nil {
-				s.Listen(l.Addr, !l.V6 || !l.V6Only, l.V6, l.Port, on)
+			if s == nil {
+				continue
 			}
+			if err := s.Listen(l.Addr, !l.V6 || !l.V6Only, l.V6, l.Port, on); err != nil {
+				for _, s := range told {
+					_ = s.Listen(l.Addr, !l.V6 || !l.V6Only, l.V6, l.Port, !on)
+				}
+				return err
+			}
+			told = append(told, s)
 		}
 	}
+	return nil
 }
 
 // ICMPError takes in an ICMP error, or a redirect, about a segment that may have been ours, from where the kernel receives

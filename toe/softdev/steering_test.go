@@ -14,10 +14,17 @@ import (
 )
 
 // fakeSteering records what it is told.
-type fakeSteering struct{ told []string }
+type fakeSteering struct {
+	told []string
+	full bool
+}
 
-func (s *fakeSteering) Listen(addr wire.Addr, v4, v6 bool, port uint16, on bool) {
+func (s *fakeSteering) Listen(addr wire.Addr, v4, v6 bool, port uint16, on bool) error {
+	if s.full && on {
+		return ports.ErrTableFull
+	}
 	s.told = append(s.told, fmt.Sprintf("%v v4 %v v6 %v port %d %v", addr.IsUnspecified(), v4, v6, port, on))
+	return nil
 }
 
 func (s *fakeSteering) take() (told []string) {
@@ -48,6 +55,11 @@ func TestSteeringIsToldOfListeners(t *testing.T) {
 	d.ListenStop(2)
 	d.ListenStop(77)
 	require.Equal(t, []string{"false v4 true v6 false port 81 false"}, steering.take())
+	steering.full = true
+	require.Equal(t, toe.ReasonSteering, d.ListenStart(&toe.Listener{ID: 3, Port: 82, Addr: own}))
+	require.Empty(t, steering.take(), "what was not taken is not taken back")
+	require.Error(t, d.ListenOption(3, toe.OptionPause, 1), "the workers do not listen")
+	steering.full = false
 	require.Equal(t, toe.Offloaded, d.ListenStart(&toe.Listener{ID: 4, Port: 83, V6: true}))
 	d.ListenStop(4)
 	require.Equal(t, toe.Offloaded, d.ListenStart(&toe.Listener{ID: 5, Port: 84, V6: true, V6Only: true}))
@@ -65,6 +77,9 @@ func TestSteeringIsToldOfListeners(t *testing.T) {
 	require.Equal(t, []string{"true v4 false v6 true port 84 true"}, steering.take())
 	require.NoError(t, d.ListenOption(5, toe.OptionPause, 1))
 	steering.take()
+	steering.full = true
+	require.NoError(t, d.ListenOption(5, toe.OptionPause, 0))
+	steering.full = false
 	d.ListenStop(5)
 	require.Empty(t, steering.take(), "it was told already")
 	require.Equal(t, toe.Offloaded, d.ListenStart(&toe.Listener{ID: 5, Port: 84, V6: true, V6Only: true}))
