@@ -4,6 +4,7 @@ package tcpoffload
 
 import (
 	"fmt"
+	"math"
 
 	"opentoe/tcpoffload/wire"
 )
@@ -173,23 +174,39 @@ func (e *Engine) NextHop(h Handle) (hop uint32, ok bool) {
 // those of the SYN cache, then those in TIME-WAIT. The latter two are known to Info, and a half-open
 // one to CallAbort.
 func (e *Engine) Next(i uint32) (Handle, bool) {
+	h, _ := e.Scan(i, math.MaxInt)
+	return h, h != 0
+}
+
+// Scan is Next for who has little time: it looks at n entries, used or not, at most. The Handle is zero when none of
+// them lives. next is greater than i, and where to go on; zero after the last.
+func (e *Engine) Scan(i uint32, n int) (h Handle, next uint32) {
 	r := e.root
 	for i = max(i, 1); i < r.freshConn; i++ {
 		if t := &e.conns[i]; t.state != StateClosed {
-			return e.handle(i), true
+			return e.handle(i), i + 1
+		}
+		if n--; n == 0 {
+			return 0, i + 1
 		}
 	}
 	for i = max(i, e.synBase); i < e.synBase+r.synCache.fresh; i++ {
 		if h := &e.syns[i-e.synBase]; h.listener != 0 {
-			return Handle(h.gen)<<32 | Handle(i), true
+			return Handle(h.gen)<<32 | Handle(i), i + 1
+		}
+		if n--; n == 0 {
+			return 0, i + 1
 		}
 	}
 	for i = max(i, e.twBase); i < e.twBase+r.timeWait.fresh; i++ {
 		if w := &e.tws[i-e.twBase]; w.expires != 0 {
-			return Handle(w.gen)<<32 | Handle(i), true
+			return Handle(w.gen)<<32 | Handle(i), i + 1
+		}
+		if n--; n == 0 {
+			return 0, i + 1
 		}
 	}
-	return 0, false
+	return 0, 0
 }
 
 // Lookup returns the connection of flow f. One that is half-open in the SYN cache, or in TIME-WAIT,

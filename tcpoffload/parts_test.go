@@ -366,6 +366,22 @@ func TestHandlesGoStale(t *testing.T) {
 	require.Equal(t, c.Handle, n)
 	_, ok = s.e.Next(n.Index() + 1)
 	require.False(t, ok)
+
+	// In small steps, which find the same.
+	var found []Handle
+	at, steps := uint32(0), 0
+	for more := true; more; more = at != 0 {
+		var h Handle
+		was := at
+		h, at = s.e.Scan(at, 1)
+		require.True(t, at == 0 || at > was)
+		if h != 0 {
+			found = append(found, h)
+		}
+		steps++
+	}
+	require.Equal(t, []Handle{c.Handle}, found)
+	require.Greater(t, steps, 1)
 }
 
 func TestManyFlowsAreFound(t *testing.T) {

@@ -85,7 +85,7 @@ func (BaseDevice) SetOption(TID, Option, int64) error { return ErrNotSupported }
 func (BaseDevice) ConnInfo(TID, *ConnInfo) bool { return false }
 
 // EachConn has no connection to show.
-func (BaseDevice) EachConn(int, func(TID, *ConnInfo) bool) {}
+func (BaseDevice) EachConn(int, uint32, func(TID, *ConnInfo)) uint32 { return 0 }
 
 // L2Update refuses.
 func (BaseDevice) L2Update(wire.Addr, wire.MAC, bool) error { return ErrNotSupported }

@@ -108,9 +108,9 @@ type Device interface {
 	SetOption(tid TID, o Option, value int64) error
 	// ConnInfo fills info with the connection's present state. (tod_tcp_info) [worker]
 	ConnInfo(tid TID, info *ConnInfo) bool
-	// EachConn calls f for the connections of worker w until it returns false; info is reused.
-	// [worker]
-	EachConn(w int, f func(tid TID, info *ConnInfo) bool)
+	// EachConn calls f for some connections of worker w, the first ones if from is 0, and returns what from has
+	// to be for the next ones, 0 after the last: a worker has other things to do, too. info is reused. [worker]
+	EachConn(w int, from uint32, f func(tid TID, info *ConnInfo)) (next uint32)
 
 	// L2Update tells of a neighbour: resolved, changed, or (valid false) gone. (tod_l2_update)
 	L2Update(addr wire.Addr, mac wire.MAC, valid bool) error

@@ -82,6 +82,7 @@ const (
 	populateChunks = 64         // chunks likewise
 	quietMax       = 1024       // quiet sockets that keep their chunks while the worker is busy
 	sweepBatch     = 64         // quiet sockets looked at in one go
+	listBatch      = 256        // slots of a region that are listed in one turn of a worker
 	declinesKept   = 32         // opens left to the kernel that are remembered of each client and worker; then the oldest is forgotten
 	shownKept      = 64         // sockets shown and not opened that are remembered of each client; then the oldest has to be shown again
 	maxUserOpens   = 1000000000 // New refuses more

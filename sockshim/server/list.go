@@ -120,15 +120,24 @@ func (s *Server) Sockets() []SocketInfo {
 	defer s.mu.Unlock()
 	var list []SocketInfo
 	for _, r := range s.regions {
-		r.l.eachShare(r, func(sh *share) {
-			for i := range sh.seen.Load() {
-				if n := sh.slotBase + i; sh.sock(n).state >= sockListening {
-					list = append(list, sh.socketInfo(n))
-				}
-			}
-		})
+		r.l.eachSocket(r, func(sh *share, n uint32) { list = append(list, sh.socketInfo(n)) })
 	}
 	return list
+}
+
+// eachSocket runs f for every socket of a region, on the socket's worker; for so many slots in a turn of it.
+func (l *layer) eachSocket(r *region, f func(sh *share, n uint32)) {
+	for _, sh := range r.shares {
+		for from := uint32(0); from < sh.seen.Load(); from += listBatch {
+			l.on(sh, func() {
+				for i := from; i < min(from+listBatch, sh.seen.Load()); i++ {
+					if n := sh.slotBase + i; sh.sock(n).state >= sockListening {
+						f(sh, n)
+					}
+				}
+			})
+		}
+	}
 }
 
 // eachShare runs f for the region's share of every worker, on the worker.

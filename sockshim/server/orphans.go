@@ -30,24 +30,22 @@ func (s *Server) endStale() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, r := range s.regions {
-		r.l.eachShare(r, (*share).endStale)
+		r.l.eachSocket(r, (*share).endStale)
 	}
 }
 
-func (sh *share) endStale() {
-	for i := range sh.seen.Load() {
-		n := sh.slotBase + i
-		k := sh.sock(n)
-		switch {
-		case k.state != sockOpen || k.held || k.txCons == k.txProd:
-		case k.looks == 0 || k.looked != k.txCons:
-			k.looked, k.looks = k.txCons, 1
-		case k.looks < orphanLooks:
-			k.looks++
-		default:
-			sh.w.stats.OrphansReset++
-			sh.abort(n)
-		}
+// endStale looks once more whether the peer of slot n takes anything. [worker]
+func (sh *share) endStale(n uint32) {
+	k := sh.sock(n)
+	switch {
+	case k.state != sockOpen || k.held || k.txCons == k.txProd:
+	case k.looks == 0 || k.looked != k.txCons:
+		k.looked, k.looks = k.txCons, 1
+	case k.looks < orphanLooks:
+		k.looks++
+	default:
+		sh.w.stats.OrphansReset++
+		sh.abort(n)
 	}
 }
 

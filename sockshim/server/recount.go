@@ -107,16 +107,13 @@ func (s *Server) claimed(shared bool) (list []uint64, waiting bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, r := range s.regions {
-		r.l.eachShare(r, func(sh *share) {
-			for i := range sh.seen.Load() {
-				k := sh.sock(sh.slotBase + i)
-				if k.state < sockListening || !k.held || k.cookie == 0 || k.owner.owner.cred.Pid == 0 {
-					continue
-				}
-				list = append(list, k.cookie)
-				waiting = waiting || k.owner.owner.ended.Load() ||
-					shared && atomic.LoadUint32(&sh.slot(sh.slotBase+i).Shared) != 0
+		r.l.eachSocket(r, func(sh *share, n uint32) {
+			k := sh.sock(n)
+			if !k.held || k.cookie == 0 || k.owner.owner.cred.Pid == 0 {
+				return
 			}
+			list = append(list, k.cookie)
+			waiting = waiting || k.owner.owner.ended.Load() || shared && atomic.LoadUint32(&sh.slot(n).Shared) != 0
 		})
 	}
 	return list, waiting

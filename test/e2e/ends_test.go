@@ -227,3 +227,41 @@ func kernelWire(t *testing.T) (l *lab.Lab, near, far end) {
 	addr, peer := [2]string{toeAddr, toeAddr6}, [2]string{peerAddr, peerAddr6}
 	return l, kernelEnd(l.Near, addr, peer), kernelEnd(l.Far, peer, addr)
 }
+
+// TestHeldInTimeWait: a connection that has ended while its program still has the descriptor is in TIME-WAIT all the
+// same, and `toectl ss` shows it, once.
+func TestHeldInTimeWait(t *testing.T) {
+	ctx, l, d := toed(t, "af_xdp", "")
+	toe, kernel := ends(t, l, d)
+	a, b := connect(ctx, t, toe, kernel, 4)
+	defer a.Close()
+	require.NoError(t, a.CloseWrite())
+	_, err := io.ReadAll(b)
+	require.NoError(t, err)
+	require.NoError(t, b.Close())
+	rows := func(state string) (n int) {
+		sockets, err := d.Sockets(ctx)
+		require.NoError(t, err)
+		for _, s := range sockets {
+			if s.State == state && s.Local == a.LocalAddr().String() && s.Remote == a.RemoteAddr().String() {
+				n++
+			}
+		}
+		return n
+	}
+	eventually(ctx, t, func() error {
+		if n := rows("TIME-WAIT"); n != 1 {
+			return fmt.Errorf("%d rows in TIME-WAIT", n)
+		}
+		return nil
+	})
+	require.Equal(t, 1, rows("CLOSED"), "the program's socket")
+	require.NoError(t, a.Close())
+	eventually(ctx, t, func() error {
+		if n := rows("CLOSED"); n != 0 {
+			return fmt.Errorf("%d rows of a socket that is closed", n)
+		}
+		return nil
+	})
+	require.Equal(t, 1, rows("TIME-WAIT"))
+}

@@ -173,18 +173,19 @@ func (c *conn) state() string {
 	return "ESTABLISHED"
 }
 
-// EachConn calls f for every connection end of worker i.
-func (d *Device) EachConn(i int, f func(toe.TID, *toe.ConnInfo) bool) {
+// EachConn calls f for every connection end of worker i, at once.
+func (d *Device) EachConn(i int, _ uint32, f func(toe.TID, *toe.ConnInfo)) uint32 {
 	w := d.worker(i)
 	if w == nil {
-		return
+		return 0
 	}
 	var info toe.ConnInfo
 	for tid := range w.conns {
-		if d.ConnInfo(tid, &info) && !f(tid, &info) {
-			return
+		if d.ConnInfo(tid, &info) {
+			f(tid, &info)
 		}
 	}
+	return 0
 }
 
 // pump lets every active connection take a step and returns how many did something.

@@ -137,21 +137,17 @@ func (d *Device) ConnInfo(tid toe.TID, info *toe.ConnInfo) bool {
 	return true
 }
 
-// EachConn shows the connections of worker i to f until it returns false. [worker]
-func (d *Device) EachConn(i int, f func(tid toe.TID, info *toe.ConnInfo) bool) {
+// EachConn shows some connections of worker i to f, and says where to go on. [worker]
+func (d *Device) EachConn(i int, from uint32, f func(tid toe.TID, info *toe.ConnInfo)) (next uint32) {
 	w, err := d.worker(i)
 	if err != nil {
-		return
+		return 0
 	}
-	for h, ok := w.eng.Next(0); ok; h, ok = w.eng.Next(h.Index() + 1) {
-		if !w.eng.Info(h, w.now, &w.info) {
-			continue
-		}
+	next, _ = w.walk(from, walkBatch, func(h tcpoffload.Handle) {
 		fillInfo(&w.conn, &w.info)
-		if !f(w.tid(h), &w.conn) {
-			return
-		}
-	}
+		f(w.tid(h), &w.conn)
+	})
+	return next
 }
 
 // fillInfo translates the engine's snapshot.

@@ -139,7 +139,7 @@ func TestTwoPorts(t *testing.T) {
 	})
 	var info toe.ConnInfo
 	seen := map[uint32]int{}
-	f.dev[0].EachConn(0, func(_ toe.TID, c *toe.ConnInfo) bool { info = *c; seen[info.SndMSS]++; return true })
+	f.dev[0].EachConn(0, 0, func(_ toe.TID, c *toe.ConnInfo) { info = *c; seen[info.SndMSS]++ })
 	require.Equal(t, map[uint32]int{1500 - 52: 2, 1400 - 52: 2}, seen, "timestamps take 12 octets")
 	for _, s := range socks {
 		require.Zero(t, s.wrong)

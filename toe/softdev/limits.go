@@ -78,8 +78,11 @@ const (
 	icmpPerSecond = 1000
 
 	// walkBatch is how many connections a worker looks at in one iteration when a path or a route to
-	// an address has changed. The rest follows in the next iterations.
+	// an address has changed, or when an operator wants to see them. The rest follows in the next iterations.
 	walkBatch = 256
+
+	// walkLooks is how many entries of the tables, used or not, it looks at meanwhile.
+	walkLooks = 1024
 
 	// rerouteBatch is how many connections a worker gives new next hops in one iteration when routes have
 	// changed: with policy routing the kernel is asked for each.

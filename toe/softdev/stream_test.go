@@ -242,11 +242,10 @@ func TestConnInfo(t *testing.T) {
 	require.EqualValues(t, 1448, info.SndMSS)
 	require.NotZero(t, info.SRTT)
 	n := 0
-	p.dev[1].EachConn(0, func(tid toe.TID, info *toe.ConnInfo) bool {
+	require.Zero(t, p.dev[1].EachConn(0, 0, func(tid toe.TID, info *toe.ConnInfo) {
 		n++
 		require.Equal(t, server.tid, tid)
-		return true
-	})
+	}))
 	require.Equal(t, 1, n)
 }
 

@@ -68,6 +68,6 @@ func TestListenOption(t *testing.T) {
 	client, server := p.open(5000, 0)
 	p.finish(vtime.Minute, client, server)
 	var info toe.ConnInfo
-	p.dev[0].EachConn(0, func(_ toe.TID, i *toe.ConnInfo) bool { info = *i; return false })
+	p.dev[0].EachConn(0, 0, func(_ toe.TID, i *toe.ConnInfo) { info = *i })
 	require.LessOrEqual(t, info.SndMSS, uint32(1000))
 }

@@ -31,6 +31,7 @@ func (w *worker) walkTo(dst wire.Addr, from uint32, f func(*worker, tcpoffload.H
 			w.call(&c) // one that ended meanwhile does not mind
 		}
 	})
+	w.settle()
 	if more {
 		// A full mailbox or a worker that stops: those connections find out by themselves.
 		_ = w.dev.Post(w.id, func(vtime.Time) { w.walkTo(dst, next, f) })
@@ -40,18 +41,19 @@ func (w *worker) walkTo(dst wire.Addr, from uint32, f func(*worker, tcpoffload.H
 // walk calls f for up to batch connections from table index from on, with their state in w.info, and
 // returns the index to go on from, if there are more.
 func (w *worker) walk(from uint32, batch int, f func(tcpoffload.Handle)) (next uint32, more bool) {
-	h, ok := w.eng.Next(from)
-	for range batch {
-		if !ok {
-			break
-		}
-		if w.eng.Info(h, w.now, &w.info) {
+	for looks := walkLooks; batch > 0 && looks > 0; {
+		h, next := w.eng.Scan(from, looks)
+		if h != 0 && w.eng.Info(h, w.now, &w.info) {
+			batch--
 			f(h)
 		}
-		h, ok = w.eng.Next(h.Index() + 1)
+		if next == 0 {
+			return 0, false
+		}
+		looks -= int(next - from)
+		from = next
 	}
-	w.settle()
-	return h.Index(), ok
+	return from, true
 }
 
 // Reroute says that routes, addresses or interfaces have changed: every connection goes by today's from
@@ -81,6 +83,7 @@ func (w *worker) beginReroute() {
 // stepReroute does the next part of the walk.
 func (w *worker) stepReroute() {
 	next, more := w.walk(w.rerouteFrom, rerouteBatch, w.rerouteConn)
+	w.settle()
 	w.rerouteFrom = 0
 	if more {
 		w.rerouteFrom = next

@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"opentoe/ports"
+	"opentoe/tcpoffload"
 	"opentoe/tcpoffload/vtime"
 	"opentoe/tcpoffload/wire"
 	"opentoe/toe"
@@ -194,5 +195,29 @@ func TestKernelExit(t *testing.T) {
 			}
 			require.Equal(t, exit{0, c.hop.Src, c.hop.Via, uint16(mtu)}, x, c.name)
 		}
+	}
+}
+
+// A walk in steps, of whatever size, comes by every connection once.
+func TestWalkInSteps(t *testing.T) {
+	p := newPair(t, true)
+	p.listen(1)
+	want := map[tcpoffload.Handle]int{}
+	for range 5 {
+		p.open(0, 0)
+	}
+	for h, ok := p.w[0].eng.Next(0); ok; h, ok = p.w[0].eng.Next(h.Index() + 1) {
+		want[h]++
+	}
+	require.Len(t, want, 5)
+	for _, batch := range []int{1, 2, 5, 6} {
+		found, steps, from, more := map[tcpoffload.Handle]int{}, 0, uint32(0), true
+		for ; more; steps++ {
+			n := 0
+			from, more = p.w[0].walk(from, batch, func(h tcpoffload.Handle) { found[h]++; n++ })
+			require.LessOrEqual(t, n, batch)
+		}
+		require.Equal(t, want, found)
+		require.GreaterOrEqual(t, steps, len(want)/batch)
 	}
 }

@@ -92,18 +92,21 @@ func (d *Daemon) ports() []ctl.Port {
 	return list
 }
 
-// eachConn calls f, on the workers' threads, for every connection in the device's tables, and
-// returns how many there are.
+// eachConn calls f, on the workers' threads, for the connections in the device's tables, and returns how many
+// that were. The tables change meanwhile: a connection that goes from one to another may be seen twice or not at all.
 func (d *Daemon) eachConn(f func(worker int, info *toe.ConnInfo)) (n int) {
 	dev := d.hw.device
 	for w := range dev.Info().Workers {
-		_ = dev.Do(w, func(vtime.Time) { // fails only when the device is detached: no connections
-			dev.EachConn(w, func(_ toe.TID, info *toe.ConnInfo) bool {
-				f(w, info)
-				n++
-				return true
+		for from, more := uint32(0), true; more; more = from != 0 {
+			next := uint32(0)                // also when the device is detached: no connections
+			_ = dev.Do(w, func(vtime.Time) { // a turn for some of them
+				next = dev.EachConn(w, from, func(_ toe.TID, info *toe.ConnInfo) {
+					f(w, info)
+					n++
+				})
 			})
-		})
+			from = next
+		}
 	}
 	return n
 }

@@ -25,7 +25,8 @@ func (d *Daemon) Sockets(users bool) ([]ctl.Socket, error) {
 		if s.Conn != nil {
 			row.TCP = tcpInfo(s.Conn)
 		}
-		held[row.Local+row.Remote] = true
+		// What has become TIME-WAIT is no more its socket's, which is closed.
+		held[row.Local+row.Remote] = s.Conn != nil
 		list = append(list, row)
 	}
 	d.eachConn(func(w int, info *toe.ConnInfo) {
@@ -34,6 +35,7 @@ func (d *Daemon) Sockets(users bool) ([]ctl.Socket, error) {
 			Local: info.Flow.LocalAddrPort().String(), Remote: info.Flow.RemoteAddrPort().String(),
 		}
 		if !held[row.Local+row.Remote] {
+			held[row.Local+row.Remote] = true
 			list = append(list, row)
 		}
 	})
