@@ -68,6 +68,7 @@ func request(p *shm.Slot, fd int) {
 	p.ReqReuseport = uint8(get(unix.SOL_SOCKET, unix.SO_REUSEPORT))
 	p.ReqUserTimeout = uint32(get(unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT))
 	p.ReqLowat = uint32(max(get(unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT), 0))
+	p.ReqDeferAccept = uint32(max(get(unix.IPPROTO_TCP, unix.TCP_DEFER_ACCEPT), 0))
 	p.ReqRcvbuf, p.ReqSndbuf = 0, 0
 	locked := get(unix.SOL_SOCKET, soBufLock)
 	if locked&rcvLock != 0 { // the kernel says twice of what it was asked for

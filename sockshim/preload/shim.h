@@ -405,6 +405,7 @@ struct shim_options {
 	uint32_t notsent_lowat;	     /* octets, 0 none */
 	uint32_t fastopen;	     /* a listener's queue, 0 no Fast Open */
 	uint32_t syncnt;	     /* SYN retransmissions, 0 default */
+	uint32_t defer_accept;	     /* seconds, 0 none */
 	uint32_t rcvlowat;
 	uint32_t maxseg;
 	int32_t peek_off;  /* SO_PEEK_OFF, -1 off; under rx_lock */

@@ -925,7 +925,7 @@ static int accept_toed(struct shim_sock *l, int flags, struct sockaddr *addr, so
 	store_relaxed(&s->slot->nonblock, s->nonblock);
 	s->opt = l->opt;
 	s->rx_step = shim_rx_step(s->opt.rcvbuf);
-	s->opt.fastopen = 0; /* the listener's alone */
+	s->opt.fastopen = s->opt.defer_accept = 0; /* the listener's alone */
 	shim_options_apply(fd, &s->opt);
 	slot_cookie(s, fd);
 	store_release(&s->role, SHIM_CONN);

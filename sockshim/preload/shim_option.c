@@ -271,6 +271,7 @@ void shim_options_request(struct shim_sock *s)
 	if (s->opt.fastopen_bare)
 		slot->req_fastopen |= TOE_FASTOPEN_BARE;
 	slot->req_fastopen_len = s->opt.fastopen;
+	slot->req_defer_accept = s->opt.defer_accept;
 	slot->req_tos = (uint8_t)s->opt.tos;
 	slot->req_ttl = (uint8_t)s->opt.ttl;
 }
@@ -406,7 +407,9 @@ void shim_options_load(int fd, struct shim_options *o)
 		len = sizeof value;
 		if (shim_real()->getsockopt(fd, f->level, f->name, &value, &len) == 0 &&
 		    (f->size == sizeof(uint8_t) ||
-		     ((f->option == TOE_OPT_TOS || f->option == TOE_OPT_TTL) && value > 0)))
+		     ((f->option == TOE_OPT_TOS || f->option == TOE_OPT_TTL ||
+		       f->option == TOE_OPT_DEFER_ACCEPT) &&
+		      value > 0)))
 			keep(o, f, value);
 	}
 }
@@ -512,7 +515,7 @@ static bool listener_too(uint32_t option)
 	       option == TOE_OPT_RCVBUF || option == TOE_OPT_SNDBUF || option == TOE_OPT_MAXSEG ||
 	       option == TOE_OPT_RCV_CLAMP || option == TOE_OPT_FASTOPEN_BARE ||
 	       option == TOE_OPT_NOTSENT_LOWAT || option == TOE_OPT_FASTOPEN ||
-	       option == TOE_OPT_TOS || option == TOE_OPT_TTL;
+	       option == TOE_OPT_TOS || option == TOE_OPT_TTL || option == TOE_OPT_DEFER_ACCEPT;
 }
 
 /* take_option acts on a setting that the kernel has accepted. */

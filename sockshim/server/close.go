@@ -20,6 +20,9 @@ func (l *layer) Notify(id toe.SockID, e toe.Event) {
 			sh.noteQuiet(n)
 			sh.wake(n)
 		}
+		if s.kept {
+			sh.show(n)
+		}
 	case toe.EventAcked:
 		sh.acked(n, e.Pos)
 	case toe.EventEstablished:
@@ -33,6 +36,9 @@ func (l *layer) Notify(id toe.SockID, e toe.Event) {
 		sh.readable(s, p, e.Pos)
 		atomic.OrUint32(&p.RxFlags, shm.RxEOF|shm.RxFIN)
 		sh.wake(n)
+		if s.kept {
+			sh.show(n)
+		}
 	case toe.EventUrgent:
 		if e.Pos > atomic.LoadUint64(&p.RxUrg) {
 			atomic.StoreUint64(&p.RxUrg, e.Pos)
@@ -67,6 +73,10 @@ func (sh *share) finished(n uint32, end toe.End) {
 	s.tid = 0
 	s.state = sockEnded
 	sh.w.stats.Ends[min(int(end), len(sh.w.stats.Ends)-1)]++
+	if s.kept {
+		sh.abort(n) // nobody has heard of it
+		return
+	}
 	if !s.held {
 		sh.freeSlot(n)
 		return
@@ -117,14 +127,14 @@ func (sh *share) close(n uint32) {
 	case sockOpening:
 		sh.abort(n)
 	case sockEnded:
-		sh.dropFromBacklog(s)
+		sh.dropFromBacklog(n)
 		s.held = false
 		sh.freeSlot(n)
 	case sockOpen:
 		if !s.held {
 			return
 		}
-		sh.dropFromBacklog(s)
+		sh.dropFromBacklog(n)
 		sh.rxAck(n)
 		sh.shutdown(n, shm.ShutWR)
 		if sh.dead {
@@ -153,17 +163,25 @@ func (sh *share) abort(n uint32) {
 			sh.w.dev.SendRST(s.tid)
 			sh.w.stats.Aborts++
 		}
-		sh.dropFromBacklog(s)
+		sh.dropFromBacklog(n)
 		s.tid, s.held, s.state = 0, false, sockEnded
 		sh.freeSlot(n)
 	}
 }
 
 // dropFromBacklog corrects the backlog for a connection that ends unaccepted.
-func (sh *share) dropFromBacklog(s *sock) {
-	if s.unaccepted() {
-		s.accepted = true
-		s.listener.queued.Add(-1)
+func (sh *share) dropFromBacklog(n uint32) {
+	s := sh.sock(n)
+	if !s.unaccepted() {
+		return
+	}
+	s.accepted = true
+	if s.kept {
+		sh.unkeep(n)
+		return
+	}
+	s.listener.queued.Add(-1)
+	if !s.uncounted {
 		sh.w.dev.Accepted(sh.w.id, s.listener.id, 1)
 	}
 }

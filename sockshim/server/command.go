@@ -1,6 +1,7 @@
 package server
 
 import (
+	"math"
 	"sync/atomic"
 
 	"opentoe/sockshim/shm"
@@ -218,6 +219,12 @@ var options = [...]toe.Option{
 // counted and otherwise forgotten: the placeholder has validated it.
 func (sh *share) setOption(n, option uint32, value int64) {
 	s := sh.sock(n)
+	if option == shm.OptDeferAccept {
+		if s.state == sockListen {
+			s.listener.deferral.Store(int64(deferral(uint32(min(max(value, 0), math.MaxInt32)))))
+		}
+		return
+	}
 	if option >= uint32(len(options)) || options[option] == 0 {
 		sh.violate(violationOption)
 		return

@@ -27,6 +27,9 @@ type listener struct {
 	pacing        atomic.Uint64
 	setting       atomic.Bool // the registry is being asked for a setting
 
+	deferral atomic.Int64 // a vtime.Duration: TCP_DEFER_ACCEPT (defer.go)
+	kept     atomic.Int32 // connections kept back, all workers
+
 	client *toe.Client // who listens, for the policy
 	v6     bool        // the socket is AF_INET6
 	v6only bool        // valid only if v6
@@ -301,7 +304,7 @@ func (sh *share) listen(n uint32, from *region, backlog uint32) {
 	if !sh.admit(n, sockListening, from, l.Addr, l.Port, l) {
 		return
 	}
-	gen := sh.sock(n).gen
+	gen, keepFor := sh.sock(n).gen, deferral(atomic.LoadUint32(&p.ReqDeferAccept))
 	w.l.errands.add(func() {
 		reason := w.l.srv.cfg.Registry.ListenStart(l)
 		ls := &listener{id: l.ID, reg: sh.reg, slot: n, worker: w.id, backlog: int32(l.Backlog), client: l.Client, v6: l.V6, v6only: l.V6Only}
@@ -309,6 +312,7 @@ func (sh *share) listen(n uint32, from *region, backlog uint32) {
 		ls.lowat.Store(l.Opt.NotSentLowat)
 		ls.cc.Store(uint32(l.Asked.CC))
 		ls.pacing.Store(l.Asked.MaxPacingRate)
+		ls.deferral.Store(int64(keepFor))
 		if l.ID != 0 {
 			w.l.register(ls)
 			if now, _ := rules.Loads(); now != loads {
@@ -462,22 +466,9 @@ func (l *layer) PassEstablish(wi int, id toe.ListenID, tid toe.TID, flow *wire.F
 	sh.initTx(s, p, ls.sndBuf.Load(), ls.lowat.Load())
 	setFlow(p, flow)
 	atomic.StoreUint32(&p.State, shm.SlotEstablished)
-	if wi == ls.worker {
-		if !sh.enqueue(ls, n, s.gen) {
-			sh.freeSlot(n)
-			return 0, false
-		}
-	} else {
-		gen := s.gen
-		err := w.dev.Post(ls.worker, func(vtime.Time) {
-			if o := l.workers[ls.worker].share(ls.reg); o == nil || !o.enqueue(ls, n, gen) {
-				_ = w.dev.Post(w.id, func(vtime.Time) { w.refuse(ls, n, gen) })
-			}
-		})
-		if err != nil {
-			sh.freeSlot(n)
-			return 0, false
-		}
+	if !sh.keepBack(ls, n) && !w.announce(ls, sh, n) {
+		sh.freeSlot(n)
+		return 0, false
 	}
 	w.stats.PassiveOpens++
 	chosen := toe.Chosen{CC: toe.CC(ls.cc.Load()), MaxPacingRate: ls.pacing.Load()}
@@ -487,6 +478,20 @@ func (l *layer) PassEstablish(wi int, id toe.ListenID, tid toe.TID, flow *wire.F
 		}
 	})
 	return sh.id(n), true
+}
+
+// announce puts connection n of this worker's share sh into its listener's queue, and reports whether there
+// is room; if that is another worker's, what has found none is refused.
+func (w *worker) announce(ls *listener, sh *share, n uint32) bool {
+	gen := sh.sock(n).gen
+	if w.id == ls.worker {
+		return sh.enqueue(ls, n, gen)
+	}
+	return w.dev.Post(ls.worker, func(vtime.Time) {
+		if o := w.l.workers[ls.worker].share(ls.reg); o == nil || !o.enqueue(ls, n, gen) {
+			_ = w.dev.Post(w.id, func(vtime.Time) { w.refuse(ls, n, gen) })
+		}
+	}) == nil
 }
 
 // refuse resets a connection that found no place in its listener's accept queue.
@@ -521,7 +526,7 @@ func (sh *share) enqueue(ls *listener, n, gen uint32) bool {
 // accepted carries out PASS_ACCEPT_RPL.
 func (sh *share) accepted(n uint32, from *region) {
 	s := sh.sock(n)
-	if !s.unaccepted() {
+	if !s.unaccepted() || s.kept {
 		return
 	}
 	s.accepted, s.owner = true, from
@@ -529,7 +534,9 @@ func (sh *share) accepted(n uint32, from *region) {
 	s.listener.queued.Add(-1)
 	s.listener.moved.Store(int64(sh.w.now))
 	s.listener.shut.Store(false)
-	sh.w.dev.Accepted(sh.w.id, s.listener.id, 1)
+	if !s.uncounted {
+		sh.w.dev.Accepted(sh.w.id, s.listener.id, 1)
+	}
 }
 
 // errnoOf translates an end for SO_ERROR; 0 for an orderly one.

@@ -4,6 +4,7 @@ import (
 	"sync/atomic"
 
 	"opentoe/sockshim/shm"
+	"opentoe/tcpoffload/vtime"
 	"opentoe/toe"
 )
 
@@ -39,6 +40,7 @@ type sock struct {
 	held   bool // a client holds, or will hold, a descriptor; else the slot frees itself
 	waking bool // stands in worker.wakes
 	quiet  bool // stands in worker.quiet
+	kept   bool // stands in share.kept: the program does not know of it yet
 
 	txLimit   uint64 // octets that the client may be ahead of txCons; only grows
 	eorCons   uint32 // borders of messages taken
@@ -48,6 +50,7 @@ type sock struct {
 	txShut    bool   // our FIN was asked for
 	opened    bool   // by its client, with a cookie that is its own for sure
 	accepted  bool   // valid only if listener != nil: a client has taken it
+	uncounted bool   // was kept back: the device does not count it in the listener's queue
 	shared    bool   // a probe gave it to a second process
 	orderly   bool   // CLOSE_SHARED or BYE was seen: its end is a close, not a death
 	credit    bool   // stands in share.credit
@@ -64,6 +67,7 @@ type sock struct {
 	looked      uint64       // txCons when a closed connection was last looked at,
 	looks       uint8        // so many times since it moved
 	lastWoken   uint8        // listener: event queue that heard of it last, of those of which one is enough
+	keptUntil   vtime.Time   // valid only if kept
 	asked       uint64       // EqMask when changes were made of which the waiters have not been woken
 }
 

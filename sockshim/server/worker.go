@@ -3,6 +3,7 @@ package server
 import (
 	"slices"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -75,11 +76,15 @@ type share struct {
 	seen        atomic.Uint32 // slots that were ever used, counted from slotBase; the worker writes
 	busy        int           // sockets that are not free or lent
 	socks       []sock
-	credit      []uint32   // slots whose writers wait for a chunk
-	refill      bool       // a slot came back: the loan may want it
-	names       []*share   // of other regions whose slots commands of this queue may name
-	dead        bool       // a violation was found; ended after the poll
-	declines    declines   // of the region's client
+	credit      []uint32 // slots whose writers wait for a chunk
+	refill      bool     // a slot came back: the loan may want it
+	names       []*share // of other regions whose slots commands of this queue may name
+	dead        bool     // a violation was found; ended after the poll
+	declines    declines // of the region's client
+	kept        []uint32 // connections kept back, the oldest first (defer.go)
+	keeper      *time.Timer
+	looking     bool // keeper is to run at lookAt
+	lookAt      vtime.Time
 	noteAt      vtime.Time // from then on, a SYN that finds no room is among them again
 }
 
@@ -159,6 +164,9 @@ func (w *worker) remove(reg *region) {
 		return
 	}
 	w.flushWakes()
+	if sh.keeper != nil {
+		sh.keeper.Stop()
+	}
 	w.shares[reg.id] = nil
 	is := func(o *share) bool { return o == sh }
 	w.active = slices.DeleteFunc(w.active, is)

@@ -104,6 +104,7 @@ const (
 	OptSynRetries    = C.TOE_OPT_SYN_RETRIES
 	OptRcvClamp      = C.TOE_OPT_RCV_CLAMP
 	OptSignals       = C.TOE_OPT_SIGNALS
+	OptDeferAccept   = C.TOE_OPT_DEFER_ACCEPT
 
 	FastOpenUse  = C.TOE_FASTOPEN_USE
 	FastOpenHold = C.TOE_FASTOPEN_HOLD

@@ -144,7 +144,7 @@ type (
 		Pad5           uint8
 		ReqClamp       uint32
 		ReqUserTimeout uint32
-		Pad6           uint32
+		ReqDeferAccept uint32
 		TxEor          [8]uint32
 	}
 	AddrPrefix struct {
@@ -256,6 +256,7 @@ const (
 	OptSynRetries    = 0x15
 	OptRcvClamp      = 0x16
 	OptSignals       = 0x17
+	OptDeferAccept   = 0x18
 
 	FastOpenUse  = 0x1
 	FastOpenHold = 0x2

@@ -148,6 +148,7 @@ struct toe_shm_cmdq {
 #define TOE_OPT_SYN_RETRIES 21u	  /* before the handshake is complete */
 #define TOE_OPT_RCV_CLAMP 22u
 #define TOE_OPT_SIGNALS 23u /* TOE_SIGNAL_*: what the process that says so hears by signal; a process hears only of itself */
+#define TOE_OPT_DEFER_ACCEPT 24u /* listeners only, seconds */
 
 #define TOE_SIGNAL_URG 1u /* SIGURG with every urgent octet (F_SETOWN) */
 #define TOE_SIGNAL_IO 2u  /* SIGIO with every change (O_ASYNC) */
@@ -330,7 +331,7 @@ struct toe_shm_slot {
 	uint8_t pad5;
 	uint32_t req_clamp; /* TCP_WINDOW_CLAMP, octets, 0 none */
 	uint32_t req_user_timeout; /* ms, 0 none */
-	uint32_t pad6;
+	uint32_t req_defer_accept; /* PASS_OPEN_REQ: TCP_DEFER_ACCEPT, seconds, 0 none */
 	uint32_t tx_eor[TOE_EORS]; /* MSG_EOR: the low half of the position after each message's end; under tx_lock */
 };
 

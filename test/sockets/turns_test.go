@@ -45,3 +45,10 @@ func TestToedEndsDuringLook(t *testing.T) {
 	require.NoError(t, err)
 	require.Contains(t, said, "turns")
 }
+
+// TestTurnsAtTheQueue has two processes see one connection in the kernel's queue of a listener that they share.
+func TestTurnsAtTheQueue(t *testing.T) {
+	said, err := run(t, nil, link(t, "queue"))
+	require.NoError(t, err, said)
+	require.Contains(t, said, "turns")
+}

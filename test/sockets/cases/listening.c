@@ -250,18 +250,120 @@ CASE(names)
 	tell("peer after its end", getpeername(a, (struct sockaddr *)&from, &len));
 }
 
+/* deferring listens with TCP_DEFER_ACCEPT. */
+static int deferring(int seconds)
+{
+	int l = stream_socket(SOCK_NONBLOCK);
+
+	tell("option", set_int(l, IPPROTO_TCP, TCP_DEFER_ACCEPT, seconds));
+	MUST(bind_to(l, make_address(0)));
+	MUST(listen(l, 5));
+	say("%d seconds", get_int(l, IPPROTO_TCP, TCP_DEFER_ACCEPT));
+	return l;
+}
+
+/* accept_from says whether the next connection is that of c, and returns it. */
+static int accept_from(int l, int c)
+{
+	int a;
+
+	await(l, POLLIN);
+	a = MUST(accept(l, NULL, NULL));
+	say("the right one: %d", same_address(peer_of(a), name_of(c)));
+	return a;
+}
+
 /* TCP_DEFER_ACCEPT: a connection shows when its first octets are there. */
 CASE(deferred)
 {
-	int l = stream_socket(0), c, a;
+	int l = deferring(30), silent = connect_to(l), c = connect_to(l), a;
 	char buf[4];
 
-	tell("option", set_int(l, IPPROTO_TCP, TCP_DEFER_ACCEPT, 30));
-	MUST(bind_to(l, make_address(0)));
-	MUST(listen(l, 5));
-	c = connect_to(l);
 	write_all(c, "now", 3);
-	a = MUST(accept(l, NULL, NULL));
+	a = accept_from(l, c);
 	read_all(a, buf, 3);
 	say("%.3s", buf);
+	say("accepted: %d seconds", get_int(a, IPPROTO_TCP, TCP_DEFER_ACCEPT));
+	tell("option of it", set_int(a, IPPROTO_TCP, TCP_DEFER_ACCEPT, 2));
+	tell("accept", accept(l, NULL, NULL));
+	write_all(silent, "too", 3);
+	MUST(close(a));
+	a = accept_from(l, silent);
+	read_all(a, buf, 3);
+	say("%.3s", buf);
+}
+
+/* An end shows it as well; one that is reset was never there. */
+CASE(deferred_until_its_end)
+{
+	int l = deferring(3), reset = connect_to(l), c = connect_to(l), a;
+	struct linger at_once = {.l_onoff = 1};
+	char buf[4];
+
+	MUST(setsockopt(reset, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once));
+	MUST(close(reset));
+	MUST(shutdown(c, SHUT_WR));
+	a = accept_from(l, c);
+	tell("read", read(a, buf, 1));
+	tell("accept", accept(l, NULL, NULL));
+}
+
+/* The time is over. */
+CASE(deferred_for_a_second)
+{
+	int l = deferring(1), c = connect_to(l), a = accept_from(l, c);
+	char buf[4];
+
+	tell("read", recv(a, buf, 1, MSG_DONTWAIT));
+	write_all(c, "yes", 3);
+	read_all(a, buf, 3);
+}
+
+/* It is set, and taken back, while the listener listens. */
+CASE(deferred_from_now_on)
+{
+	int l = listener(SOCK_NONBLOCK), silent, c;
+
+	tell("option", set_int(l, IPPROTO_TCP, TCP_DEFER_ACCEPT, 30));
+	silent = connect_to(l);
+	c = connect_to(l);
+	write_all(c, "x", 1);
+	MUST(close(accept_from(l, c)));
+	tell("accept", accept(l, NULL, NULL));
+	tell("option", set_int(l, IPPROTO_TCP, TCP_DEFER_ACCEPT, 0));
+	MUST(close(accept_from(l, connect_to(l))));
+	MUST(close(silent));
+}
+
+/* More connect than the queue holds: nobody is refused, and one who waits gets in when there is
+ * room. */
+CASE(queue_is_full)
+{
+	struct pollfd c[40];
+	int l = stream_socket(0), in = 0, late = 0;
+
+	MUST(bind_to(l, make_address(0)));
+	MUST(listen(l, 1));
+	for (int i = 0; i < 40; i++) {
+		c[i] = (struct pollfd){.fd = stream_socket(SOCK_NONBLOCK), .events = POLLOUT};
+		if (connect_at(c[i].fd, name_of(l)) < 0 && errno != EINPROGRESS)
+			tell("connect", -1);
+	}
+	await(l, POLLIN);
+	MUST(poll(c, 40, -1));
+	for (int i = 0; i < 40; i++) {
+		in += (c[i].revents & POLLOUT) != 0;
+		if (c[i].revents & ~POLLOUT)
+			tell_events("connecting", (unsigned short)c[i].revents);
+		if (c[i].revents)
+			c[i].fd = -1; /* it has its connection */
+	}
+	say("some: %d, all: %d", in > 0, in == 40);
+	while (late == 0) {
+		MUST(close(accept(l, NULL, NULL)));
+		MUST(poll(c, 40, -1));
+		for (int i = 0; i < 40; i++)
+			late += c[i].fd >= 0 && c[i].revents == POLLOUT;
+	}
+	say("late: %d", late > 0);
 }
