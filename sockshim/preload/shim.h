@@ -414,7 +414,8 @@ struct shim_options {
 	int32_t linger;					     /* seconds, -1 off */
 	uint8_t nodelay, cork, keepalive, oobinline;
 	uint8_t fastopen_connect, fastopen_bare;
-	uint8_t inq; /* TCP_INQ */
+	uint8_t inq;	  /* TCP_INQ */
+	uint8_t zerocopy; /* SO_ZEROCOPY */
 	uint8_t reuseaddr, reuseport;
 	uint8_t no_pmtu;     /* IP_PMTUDISC_DONT */
 	uint8_t cc;	     /* TOE_CC_* */
@@ -538,6 +539,9 @@ ssize_t shim_send(struct shim_sock *s, int fd, shim_fill fill, void *arg, size_t
  * slot, or, while there is none, by the kernel. shim_set_nonblock notes that it was set. */
 bool shim_nonblock(struct shim_sock *s, int fd);
 void shim_set_nonblock(struct shim_sock *s, bool on);
+/* shim_completed takes the completions of MSG_ZEROCOPY that the program has not heard of: the first
+ * and the last number; false if there are none. */
+bool shim_completed(struct toe_shm_slot *slot, uint32_t *first, uint32_t *last);
 /* shim_take_error returns the pending error as a positive errno and clears it. */
 int shim_take_error(struct shim_sock *s);
 

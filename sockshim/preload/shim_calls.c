@@ -2,6 +2,7 @@
 #include "shim.h"
 
 #include <limits.h>
+#include <linux/errqueue.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <string.h>
@@ -147,26 +148,55 @@ static void announce(const struct msghdr *m)
 	}
 }
 
-/* tell_left adds the message of TCP_INQ: how many octets are left to read. At the end of the stream
- * it is one, as in Linux: the end can be read. */
-static void tell_left(struct shim_sock *s, struct msghdr *m, size_t room)
+/* put_message makes the control data of m, which has room, one message. */
+static void put_message(struct msghdr *m, size_t room, int level, int type, const void *data,
+			size_t len)
 {
 	struct cmsghdr *c = m->msg_control;
-	uint64_t unread = shim_unread(s);
-	int left = unread > INT_MAX ? INT_MAX : (int)unread;
-	size_t whole = CMSG_LEN(sizeof left);
+	size_t whole = CMSG_LEN(len);
 
-	if (left == 0 && shim_rx_ended(s))
-		left = 1;
 	if (!c || room < whole)
 		m->msg_flags |= MSG_CTRUNC;
 	if (!c || room < sizeof *c)
 		return;
-	*c = (struct cmsghdr){.cmsg_len = room < whole ? room : whole,
-			      .cmsg_level = IPPROTO_TCP,
-			      .cmsg_type = TCP_CM_INQ};
-	memcpy(CMSG_DATA(c), &left, c->cmsg_len - CMSG_LEN(0));
-	m->msg_controllen = room < CMSG_SPACE(sizeof left) ? room : CMSG_SPACE(sizeof left);
+	*c = (struct cmsghdr){
+		.cmsg_len = room < whole ? room : whole, .cmsg_level = level, .cmsg_type = type};
+	memcpy(CMSG_DATA(c), data, c->cmsg_len - CMSG_LEN(0));
+	m->msg_controllen = room < CMSG_SPACE(len) ? room : CMSG_SPACE(len);
+}
+
+/* tell_left adds the message of TCP_INQ: how many octets are left to read. At the end of the stream
+ * it is one, as in Linux: the end can be read. */
+static void tell_left(struct shim_sock *s, struct msghdr *m, size_t room)
+{
+	uint64_t unread = shim_unread(s);
+	int left = unread > INT_MAX ? INT_MAX : (int)unread;
+
+	if (left == 0 && shim_rx_ended(s))
+		left = 1;
+	put_message(m, room, IPPROTO_TCP, TCP_CM_INQ, &left, sizeof left);
+}
+
+/* recv_error reads the error queue, in which there is nothing but completions of MSG_ZEROCOPY. */
+static ssize_t recv_error(struct shim_sock *s, struct msghdr *m, int flags)
+{
+	struct {
+		struct sock_extended_err error;
+		struct sockaddr_in6 offender; /* none */
+	} e = {.error = {.ee_origin = SO_EE_ORIGIN_ZEROCOPY,
+			 .ee_code = SO_EE_CODE_ZEROCOPY_COPIED}};
+	bool six = s->domain == AF_INET6;
+	size_t room = m->msg_controllen;
+
+	if (!shim_completed(s->slot, &e.error.ee_info, &e.error.ee_data))
+		return -EAGAIN;
+	m->msg_namelen = 0;
+	m->msg_controllen = 0;
+	m->msg_flags = MSG_ERRQUEUE | (flags & MSG_CMSG_CLOEXEC);
+	put_message(m, room, six ? IPPROTO_IPV6 : IPPROTO_IP, six ? IPV6_RECVERR : IP_RECVERR, &e,
+		    sizeof e.error +
+			    (six ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in)));
+	return 0;
 }
 
 SHIM_API ssize_t recvmsg(int fd, struct msghdr *m, int flags)
@@ -188,6 +218,10 @@ SHIM_API ssize_t recvmsg(int fd, struct msghdr *m, int flags)
 	n = m->msg_iovlen > IOV_MAX ? -EMSGSIZE : total(m->msg_iov, m->msg_iovlen);
 	if (n < 0)
 		goto out;
+	if (unlikely(flags & MSG_ERRQUEUE)) {
+		n = recv_error(s, m, flags);
+		goto out;
+	}
 	it = (struct shim_iter){.iov = m->msg_iov, .count = m->msg_iovlen};
 	n = shim_recv(s, fd, shim_iter_drain, &it, (size_t)n, flags);
 	if (n < 0)

@@ -153,8 +153,11 @@ ssize_t shim_recv(struct shim_sock *s, int fd, shim_drain drain, void *arg, size
 	bool ended, failed;
 	ssize_t rc;
 
-	if (flags & MSG_ERRQUEUE)
-		return -EAGAIN;
+	if (unlikely(flags & MSG_ERRQUEUE)) {
+		uint32_t first, last;
+
+		return shim_completed(slot, &first, &last) ? 0 : -EAGAIN;
+	}
 	if (unlikely(flags & MSG_OOB))
 		return recv_urgent(s, drain, arg, len, peek);
 	if (flags & MSG_TRUNC)
@@ -244,6 +247,29 @@ static bool border_put(struct shim_sock *s, uint64_t pos)
 	return true;
 }
 
+bool shim_completed(struct toe_shm_slot *slot, uint32_t *first, uint32_t *last)
+{
+	uint32_t told = load_relaxed(&slot->zerocopy_told), sent;
+
+	do {
+		sent = load_acquire(&slot->zerocopy);
+		if (sent == told)
+			return false;
+	} while (!__atomic_compare_exchange_n(&slot->zerocopy_told, &told, sent, false,
+					      __ATOMIC_RELAXED, __ATOMIC_RELAXED));
+	*first = told;
+	*last = sent - 1;
+	return true;
+}
+
+/* complete notes that a write with MSG_ZEROCOPY needs its buffer no more. Who waits hears of it
+ * from toed with the acknowledgement, as a writer would who waits for room. */
+static void complete(struct toe_shm_slot *slot)
+{
+	store_release(&slot->zerocopy, slot->zerocopy + 1);
+	store_relaxed(&slot->tx_nospace, 1);
+}
+
 /* tx_step appends up to len octets: how many, 0 for end of the source, -EAGAIN without space,
  * -ENOBUFS without a chunk. Large writes are told chunk by chunk, so that sending starts early. */
 static ssize_t tx_step(struct shim_sock *s, shim_fill fill, void *arg, size_t len, int flags)
@@ -273,6 +299,8 @@ static ssize_t tx_step(struct shim_sock *s, shim_fill fill, void *arg, size_t le
 		store_release(&slot->eor_prod, slot->eor_prod - 1);
 	if (unlikely((flags & MSG_OOB) && n == len && rc != (ssize_t)n))
 		store_release(&slot->tx_urg, 0);
+	if (unlikely(flags & MSG_ZEROCOPY) && rc > 0)
+		complete(slot);
 	if (rc > 0)
 		tell(s, (flags & MSG_MORE) && (size_t)rc == len);
 	return rc;
@@ -351,6 +379,8 @@ ssize_t shim_send(struct shim_sock *s, int fd, shim_fill fill, void *arg, size_t
 	bool began = false; /* it was us who let the SYN go */
 	ssize_t rc;
 
+	if (!s->opt.zerocopy)
+		flags &= ~MSG_ZEROCOPY;
 	rc = shim_slot_lock(&slot->tx_lock);
 	if (rc < 0)
 		return rc;
@@ -365,6 +395,7 @@ ssize_t shim_send(struct shim_sock *s, int fd, shim_fill fill, void *arg, size_t
 			rc = len > put ? tx_step(s, fill, arg, len - put, flags) : 0;
 			if (rc > 0) {
 				put += (size_t)rc;
+				flags &= ~MSG_ZEROCOPY; /* once for all of it */
 				if (put < len)
 					continue;
 			}
@@ -375,6 +406,10 @@ ssize_t shim_send(struct shim_sock *s, int fd, shim_fill fill, void *arg, size_t
 			began = rc >= 0;
 			if (began)
 				put = (size_t)rc;
+			if (put > 0 && (flags & MSG_ZEROCOPY)) {
+				complete(slot);
+				flags &= ~MSG_ZEROCOPY;
+			}
 		}
 		starved = rc == -ENOBUFS;
 		if (starved && chunk_comes(s))

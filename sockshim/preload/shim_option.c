@@ -390,6 +390,9 @@ void shim_options_load(int fd, struct shim_options *o)
 	if (shim_real()->getsockopt(fd, IPPROTO_TCP, TCP_INQ, &on, &len) == 0)
 		o->inq = on != 0;
 	len = sizeof on;
+	if (shim_real()->getsockopt(fd, SOL_SOCKET, SO_ZEROCOPY, &on, &len) == 0)
+		o->zerocopy = on != 0;
+	len = sizeof on;
 	if (shim_real()->getsockopt(fd, IPPROTO_IP, IP_MTU_DISCOVER, &on, &len) == 0)
 		o->no_pmtu = on == IP_PMTUDISC_DONT;
 	len = sizeof rate;
@@ -447,6 +450,7 @@ void shim_options_apply(int fd, const struct shim_options *o)
 	apply_int(fd, SOL_SOCKET, SO_OOBINLINE, o->oobinline);
 	apply_int(fd, SOL_SOCKET, SO_RCVLOWAT, (int)o->rcvlowat);
 	apply_int(fd, IPPROTO_TCP, TCP_INQ, o->inq);
+	apply_int(fd, SOL_SOCKET, SO_ZEROCOPY, o->zerocopy);
 	apply_time(fd, SO_RCVTIMEO, o->rcvtimeo);
 	apply_time(fd, SO_SNDTIMEO, o->sndtimeo);
 	if (o->linger >= 0) {
@@ -498,6 +502,8 @@ static void note_flag(struct shim_sock *s, int level, int name, int value)
 		s->opt.fastopen_connect = value != 0;
 	if (level == IPPROTO_TCP && name == TCP_INQ)
 		s->opt.inq = value != 0;
+	if (level == SOL_SOCKET && name == SO_ZEROCOPY)
+		s->opt.zerocopy = value != 0;
 	if (level == SOL_SOCKET && name == SO_PEEK_OFF)
 		s->opt.peek_off = value;
 	if (is_mtu_discover(level, name)) {

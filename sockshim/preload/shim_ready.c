@@ -107,7 +107,8 @@ uint32_t shim_ready(struct shim_sock *s, uint32_t want)
 	} else if (unlikely(shim_deferred(slot))) {
 		mask |= EPOLLOUT | EPOLLWRNORM; /* to write is what makes it connect */
 	}
-	if (dead || load_relaxed(&slot->error))
+	if (dead || load_relaxed(&slot->error) ||
+	    load_acquire(&slot->zerocopy) != load_relaxed(&slot->zerocopy_told))
 		mask |= EPOLLERR;
 	return mask;
 }

@@ -105,7 +105,8 @@ type (
 		RxUrgRead      uint64
 		EorProd        uint32
 		Nonblock       uint32
-		Pad2           [2]uint32
+		Zerocopy       uint32
+		ZerocopyTold   uint32
 		EqMask         uint64
 		EqPending      uint64
 		CmdPending     uint32

@@ -283,7 +283,8 @@ struct toe_shm_slot {
 	uint64_t rx_urg_read; /* the rx_urg whose octet was read by MSG_OOB; under rx_lock */
 	uint32_t eor_prod;    /* entries of tx_eor; moved before tx_prod reaches the border; under tx_lock */
 	uint32_t nonblock;    /* 1: O_NONBLOCK, as the processes that have the descriptor set it last */
-	uint32_t pad2[2];
+	uint32_t zerocopy;      /* MSG_ZEROCOPY: writes that are complete; under tx_lock */
+	uint32_t zerocopy_told; /* of those the program has heard */
 
 	/* line 3, B */
 	uint64_t eq_mask;     /* event queues that want to hear of this slot (C) */
