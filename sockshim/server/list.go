@@ -37,8 +37,7 @@ func (s *Server) Clients() []ClientInfo {
 		}
 		c.own.l.eachShare(c.own, func(sh *share) {
 			info.Sockets += sh.busy
-			lent, _ := sh.chunkLoan.Len()
-			info.Chunks += sh.chunks.Len() - sh.chunks.Avail() - int(lent)
+			info.Chunks += sh.chunksUsed()
 		})
 		list = append(list, info)
 	}
@@ -89,11 +88,19 @@ func (s *Server) Usage() Usage {
 	for _, r := range s.regions {
 		r.l.eachShare(r, func(sh *share) {
 			u.Sockets += sh.busy
-			lent, _ := sh.chunkLoan.Len()
-			u.Chunks += sh.chunks.Len() - sh.chunks.Avail() - int(lent)
+			u.Chunks += sh.chunksUsed()
 		})
 	}
 	return u
+}
+
+// chunksUsed counts the chunks in use, lent ones not. How many those are the client says.
+func (sh *share) chunksUsed() int {
+	used := sh.chunks.Len() - sh.chunks.Avail()
+	if lent, ok := sh.chunkLoan.Len(); ok {
+		used = max(used-int(lent), 0)
+	}
+	return used
 }
 
 // SocketInfo describes one offloaded socket.

@@ -1,9 +1,12 @@
 package server
 
 import (
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"opentoe/sockshim/shm"
 )
 
 func TestSocketsTellFamilies(t *testing.T) {
@@ -27,4 +30,19 @@ func TestManySockets(t *testing.T) {
 		seen[s.Slot] = true
 	}
 	require.Len(t, seen, many)
+}
+
+// TestUsageOfALiar: a client that moves the cursors of its loans does not make toed's figures absurd.
+func TestUsageOfALiar(t *testing.T) {
+	r := newRig(t, 1, nil)
+	r.connect(0)
+	sh := r.dev.up.(*layer).workers[0].share(r.reg)
+	all := sh.chunks.Len()
+	for _, cons := range []uint32{1 << 31, r.mem.ChunkLoans[0].Prod + 1, r.mem.ChunkLoans[0].Prod - shm.LoanEntries} {
+		atomic.StoreUint32(&r.mem.ChunkLoans[0].Cons, cons)
+		used := r.srv.Usage().Chunks
+		require.GreaterOrEqual(t, used, 0)
+		require.LessOrEqual(t, used, all)
+		require.Equal(t, used, r.srv.Clients()[0].Chunks)
+	}
 }
