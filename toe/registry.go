@@ -193,7 +193,16 @@ func (r *Registry) Deactivate(name string) error {
 	return nil
 }
 
-// ListenStart gives l its ID, starts it on every active device that has its address and remembers
+// NewListenID returns an ID for ListenStart: a socket layer has to know a listener before a device does, which may
+// have a connection for it before ListenStart returns.
+func (r *Registry) NewListenID() ListenID {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.lastID++
+	return r.lastID
+}
+
+// ListenStart gives l an ID, unless it has one of NewListenID, starts it on every active device that has its address and remembers
 // it for devices activated later. A refusal by all of them is the answer of the last one asked
 // that has the address; then the listener is forgotten and l.ID is zero. When none has the address, but one
 // might get it, the answer is ReasonLocalAddr, and l.ID is not zero: the listener waits ([Registry.Rehome]), and
@@ -207,6 +216,7 @@ func (r *Registry) ListenStart(l *Listener) Reason {
 }
 
 func (r *Registry) listenStart(l *Listener) Reason {
+	id := l.ID
 	l.ID = 0
 	if l.Port == 0 {
 		return ReasonInvalid
@@ -221,9 +231,12 @@ func (r *Registry) listenStart(l *Listener) Reason {
 	if r.draining.Load() {
 		return ReasonDraining
 	}
-	r.lastID++
+	if id == 0 {
+		r.lastID++
+		id = r.lastID
+	}
 	kept := *l
-	kept.ID = r.lastID
+	kept.ID = id
 	refusal, taken := ReasonLocalAddr, false
 	for _, dev := range active {
 		switch reason := listenOn(dev, &kept); reason {

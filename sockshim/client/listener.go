@@ -300,8 +300,9 @@ func (l *Listener) Close() error {
 	return nil
 }
 
-// closePatience is how long Close waits for toed to stop a listener. It goes on without us.
-const closePatience = time.Second
+// closePatience is how long Close waits for a toed that hangs to stop a listener: one that lacks a processor
+// may take a while, and one that has ended is noticed.
+const closePatience = 30 * time.Second
 
 // stopped waits until toed has stopped a listener, whose slot is free then or another socket's.
 func (s *sock) stopped() {

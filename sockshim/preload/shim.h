@@ -560,6 +560,9 @@ uint64_t shim_tx_free(const struct toe_shm_slot *slot);
 /* shim_stdio_check is called when something new stands at a descriptor: should it be one of the
  * first three, the stream of that name must be able to read and write it. */
 void shim_stdio_check(int fd);
+void shim_stdio_after_fork(void);
+/* shim_stdio_end writes what our streams hold. */
+void shim_stdio_end(void);
 
 /* ---- shim_uring.c --------------------------------------------------------------------------- */
 

@@ -320,7 +320,7 @@ static int hello(int control)
 	c->nworkers = nfds - 2;
 	shim_region_drop(c->former);
 	c->former = c->own;
-	c->own = own;
+	store_release(&c->own, own);
 	c->naddrs = m.naddrs <= TOE_MAX_ADDRS ? m.naddrs : TOE_MAX_ADDRS;
 	memcpy(c->addr, m.u.addr, sizeof c->addr);
 	return 0;

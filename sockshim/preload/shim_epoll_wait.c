@@ -243,7 +243,7 @@ static void rest(struct set *set)
 }
 
 /* calm makes the kernel find a set not readable of which nothing is ready. Who has pushed meanwhile
- * may have signalled before. */
+ * may have signalled before, and would not again: the queues' flag is used up. */
 static void calm(struct set *set)
 {
 	uint64_t count;
@@ -251,6 +251,8 @@ static void calm(struct set *set)
 	if (set->event_fd < 0 ||
 	    shim_real()->read(set->event_fd, &count, sizeof count) != sizeof count)
 		return;
+	set_sleeping(set, 1);
+	fence_seq();
 	drain(set);
 	if (any_ready(set))
 		shim_set_kick(set);

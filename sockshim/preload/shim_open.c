@@ -11,11 +11,10 @@
 /* When that was in vain, nobody waits again for so long: a program that has used up its slots opens
  * its further sockets in the kernel at the kernel's speed. */
 #define SLOT_RETRY_NS 100000000ull
-/* An open is decided by toed within its control loop's turn. */
-#define DECISION_PATIENCE_NS 2000000000ull
-/* A listener is stopped on all workers within a few turns of their loops, unless they lack a
- * processor; toed goes on without us. */
-#define STOP_PATIENCE_NS 2000000000ull
+/* An open is decided, and a listener stopped on all workers, within a few turns of toed's loops, but
+ * those may lack a processor. Who waits notices at once that toed has ended; this is for a toed that
+ * hangs. */
+#define PATIENCE_NS 30000000000ull
 /* How many ports that the device has in use are passed over before connect gives up: so many are
  * all in use only when nearly all of the kernel's range are. */
 #define PORT_TRIES 256
@@ -194,10 +193,8 @@ static void slot_return(struct shim_sock *s)
 		  s->slot_no, 0);
 }
 
-static void slot_cookie(struct shim_sock *s, int fd)
+static void slot_cookie(struct shim_sock *s, uint64_t cookie)
 {
-	uint64_t cookie = cookie_of(fd);
-
 	store_relaxed(&s->slot->cookie_lo, (uint32_t)cookie);
 	store_relaxed(&s->slot->cookie_hi, (uint32_t)(cookie >> 32));
 }
@@ -206,7 +203,7 @@ static void slot_cookie(struct shim_sock *s, int fd)
 static uint32_t slot_ask(struct shim_sock *s, uint32_t op, uint32_t arg)
 {
 	struct toe_shm_slot *slot = s->slot;
-	uint64_t until = shim_now() + DECISION_PATIENCE_NS;
+	uint64_t until = shim_now() + PATIENCE_NS;
 	uint32_t state;
 
 	store_release(&slot->state, TOE_SLOT_OPENING);
@@ -253,7 +250,7 @@ static void linger_wait(struct shim_sock *s)
 static void stop_wait(struct shim_sock *s)
 {
 	struct toe_shm_slot *slot = s->slot;
-	uint64_t until = shim_now() + STOP_PATIENCE_NS;
+	uint64_t until = shim_now() + PATIENCE_NS;
 
 	for (;;) {
 		uint32_t seq = load_acquire(&slot->event_seq);
@@ -261,7 +258,8 @@ static void stop_wait(struct shim_sock *s)
 		if (load_acquire(&slot->state) != TOE_SLOT_LISTEN ||
 		    load_acquire(&slot->gen) != s->gen || !shim_region_ok(s->region))
 			return;
-		if (shim_wait_slot(s->region, slot, seq, until, SHIM_SPIN) < 0)
+		/* A signal does not let anybody in either. */
+		if (shim_wait_slot(s->region, slot, seq, until, SHIM_SPIN) == -ETIMEDOUT)
 			return;
 	}
 }
@@ -494,7 +492,7 @@ static int ask_connect(struct shim_sock *s, int fd, const struct endpoint *local
 		slot->req_local_port = local->port;
 		slot->req_family = is_v4(remote->addr) ? 4 : 6;
 		shim_options_request(s);
-		slot_cookie(s, fd);
+		slot_cookie(s, cookie_of(fd));
 		store_relaxed(&slot->tx_nospace, 1); /* being connected is being writable */
 		slot->req_fastopen |= fastopen;
 		state = slot_ask(s, TOE_OP_ACT_OPEN_REQ, 0);
@@ -745,7 +743,7 @@ static uint32_t listen_once(struct shim_sock *s, int fd, int backlog, const stru
 	trial.slot->req_v6only = v6only != 0;
 	trial.slot->req_reuseport = reuseport != 0;
 	shim_options_request(&trial);
-	slot_cookie(&trial, fd);
+	slot_cookie(&trial, cookie_of(fd));
 	state = slot_ask(&trial, TOE_OP_PASS_OPEN_REQ, backlog < 0 ? INT32_MAX : (uint32_t)backlog);
 	if (state == TOE_SLOT_LISTEN) {
 		settle(s, &trial);
@@ -892,12 +890,27 @@ static int take_record(struct shim_sock *l, struct arrival *a)
 	return rc < 0 ? (int)rc : 0;
 }
 
+/* take_slot makes the connection in a that of s, whose placeholder has the cookie. */
+static int take_slot(struct shim_sock *s, const struct arrival *a, uint64_t cookie)
+{
+	if (a->record.slot == 0 || a->record.slot >= a->region->nslots)
+		return -ECONNABORTED;
+	shim_place(s, a->region, a->record.slot);
+	s->gen = a->record.gen;
+	s->held = true;
+	store_relaxed(&s->slot->nonblock, s->nonblock);
+	slot_cookie(s, cookie);
+	shim_post(s->region, s->slot->worker, TOE_OP_PASS_ACCEPT_RPL, 0, s->slot_no, a->listener);
+	return 0;
+}
+
 /* accept_toed accepts a connection from toed; -EAGAIN if there is none. The placeholder is made
  * first: when no descriptor is left, the connection has to stay in the queue. */
 static int accept_toed(struct shim_sock *l, int flags, struct sockaddr *addr, socklen_t *len)
 {
 	struct arrival a = {0};
 	struct shim_sock *s;
+	uint64_t cookie;
 	int fd, rc = -ENOBUFS;
 
 	if (!waiting_on_toed(l))
@@ -907,29 +920,26 @@ static int accept_toed(struct shim_sock *l, int flags, struct sockaddr *addr, so
 		return -errno;
 	s = shim_sock_new(l->domain, flags & SOCK_NONBLOCK);
 	if (s) {
+		cookie = cookie_of(fd);
+		/* toed has to hear of it before another thread shuts the listener down: what toed
+		 * takes for not accepted is reset then, and its slot another's. */
 		shim_mutex_lock(&l->lock);
 		rc = take_record(l, &a);
+		if (rc == 0)
+			rc = take_slot(s, &a, cookie);
 		shim_mutex_unlock(&l->lock);
 	}
-	if (rc == 0 && (a.record.slot == 0 || a.record.slot >= a.region->nslots))
-		rc = -ECONNABORTED;
 	if (rc < 0) {
 		if (s)
 			shim_obj_put(&s->obj);
 		shim_real()->close(fd);
 		return rc;
 	}
-	shim_place(s, a.region, a.record.slot);
-	s->gen = a.record.gen;
-	s->held = true;
-	store_relaxed(&s->slot->nonblock, s->nonblock);
 	s->opt = l->opt;
 	s->rx_step = shim_rx_step(s->opt.rcvbuf);
 	s->opt.fastopen = s->opt.defer_accept = 0; /* the listener's alone */
 	shim_options_apply(fd, &s->opt);
-	slot_cookie(s, fd);
 	store_release(&s->role, SHIM_CONN);
-	shim_post(s->region, s->slot->worker, TOE_OP_PASS_ACCEPT_RPL, 0, s->slot_no, a.listener);
 	if (addr && len)
 		endpoint_put(s->domain, s->slot->remote_addr, s->slot->remote_port, addr, len);
 	shim_options_send(s);
@@ -1109,7 +1119,7 @@ SHIM_API int shutdown(int fd, int how)
 		return shim_real()->shutdown(fd, how);
 	if (shim_role(s) != SHIM_CONN) {
 		if (shim_role(s) == SHIM_LISTENER && (bits & TOE_SHUT_RD))
-			give_up(s, SHIM_KERNEL); /* the kernel stops listening; so does toed */
+			shim_listen_kernel(s); /* the kernel stops listening; so does toed */
 		shim_obj_put(&s->obj);
 		return shim_real()->shutdown(fd, how);
 	}

@@ -240,6 +240,8 @@ static void goodbye(void)
 
 __attribute__((destructor)) static void finish(void)
 {
+	if (!shim_foreign())
+		shim_stdio_end();
 	goodbye();
 }
 

@@ -48,7 +48,7 @@ static void wake(uint32_t w)
  */
 static struct toe_shm_cmdq *queue_of(struct shim_region *r, uint32_t w)
 {
-	return shim_attached() ? &shim_session.own->cmdq[w] : &r->cmdq[w];
+	return shim_attached() ? &load_acquire(&shim_session.own)->cmdq[w] : &r->cmdq[w];
 }
 
 /* post appends a command; returns its entry, NULL if toed is gone. *p is its position. */
@@ -58,9 +58,13 @@ static struct toe_shm_cmd *post(struct shim_region *r, uint32_t w, uint32_t op, 
 	struct toe_shm_cmdq *q;
 	struct toe_shm_cmd *c;
 
-	if (!shim_region_ok(r) || w >= r->nworkers)
+	if (w >= r->nworkers)
 		return NULL;
+	/* In this order: regions are dead before another toed has a queue for us, which knows
+	 * nothing of them. */
 	q = queue_of(r, w);
+	if (!shim_region_ok(r))
+		return NULL;
 	*p = __atomic_fetch_add(&q->tail, 1, __ATOMIC_RELAXED);
 	c = &q->entry[*p % TOE_CMD_ENTRIES];
 	for (uint32_t i = 0; load_acquire(&c->stamp) != *p; i++) {

@@ -164,6 +164,7 @@ static void after_fork_child(void)
 	shim_pid = getpid();
 	shim_mutex_unlock(&shim_session.lock);
 	shim_fds_after_fork();
+	shim_stdio_after_fork();
 	shim_poll_after_fork();
 	shim_epoll_after_fork(true);
 }

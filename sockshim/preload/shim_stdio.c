@@ -7,6 +7,9 @@
  * Standard input, output and error exist before us. When one of their descriptors is a TCP socket,
  * as under inetd, or becomes one by dup2, the variable (stdin, ...) is given such a stream too. It
  * serves whatever descriptor stands there later.
+ *
+ * libc writes what streams still hold when all destructors have run. For ours that would be too
+ * late: toed has then been told that the process has ended.
  */
 #include "shim.h"
 
@@ -50,8 +53,59 @@ static int cookie_seek(void *cookie, off64_t *offset, int whence)
 	return 0;
 }
 
+/* The streams that we have made, for the end; those beyond are written by libc, if in time. */
+#define STREAMS_MAX 256
+static struct {
+	FILE *f; /* NULL: free */
+	int fd;
+} streams[STREAMS_MAX];
+static struct shim_mutex streams_lock;
+
+static void streams_add(FILE *f, int fd)
+{
+	shim_mutex_lock(&streams_lock);
+	for (int i = 0; i < STREAMS_MAX; i++) {
+		if (!streams[i].f) {
+			streams[i].f = f;
+			streams[i].fd = fd;
+			break;
+		}
+	}
+	shim_mutex_unlock(&streams_lock);
+}
+
+/* streams_remove forgets every stream on fd: which of several it is that ends the cookie does not
+ * tell. */
+static void streams_remove(int fd)
+{
+	shim_mutex_lock(&streams_lock);
+	for (int i = 0; i < STREAMS_MAX; i++)
+		if (streams[i].f && streams[i].fd == fd)
+			streams[i].f = NULL;
+	shim_mutex_unlock(&streams_lock);
+}
+
+void shim_stdio_after_fork(void)
+{
+	streams_lock = (struct shim_mutex){0};
+}
+
+void shim_stdio_end(void)
+{
+	for (int i = 0; i < STREAMS_MAX; i++) {
+		FILE *f = load_acquire(&streams[i].f);
+
+		/* A thread that is inside may be there for ever. */
+		if (f && ftrylockfile(f) == 0) {
+			fflush_unlocked(f);
+			funlockfile(f);
+		}
+	}
+}
+
 static int cookie_close(void *cookie)
 {
+	streams_remove(fd_of(cookie));
 	return close(fd_of(cookie));
 }
 
@@ -68,6 +122,7 @@ static FILE *stream_on(int fd, const char *mode)
 		f->_fileno = fd;
 		f->_mode = -1; /* of octets: libc has no wide characters for such streams */
 		f->_wide_data = NULL;
+		streams_add(f, fd);
 	}
 	return f;
 }

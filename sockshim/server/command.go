@@ -35,12 +35,10 @@ func (sh *share) drainPosted(budget int) int {
 			break
 		}
 		sh.w.stats.Commands[c.Op]++
-		target := sh.target(c)
-		if target == nil {
-			break
+		if target := sh.target(c); target != nil {
+			target.command(sh.reg, c)
+			target.refill = true // what the command used up was lent by the region of the slot
 		}
-		target.command(sh.reg, c)
-		target.refill = true // what the command used up was lent by the region of the slot
 	}
 	if n > 0 && !sh.dead {
 		sh.topUp()
@@ -58,7 +56,9 @@ func (w *worker) drainAll() {
 // numOps is one more than the last command.
 const numOps = shm.OpSlotReturn + 1
 
-// target returns the share whose slot c names; nil after a violation.
+// target returns the share whose slot c names; nil after a violation, or if c came too late: a process that
+// has said goodbye may write until it has ended, and is no longer attached to what is not its own. Its own
+// region may be others' too, who have done nothing.
 func (sh *share) target(c shm.Command) *share {
 	t := sh
 	if uint32(c.Region) != sh.reg.id {
@@ -69,7 +69,9 @@ func (sh *share) target(c shm.Command) *share {
 			}
 		}
 		if t == nil {
-			sh.violate(violationRegion)
+			if !sh.reg.owner.ended.Load() {
+				sh.violate(violationRegion)
+			}
 			return nil
 		}
 	}

@@ -811,3 +811,55 @@ func TestHungUpAndGoingOn(t *testing.T) {
 	r.dev.finishAll()
 	require.Eventually(t, func() bool { r.dev.iterate(); return r.srv.Usage().Regions == 0 }, waitFor, tick)
 }
+
+// TestEstablishedWhileListening: the device takes connections of a listener before it has said so to whoever
+// listens. They wait in its queue.
+func TestEstablishedWhileListening(t *testing.T) {
+	r := newRig(t, 2, nil)
+	var conns []*fakeConn
+	r.dev.onListen = func() {
+		for w := range 2 {
+			flow := wire.Flow{Local: wire.AddrFrom(fakePrefix.Addr()), LocalPort: 8080,
+				Remote: wire.AddrFrom4([4]byte{10, 7, 0, 9}), RemotePort: uint16(w + 1)}
+			tid, c := r.dev.add(flow)
+			conns = append(conns, c)
+			for id := range r.dev.listens {
+				var ok bool
+				if c.sock, ok = r.dev.up.PassEstablish(w, id, tid, &flow); !ok {
+					r.dev.SendRST(tid)
+				}
+			}
+		}
+	}
+	lslot, _ := r.listen(0, 8080)
+	p := &r.mem.Slots[lslot]
+	r.settle(func() bool { return atomic.LoadUint64(&p.RxProd) == 2*shm.SizeofAccept })
+	for _, c := range conns {
+		require.True(t, r.live(c))
+	}
+	r.check()
+}
+
+// TestLastWords: a process has said goodbye and writes once more to a socket that is another's, while a child
+// of its lives on with its region. That is no offence, and the child keeps what it has.
+func TestLastWords(t *testing.T) {
+	r := newRig(t, 1, nil)
+	slot, c, _ := r.connect(0)
+	atomic.StoreUint32(&r.mem.Slots[slot].Shared, 1)
+	other, _ := r.newClient()
+	child, _ := r.newClient()
+	require.Zero(t, r.c.attach(&shm.Msg{Token: other.own.token}))
+	require.Zero(t, child.attach(&shm.Msg{Token: r.reg.token}))
+	require.Zero(t, child.attach(&shm.Msg{Token: other.own.token}))
+	r.l.workers[0].share(r.reg).sock(slot).owner = child.own // it has used it
+	r.c.bye.Store(true)
+	r.srv.clientGone(r.c)
+	require.True(t, r.mem.CmdQs[0].Post(shm.Command{Op: shm.OpTxData, Region: uint16(other.own.id), Slot: 1}, nil))
+	r.write(slot, 10, 1)
+	r.post(0, shm.OpTxData, slot, 0) // the child's: it is heard
+	r.dev.iterate()
+	require.EqualValues(t, 10, c.end)
+	require.Zero(t, r.srv.Counters().Violations)
+	require.False(t, r.mem.Detached())
+	require.True(t, r.live(c))
+}

@@ -306,25 +306,27 @@ func (sh *share) listen(n uint32, from *region, backlog uint32) {
 	}
 	gen, keepFor := sh.sock(n).gen, deferral(atomic.LoadUint32(&p.ReqDeferAccept))
 	w.l.errands.add(func() {
-		reason := w.l.srv.cfg.Registry.ListenStart(l)
+		registry := w.l.srv.cfg.Registry
+		l.ID = registry.NewListenID()
 		ls := &listener{id: l.ID, reg: sh.reg, slot: n, worker: w.id, backlog: int32(l.Backlog), client: l.Client, v6: l.V6, v6only: l.V6Only}
 		ls.sndBuf.Store(l.Opt.SndBuf)
 		ls.lowat.Store(l.Opt.NotSentLowat)
 		ls.cc.Store(uint32(l.Asked.CC))
 		ls.pacing.Store(l.Asked.MaxPacingRate)
 		ls.deferral.Store(int64(keepFor))
-		if l.ID != 0 {
-			w.l.register(ls)
-			if now, _ := rules.Loads(); now != loads {
-				w.l.srv.cfg.Registry.Reconsider(rules) // when the rules changed it was not there yet
-			}
+		w.l.register(ls, gen) // now: a connection may come before the device has answered
+		reason := registry.ListenStart(l)
+		if l.ID == 0 {
+			w.l.unregister(ls)
+		} else if now, _ := rules.Loads(); now != loads {
+			registry.Reconsider(rules) // when the rules changed it was not there yet
 		}
 		err := w.dev.Post(w.id, func(now vtime.Time) {
 			w.now = now
 			sh.listening(n, gen, l, ls, reason)
 		})
 		if err != nil && l.ID != 0 {
-			w.l.srv.cfg.Registry.ListenStop(l.ID)
+			registry.ListenStop(l.ID)
 		}
 	})
 }
@@ -365,10 +367,24 @@ func (sh *share) listening(n, gen uint32, l *toe.Listener, ls *listener, reason 
 	}
 }
 
-// register lets every worker know a listener. [control]
-func (l *layer) register(ls *listener) {
+// register lets its slot, of the given generation, and then every worker know a listener. [control]
+func (l *layer) register(ls *listener, gen uint32) {
+	_ = l.dev.Do(ls.worker, func(vtime.Time) {
+		if sh := l.workers[ls.worker].share(ls.reg); sh != nil {
+			if s := sh.sock(ls.slot); s.gen == gen && s.state == sockListening {
+				s.listener = ls
+			}
+		}
+	})
 	for _, w := range l.workers {
 		_ = l.dev.Do(w.id, func(vtime.Time) { w.listeners[ls.id] = ls })
+	}
+}
+
+// unregister undoes register for a listener that no device has taken. [control]
+func (l *layer) unregister(ls *listener) {
+	for _, w := range l.workers {
+		_ = l.dev.Do(w.id, func(vtime.Time) { delete(w.listeners, ls.id) })
 	}
 }
 
@@ -395,7 +411,7 @@ func (l *layer) Admits(wi int, id toe.ListenID, handshakes int) toe.Reason {
 	w := l.workers[wi]
 	ls := w.listeners[id]
 	if ls == nil {
-		return toe.Offloaded // it is about to be known, or to be forgotten
+		return toe.Offloaded // it is about to be forgotten
 	}
 	sh := w.share(ls.reg)
 	if sh == nil || sh.dead {
@@ -506,7 +522,7 @@ func (w *worker) refuse(ls *listener, n, gen uint32) {
 // listener's slot.
 func (sh *share) enqueue(ls *listener, n, gen uint32) bool {
 	s, p := sh.sock(ls.slot), sh.slot(ls.slot)
-	if s.state != sockListen || s.listener != ls || s.stopping || !sh.room(shm.SizeofAccept) {
+	if s.state != sockListen && s.state != sockListening || s.listener != ls || s.stopping || !sh.room(shm.SizeofAccept) {
 		return false
 	}
 	rec := shm.Accept{Slot: n, Gen: gen}.Bytes()

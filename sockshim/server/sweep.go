@@ -1,6 +1,10 @@
 package server
 
-import "sync/atomic"
+import (
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+)
 
 // A stream that is empty still has the chunk that it ends in, because the next octets will soon
 // follow. When they do not, the chunk is given back: memory goes with octets in flight, not with
@@ -18,6 +22,9 @@ func (sh *share) noteQuiet(n uint32) {
 
 // sweep looks at a batch of the sockets noted, those noted first, and frees what they do not need.
 func (w *worker) sweep() {
+	if w.thread == 0 {
+		w.thread = uint32(unix.Gettid()) // a worker is one thread for all its life
+	}
 	n := min(len(w.quiet), sweepBatch)
 	for _, r := range w.quiet[:n] {
 		s, p := r.sh.sock(r.slot), r.sh.slot(r.slot)

@@ -63,33 +63,36 @@ func (sh *share) wakeSleepers(n uint32) {
 	}
 }
 
-// pushTo pushes the slot to an event queue with a bit of its own, unless it stands there already.
-func (sh *share) pushTo(n uint32, p *shm.Slot, i int) {
+// pushTo pushes the slot to an event queue with a bit of its own, unless it stands there already, and reports
+// whether it woke the queue's client by that.
+func (sh *share) pushTo(n uint32, p *shm.Slot, i int) (woken bool) {
 	bit := uint64(1) << i
 	if atomic.LoadUint64(&p.EqPending)&bit != 0 || atomic.OrUint64(&p.EqPending, bit)&bit != 0 {
-		return
+		return false
 	}
-	if !sh.push(n, i) {
+	stands, woken := sh.push(n, i)
+	if !stands {
 		atomic.AndUint64(&p.EqPending, ^bit) // or it would be taken for standing there for ever
 	}
+	return woken
 }
 
 // push appends the slot to event queue i, if that is open and not full, and reports whether it stands
 // there. It wakes the queue's client if that sleeps.
-func (sh *share) push(n uint32, i int) bool {
+func (sh *share) push(n uint32, i int) (stands, woken bool) {
 	q := &sh.reg.eqs[i]
 	if !q.open.Load() {
-		return false
+		return false, false
 	}
-	stands, signal := q.w.Push(n)
-	if signal && !sh.reg.stuck.Load() {
+	stands, woken = q.w.Push(n)
+	if woken && !sh.reg.stuck.Load() {
 		sh.w.signal(sh.reg, i, int(q.fd.Load()))
 	}
-	return stands
+	return stands, woken
 }
 
-// pushToOne pushes the slot to one queue of mask whose client sleeps and has not been told yet, a
-// different one each time; false if there is none.
+// pushToOne wakes one client of mask's queues that sleeps and has not been told yet, a different one each
+// time; false if there is none. Who stops sleeping just then is told, but may look late: so another is.
 func (sh *share) pushToOne(n uint32, p *shm.Slot, mask uint64) bool {
 	s := sh.sock(n)
 	mask &= (1<<shm.EQOwn - 1) &^ atomic.LoadUint64(&p.EqPending)
@@ -99,8 +102,7 @@ func (sh *share) pushToOne(n uint32, p *shm.Slot, mask uint64) bool {
 			i = bits.TrailingZeros64(mask)
 		}
 		s.lastWoken = uint8(i)
-		if q := &sh.reg.eqs[i]; q.open.Load() && q.w.Sleeping() {
-			sh.pushTo(n, p, i)
+		if q := &sh.reg.eqs[i]; q.open.Load() && q.w.Sleeping() && sh.pushTo(n, p, i) {
 			return true
 		}
 	}

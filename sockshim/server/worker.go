@@ -27,7 +27,7 @@ var _ toe.UpperLayer = (*layer)(nil)
 // worker is what one device worker has. All of it belongs to the worker's thread.
 type worker struct {
 	id     int
-	thread uint32 // the worker's thread id, for the slots' locks; 0 until its first sleep
+	thread uint32 // the worker's thread id, for the slots' locks; 0 until its first sweep
 	l      *layer
 	dev    toe.Device
 
@@ -213,9 +213,6 @@ func (l *layer) Poll(wi int, now vtime.Time) int {
 func (l *layer) Sleep(wi int) bool {
 	w := l.workers[wi]
 	w.flushWakes()
-	if w.thread == 0 {
-		w.thread = uint32(unix.Gettid()) // a worker is one thread for all its life
-	}
 	w.sweep()
 	if len(w.quiet)+len(w.broken) > 0 {
 		return false

@@ -13,7 +13,7 @@ static void *wait_one(void *arg)
 			      {.fd = pair[i][1], .events = POLLIN}};
 	char c;
 
-	if (poll(v, 2, 30000) != 1 || !v[1].revents || read(pair[i][1], &c, 1) != 1)
+	if (poll(v, 2, 50000) != 1 || !v[1].revents || read(pair[i][1], &c, 1) != 1)
 		say("thread %d woke for nothing", i);
 	return NULL;
 }

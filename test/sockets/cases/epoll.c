@@ -132,7 +132,7 @@ CASE(decided_later)
 static void *wait_thread(void *arg)
 {
 	__atomic_store_n((pid_t *)arg, gettid(), __ATOMIC_RELEASE);
-	wait_for("woken by an addition", 20000);
+	wait_for("woken by an addition", 50000);
 	return NULL;
 }
 

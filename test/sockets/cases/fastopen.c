@@ -129,10 +129,10 @@ CASE(epolled)
 
 	MUST(connect_at(fd, name_of(l)));
 	MUST(epoll_ctl(set, EPOLL_CTL_ADD, fd, &e));
-	say("epoll %d", MUST(epoll_wait(set, &e, 1, 5000)));
+	say("epoll %d", MUST(epoll_wait(set, &e, 1, 50000)));
 	tell_events("deferred", e.events);
 	tell("send", send(fd, "e", 1, 0));
-	say("epoll %d", MUST(epoll_wait(set, &e, 1, 5000)));
+	say("epoll %d", MUST(epoll_wait(set, &e, 1, 50000)));
 	tell_events("connected", e.events);
 	finish(l, fd, "e");
 	MUST(close(set));

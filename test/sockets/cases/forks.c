@@ -128,7 +128,7 @@ CASE(inherited_set)
 	if (child == 0) {
 		MUST(close(p[0]));
 		for (int i = 0; i < 2; i++) {
-			tell("child waits", epoll_wait(ep, &e, 1, 20000));
+			tell("child waits", epoll_wait(ep, &e, 1, 50000));
 			say("data %u", e.data.u32);
 			read_all(e.data.u32 == 1 ? p[1] : q[0], buf, 1);
 			if (i == 0)
@@ -142,7 +142,7 @@ CASE(inherited_set)
 	reap(child);
 	tell("parent's set is quiet", epoll_wait(ep, &e, 1, 0));
 	write_all(p[0], "y", 1);
-	tell("parent waits", epoll_wait(ep, &e, 1, 20000));
+	tell("parent waits", epoll_wait(ep, &e, 1, 50000));
 	say("data %u", e.data.u32);
 	MUST(close(p[0]));
 	MUST(close(p[1]));

@@ -90,7 +90,7 @@ CASE(exclusive)
 		struct epoll_event e;
 		int c = dial(k % 2, port), fd;
 
-		say("woken: %d", MUST(epoll_wait(set[k / 2], &e, 1, 10000)));
+		say("woken: %d", MUST(epoll_wait(set[k / 2], &e, 1, 50000)));
 		fd = MUST(accept(l, NULL, NULL));
 		say("the other: %d", MUST(epoll_wait(set[1 - k / 2], &e, 1, 0)));
 		MUST(close(fd));

@@ -47,7 +47,7 @@ static void *serve(void *arg)
 
 	(void)arg;
 	while (ended < CLIENTS) {
-		int n = MUST(epoll_wait(ep, e, 32, 20000));
+		int n = MUST(epoll_wait(ep, e, 32, 50000));
 
 		if (n == 0) {
 			say("server waits in vain, %d ended", ended);

@@ -123,7 +123,7 @@ static void spread(const char *what, const int *l, int n, int port)
 
 		for (int k = 0; k < n; k++)
 			p[k] = (struct pollfd){.fd = l[k], .events = POLLIN};
-		MUST(poll(p, (nfds_t)n, 10000));
+		MUST(poll(p, (nfds_t)n, 50000));
 		for (int k = 0; k < n; k++) {
 			if (!(p[k].revents & POLLIN))
 				continue;

@@ -360,6 +360,51 @@ CASE(standard_output_put_back)
 	reap(pid);
 }
 
+/* What a stream holds is written when the program ends, after all that it has set up for its end. */
+CASE(written_at_the_end)
+{
+	char buf[16] = "";
+	int l = listener(0), a;
+	pid_t pid;
+
+	fflush(NULL);
+	pid = MUST(fork());
+	if (pid == 0) {
+		fputs("of its own", fdopen(connect_to(l), "w"));
+		exit(0);
+	}
+	a = MUST(accept(l, NULL, NULL));
+	read_all(a, buf, 10);
+	say("%s", buf);
+	tell("end", read(a, buf, 1));
+	reap(pid);
+}
+
+static void last_words(void)
+{
+	fputs("last words", stdout);
+}
+
+static void say_atexit(void)
+{
+	atexit(last_words);
+}
+
+/* The socket stays open: nothing but the write tells that there is something. */
+CASE(written_at_the_end_of_a_child)
+{
+	char buf[16] = "";
+	int p[2];
+	pid_t pid;
+
+	make_pair(p);
+	fflush(NULL);
+	pid = served(p[1], say_atexit);
+	read_all(p[0], buf, 10);
+	say("%s", buf);
+	reap(pid);
+}
+
 CASE(standard_streams_of_another_program)
 {
 	char buf[128] = "";

@@ -78,7 +78,7 @@ CASE(lowat)
 			struct pollfd w[2] = {{.fd = p[0], .events = put < 4u << 20 ? POLLOUT : 0},
 					      {.fd = p[1], .events = POLLIN}};
 
-			if (MUST(poll(w, 2, 5000)) == 0)
+			if (MUST(poll(w, 2, 50000)) == 0)
 				say("stalled after %zu of %zu", got, put);
 		}
 	}

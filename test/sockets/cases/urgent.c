@@ -122,7 +122,7 @@ CASE(twice)
 
 CASE(selected)
 {
-	struct timeval soon = {.tv_sec = 5};
+	struct timeval soon = {.tv_sec = 50};
 	struct epoll_event e = {.events = EPOLLPRI};
 	fd_set except;
 	int p[2], set = MUST(epoll_create1(0));
@@ -135,7 +135,7 @@ CASE(selected)
 	FD_SET(p[1], &except);
 	say("select %d %d", MUST(select(p[1] + 1, NULL, NULL, &except, &soon)),
 	    FD_ISSET(p[1], &except) != 0);
-	say("epoll %d", MUST(epoll_wait(set, &e, 1, 5000)));
+	say("epoll %d", MUST(epoll_wait(set, &e, 1, 50000)));
 	tell_events("epoll", e.events);
 	MUST(close(p[0]));
 	MUST(close(p[1]));
@@ -156,7 +156,7 @@ static bool arrives(volatile sig_atomic_t *count, int than)
 {
 	struct timespec pause = {.tv_nsec = 1000000};
 
-	for (int i = 0; i < 5000 && *count <= than; i++)
+	for (int i = 0; i < 50000 && *count <= than; i++)
 		nanosleep(&pause, NULL);
 	return *count > than;
 }
