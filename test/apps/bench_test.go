@@ -21,9 +21,9 @@ import (
 )
 
 const (
-	toeAddr, toeAddr6   = "10.99.0.1", "fd99::1"
-	peerAddr, peerAddr6 = "10.99.0.2", "fd99::2"
-	nearIf, farIf       = "toe0", "wire0"
+	toeAddr, toeAddr6   = lab.ToeAddr, lab.ToeAddr6
+	peerAddr, peerAddr6 = lab.PeerAddr, lab.PeerAddr6
+	nearIf, farIf       = lab.NearIf, lab.FarIf
 
 	// limit is the longest that one row may take: what stalls fails.
 	limit = 4 * time.Minute
@@ -66,13 +66,10 @@ func runApp(t *testing.T, a *app) result {
 }
 
 func newLab(t *testing.T, name string) *lab.Lab {
-	root, err := filepath.Abs("../..")
+	cfg, err := lab.Standard("../..", fmt.Sprintf("toeapp%d-%s", os.Getpid()%100000, name))
 	require.NoError(t, err)
-	name = fmt.Sprintf("toeapp%d-%s", os.Getpid()%100000, name)
-	l, err := lab.New(lab.Config{
-		Root: root, Dir: filepath.Join(os.TempDir(), name), Near: name + "-near", Far: name + "-far",
-		Wire: lab.Wire{NearIf: nearIf, FarIf: farIf, Address: peerAddr + "/24", Address6: peerAddr6 + "/64", Shared: true},
-	})
+	cfg.Shared = true
+	l, err := lab.New(cfg)
 	require.NoError(t, err)
 	t.Cleanup(func() {
 		if t.Failed() {

@@ -328,20 +328,28 @@ func TestNarrowPath(t *testing.T) {
 	behind := lab.Host{Namespace: l.Near + "-behind"}
 	require.NoError(t, lab.Host{}.Run("ip", "netns", "add", behind.Namespace))
 	l.Cleanup(func() error { return lab.Host{}.Run("ip", "netns", "del", behind.Namespace) })
-	l.far("sysctl", "-qw", "net.ipv4.ip_forward=1")
+	l.far("sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1")
 	l.far("ip", "link", "add", "narrow", "type", "veth", "peer", "name", "b0", "netns", behind.Namespace)
 	l.far("ip", "address", "add", "10.50.9.1/24", "dev", "narrow")
+	l.far("ip", "address", "add", "fd50:9::1/64", "dev", "narrow", "nodad")
 	l.far("ip", "link", "set", "narrow", "mtu", "1300", "up")
 	l.on(behind, "ip", "address", "add", "10.50.9.2/24", "dev", "b0")
+	l.on(behind, "ip", "address", "add", "fd50:9::2/64", "dev", "b0", "nodad")
 	l.on(behind, "ip", "link", "set", "b0", "up")
 	l.on(behind, "ip", "route", "add", "default", "via", "10.50.9.1")
-	for _, port := range []int{toePort, kernelPort} {
-		_, err := behind.Output(l.ctx, "curl", "-sS", "--fail", "--range", "0-8388607", "-o", l.Path("narrow"), fmt.Sprintf("http://%s:%d/big", toeAddr, port))
-		require.NoError(t, err, "port %d", port)
+	l.on(behind, "ip", "route", "add", "default", "via", "fd50:9::1")
+	l.near("ip", "route", "add", "fd50:9::/64", "via", gateway6, "dev", l.iface)
+	told := uint64(0)
+	for _, host := range []string{toeAddr, "[" + toeAddr6 + "]"} {
+		for _, port := range []int{toePort, kernelPort} {
+			_, err := behind.Output(l.ctx, "curl", "-sS", "--fail", "--range", "0-8388607", "-o", l.Path("narrow"), fmt.Sprintf("http://%s:%d/big", host, port))
+			require.NoError(t, err, "%s port %d", host, port)
+		}
+		s, err := l.d.Stats(l.ctx)
+		require.NoError(t, err)
+		require.Greater(t, s.Device["ICMPErrors"], told, host)
+		told = s.Device["ICMPErrors"]
 	}
-	s, err := l.d.Stats(l.ctx)
-	require.NoError(t, err)
-	require.NotZero(t, s.Device["ICMPErrors"])
 }
 
 // TestKernelChoosesThePort opens connections over two ports at once, each by the one that the kernel's

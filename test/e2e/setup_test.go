@@ -17,9 +17,9 @@ import (
 )
 
 const (
-	toeAddr, toeAddr6   = "10.99.0.1", "fd99::1"
-	peerAddr, peerAddr6 = "10.99.0.2", "fd99::2"
-	nearIf, farIf       = "toe0", "wire0"
+	toeAddr, toeAddr6   = lab.ToeAddr, lab.ToeAddr6
+	peerAddr, peerAddr6 = lab.PeerAddr, lab.PeerAddr6
+	nearIf, farIf       = lab.NearIf, lab.FarIf
 )
 
 // limit is the longest that one test may take: what stalls fails.
@@ -28,13 +28,9 @@ const limit = 5 * time.Minute
 // wire is a lab without toed.
 func wire(t *testing.T) *lab.Lab {
 	t.Helper()
-	root, err := filepath.Abs("../..")
+	cfg, err := lab.Standard("../..", fmt.Sprintf("%s-%s", prefix(), strings.ToLower(strings.ReplaceAll(t.Name(), "/", "-"))))
 	require.NoError(t, err)
-	name := fmt.Sprintf("%s-%s", prefix(), strings.ToLower(strings.ReplaceAll(t.Name(), "/", "-")))
-	l, err := lab.New(lab.Config{
-		Root: root, Dir: filepath.Join(os.TempDir(), name), Near: name + "-near", Far: name + "-far",
-		Wire: lab.Wire{NearIf: nearIf, FarIf: farIf, Address: peerAddr + "/24", Address6: peerAddr6 + "/64"},
-	})
+	l, err := lab.New(cfg)
 	require.NoError(t, err)
 	t.Cleanup(func() {
 		if t.Failed() {

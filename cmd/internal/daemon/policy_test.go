@@ -39,6 +39,18 @@ func running(t *testing.T) (*Daemon, *ctl.Client, *client.Client) {
 
 const patience = time.Minute
 
+// connection returns one between c and a server that c is, too, once it works.
+func connection(t *testing.T, c *client.Client) (net.Listener, net.Conn) {
+	t.Helper()
+	l, err := c.Listen("tcp", here+":7")
+	require.NoError(t, err)
+	go echo(l)
+	conn, err := c.DialContext(t.Context(), "tcp", here+":7")
+	require.NoError(t, err)
+	exchange(t, conn)
+	return l, conn
+}
+
 // exchange proves that a connection works.
 func exchange(t *testing.T, conn net.Conn) {
 	t.Helper()
@@ -53,12 +65,7 @@ func exchange(t *testing.T, conn net.Conn) {
 func TestPolicyLive(t *testing.T) {
 	d, operator, c := running(t)
 	ctx := t.Context()
-	l, err := c.Listen("tcp", here+":7")
-	require.NoError(t, err)
-	go echo(l)
-	conn, err := c.DialContext(ctx, "tcp", here+":7")
-	require.NoError(t, err)
-	exchange(t, conn)
+	l, conn := connection(t, c)
 
 	exe, err := os.Executable()
 	require.NoError(t, err)
@@ -133,12 +140,7 @@ func TestPolicyLive(t *testing.T) {
 func TestDrain(t *testing.T) {
 	d, operator, c := running(t)
 	ctx := t.Context()
-	l, err := c.Listen("tcp", here+":7")
-	require.NoError(t, err)
-	go echo(l)
-	conn, err := c.DialContext(ctx, "tcp", here+":7")
-	require.NoError(t, err)
-	exchange(t, conn)
+	l, conn := connection(t, c)
 	r, err := operator.Drain(ctx, true)
 	require.NoError(t, err)
 	require.True(t, r.Draining)
