@@ -75,6 +75,7 @@ func (s *Server) followDestroys(f *os.File) {
 			s.mu.Lock()
 			s.stats.LostDestroys++
 			s.mu.Unlock()
+			s.lives.unsure()
 			s.recountDue.Store(true)
 		case err != nil:
 			return

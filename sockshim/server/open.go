@@ -70,7 +70,7 @@ func (sh *share) admit(n uint32, state sockState, from *region, addr wire.Addr, 
 			return true
 		}
 		sh.disengage(n)
-		sh.decline(n, from, toe.ReasonInvalid)
+		sh.answerShow(n) // who has it yet can do so
 		return false
 	}
 	sh.reg.account.give()

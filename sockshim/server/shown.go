@@ -30,8 +30,8 @@ type shown struct {
 	life    *life
 }
 
-// life says whether a socket that was shown has gone since. Its placeholder is then no longer what has the port,
-// and the kernel's message of it came before a slot had claimed the cookie.
+// life says whether a socket that was shown has gone since, or may have. Its placeholder is then no longer what has
+// the port, and the kernel's message of it came before a slot had claimed the cookie. It has to be shown again.
 type life struct {
 	over  atomic.Bool
 	shown int // how often it stands in a list; under lives.mu
@@ -55,6 +55,7 @@ func (l *lives) begin(cookie uint64) *life {
 		k = &life{}
 		l.of[cookie] = k
 	}
+	k.over.Store(false) // toed has a descriptor of it
 	k.shown++
 	return k
 }
@@ -74,6 +75,15 @@ func (l *lives) gone(cookie uint64) {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
 	if k := l.of[cookie]; k != nil {
+		k.over.Store(true)
+	}
+}
+
+// unsure notes that any of them may have gone: a message of the kernel's was lost. [control]
+func (l *lives) unsure() {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	for _, k := range l.of {
 		k.over.Store(true)
 	}
 }

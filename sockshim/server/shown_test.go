@@ -216,11 +216,24 @@ func TestShownAndGone(t *testing.T) {
 		require.Eventually(t, func() bool { _, over := lives(); return over }, waitFor, tick)
 		state, reason = r.askAs(ask)
 		require.EqualValues(t, shm.SlotDeclined, state)
-		require.EqualValues(t, toe.ReasonInvalid, reason)
+		require.Equal(t, uint8(shm.ReasonShow), reason)
 		require.Empty(t, r.l.workers[0].cookies.get(nil, ask.cookie))
 		shown, _ = lives()
 		require.Zero(t, shown, "declined")
 	}
+	// Where it may have gone, it is shown again.
+	ask := claim{op: shm.OpActOpenReq, addr: "0.0.0.0"}
+	ask.fd, ask.port = kernelSocket(t, "0.0.0.0", false)
+	require.Equal(t, unix.ENOENT, r.show(ask.fd))
+	r.srv.lives.unsure()
+	_, reason := r.askAs(ask)
+	require.Equal(t, uint8(shm.ReasonShow), reason)
+	require.Equal(t, unix.ENOENT, r.show(ask.fd))
+	r.srv.lives.unsure()
+	require.Equal(t, unix.ENOENT, r.show(ask.fd))
+	state, _ := r.askAs(ask)
+	require.EqualValues(t, shm.SlotSynSent, state)
+
 	fd, _ := kernelSocket(t, "127.0.0.1", true)
 	require.Equal(t, unix.ENOENT, r.show(fd))
 	r.c.forgetShown()
