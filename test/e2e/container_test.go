@@ -69,8 +69,9 @@ func TestContainer(t *testing.T) {
 			require.NoError(t, lab.CheckSum(l.Path("fetched"), sum))
 
 			words = contained(l, d, "/usr/bin/python3", "-B", "-c", sender, toeAddr, "8080", l.Path("docs", "big"))
-			_, err = l.Start(l.NearHost, words[0], words[1:]...)
+			server, err := l.Start(l.NearHost, words[0], words[1:]...)
 			require.NoError(t, err)
+			defer func() { _ = server.Kill() }() // unshare does not pass SIGTERM on
 			eventually(ctx, t, func() error {
 				_, err := l.FarHost.Output(ctx, "curl", "-sS", "--fail", "--noproxy", "*", "-o", l.Path("served"), "http://"+toeAddr+":8080/")
 				return err
