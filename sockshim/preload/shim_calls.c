@@ -16,6 +16,8 @@ static ssize_t total(const struct iovec *iov, size_t count)
 {
 	size_t sum = 0;
 
+	if (likely(count == 1 && shim_pointer_ok(iov) && iov->iov_len < MOST))
+		return (ssize_t)iov->iov_len;
 	if (count > 0 && !shim_pointer_ok(iov))
 		return -EFAULT;
 	for (size_t i = 0; i < count; i++) {

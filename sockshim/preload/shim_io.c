@@ -100,7 +100,7 @@ static ssize_t rx_step(struct shim_sock *s, shim_drain drain, void *arg, size_t 
 	if (unread == 0 || (peek && unread < target && !ended))
 		return 0;
 	n = shim_rx_copy(s, pos, len < unread ? len : (size_t)unread, drain, arg);
-	if (n > 0 && unlikely(s->opt.peek_off >= 0))
+	if (unlikely(s->opt.peek_off >= 0) && n > 0)
 		s->opt.peek_off = peek ? s->opt.peek_off + (int32_t)n
 				       : (n < s->opt.peek_off ? s->opt.peek_off - (int32_t)n : 0);
 	if (n > 0 && !peek)

@@ -8,8 +8,8 @@
 
 extern char **environ;
 
-/* held_by_child is the same for each way: the child writes after the parent has closed its copy, and
- * the peer sees the end when the child has ended. */
+/* held_by_child is the same for each way: the child writes after the parent has closed its copy,
+ * and the peer sees the end when the child has ended. */
 static void held_by_child(pid_t (*make)(void))
 {
 	char buf[8];
@@ -299,7 +299,9 @@ CASE(system_with_close_on_exec)
 	tell("end", read(p[0], &c, 1));
 }
 
-CASE(grandchild_holds)
+/* outlived has a process far down hold a connection that its makers have closed or left with their
+ * end. descend makes it, and returns there. */
+static void outlived(void (*descend)(void))
 {
 	int p[2], go[2];
 	char c;
@@ -309,13 +311,11 @@ CASE(grandchild_holds)
 	MUST(pipe(go));
 	child = MUST(fork());
 	if (child == 0) {
-		if (MUST(fork()) == 0) {
-			MUST(close(p[0]));
-			MUST(close(go[1]));
-			MUST(read(go[0], &c, 1));
-			write_all(p[1], "g", 1);
-			_exit(0);
-		}
+		descend();
+		MUST(close(p[0]));
+		MUST(close(go[1]));
+		MUST(read(go[0], &c, 1));
+		write_all(p[1], "g", 1);
 		_exit(0);
 	}
 	reap(child);
@@ -326,28 +326,25 @@ CASE(grandchild_holds)
 	tell("end", read(p[0], &c, 1));
 }
 
+static void to_grandchild(void)
+{
+	if (MUST(fork()) != 0)
+		_exit(0);
+}
+
+static void to_daemon(void)
+{
+	MUST(daemon(1, 1));
+}
+
+CASE(grandchild_holds)
+{
+	outlived(to_grandchild);
+}
+
 CASE(daemon_holds)
 {
-	int p[2], go[2];
-	char c;
-	pid_t child;
-
-	make_pair(p);
-	MUST(pipe(go));
-	child = MUST(fork());
-	if (child == 0) {
-		MUST(daemon(1, 1));
-		MUST(close(p[0]));
-		MUST(close(go[1]));
-		MUST(read(go[0], &c, 1));
-		write_all(p[1], "d", 1);
-		_exit(0);
-	}
-	reap(child);
-	MUST(close(p[1]));
-	write_all(go[1], "g", 1);
-	tell("read", read(p[0], &c, 1));
-	tell("end", read(p[0], &c, 1));
+	outlived(to_daemon);
 }
 
 static void fork_here(void *arg)
@@ -402,8 +399,8 @@ CASE(fork_under_a_read)
 	reap(child);
 }
 
-/* A child that was made while other threads opened and closed sockets works with sockets of its own, and what
- * it does and does not inherit changes nothing for its parent. */
+/* A child that was made while other threads opened and closed sockets works with sockets of its
+ * own, and what it does and does not inherit changes nothing for its parent. */
 static void *churn(void *arg)
 {
 	int *stop = arg;

@@ -94,14 +94,22 @@ CASE(set_in_select)
 	say("it: %d", FD_ISSET(inner, &r) != 0);
 }
 
+/* nest makes a set in a set, and in the inner one a connection to which an octet has come. */
+static void nest(int *outer, unsigned of_set, int *inner, unsigned of_connection, int p[2])
+{
+	*outer = MUST(epoll_create1(0));
+	*inner = MUST(epoll_create1(0));
+	make_pair(p);
+	add(*inner, p[1], of_connection, 1);
+	add(*outer, *inner, of_set, 2);
+	write_all(p[0], "x", 1);
+}
+
 CASE(edge_of_a_set)
 {
-	int outer = MUST(epoll_create1(0)), inner = MUST(epoll_create1(0)), p[2];
+	int outer, inner, p[2];
 
-	make_pair(p);
-	add(inner, p[1], EPOLLIN, 1);
-	add(outer, inner, EPOLLIN | EPOLLET, 2);
-	write_all(p[0], "x", 1);
+	nest(&outer, EPOLLIN | EPOLLET, &inner, EPOLLIN, p);
 	collect("edge", outer, -1);
 	collect("once", outer, 0);
 	write_all(p[0], "y", 1);
@@ -110,12 +118,9 @@ CASE(edge_of_a_set)
 
 CASE(edge_member_of_a_set)
 {
-	int outer = MUST(epoll_create1(0)), inner = MUST(epoll_create1(0)), p[2];
+	int outer, inner, p[2];
 
-	make_pair(p);
-	add(inner, p[1], EPOLLIN | EPOLLET, 1);
-	add(outer, inner, EPOLLIN, 2);
-	write_all(p[0], "x", 1);
+	nest(&outer, EPOLLIN, &inner, EPOLLIN | EPOLLET, p);
 	collect("outer", outer, -1);
 	collect("outer again", outer, -1);
 	collect("inner takes the edge", inner, -1);
@@ -126,12 +131,9 @@ CASE(edge_member_of_a_set)
 
 CASE(what_the_inner_set_does_not_want)
 {
-	int outer = MUST(epoll_create1(0)), inner = MUST(epoll_create1(0)), p[2];
+	int outer, inner, p[2];
 
-	make_pair(p);
-	add(inner, p[1], EPOLLPRI, 1);
-	add(outer, inner, EPOLLIN, 2);
-	write_all(p[0], "x", 1);
+	nest(&outer, EPOLLIN, &inner, EPOLLPRI, p);
 	await(p[1], POLLIN);
 	collect("outer", outer, 5);
 	ctl(inner, EPOLL_CTL_MOD, p[1], EPOLLIN, 3);
@@ -162,7 +164,8 @@ CASE(both_kinds_in_the_inner_set)
 
 CASE(listener_in_the_inner_set)
 {
-	int outer = MUST(epoll_create1(0)), inner = MUST(epoll_create1(0)), l = listener(SOCK_NONBLOCK);
+	int outer = MUST(epoll_create1(0)), inner = MUST(epoll_create1(0)),
+	    l = listener(SOCK_NONBLOCK);
 
 	add(inner, l, EPOLLIN, 1);
 	add(outer, inner, EPOLLIN, 2);
@@ -189,7 +192,8 @@ CASE(added_to_a_watched_set)
 
 CASE(set_in_two_sets)
 {
-	int a = MUST(epoll_create1(0)), b = MUST(epoll_create1(0)), inner = MUST(epoll_create1(0)), p[2];
+	int a = MUST(epoll_create1(0)), b = MUST(epoll_create1(0)), inner = MUST(epoll_create1(0)),
+	    p[2];
 	char c;
 
 	make_pair(p);

@@ -3,45 +3,6 @@
 
 #include <spawn.h>
 
-static void send_fd(int via, int fd)
-{
-	union {
-		char bytes[CMSG_SPACE(sizeof(int))];
-		struct cmsghdr align;
-	} u = {0};
-	struct iovec iov = {"f", 1};
-	struct msghdr m = {.msg_iov = &iov,
-			   .msg_iovlen = 1,
-			   .msg_control = u.bytes,
-			   .msg_controllen = sizeof u.bytes};
-	struct cmsghdr *c = CMSG_FIRSTHDR(&m);
-
-	c->cmsg_level = SOL_SOCKET;
-	c->cmsg_type = SCM_RIGHTS;
-	c->cmsg_len = CMSG_LEN(sizeof fd);
-	memcpy(CMSG_DATA(c), &fd, sizeof fd);
-	MUST(sendmsg(via, &m, 0));
-}
-
-static int recv_fd(int via)
-{
-	union {
-		char bytes[CMSG_SPACE(sizeof(int))];
-		struct cmsghdr align;
-	} u = {0};
-	char byte;
-	struct iovec iov = {&byte, 1};
-	struct msghdr m = {.msg_iov = &iov,
-			   .msg_iovlen = 1,
-			   .msg_control = u.bytes,
-			   .msg_controllen = sizeof u.bytes};
-	int fd;
-
-	MUST(recvmsg(via, &m, 0));
-	memcpy(&fd, CMSG_DATA(CMSG_FIRSTHDR(&m)), sizeof fd);
-	return fd;
-}
-
 /* What the program does after exec: the descriptors' numbers are in the environment. */
 static void continued(const char *numbers)
 {
@@ -174,7 +135,7 @@ CASE(by_message)
 	child = MUST(fork());
 	if (child == 0) {
 		MUST(close(s[0]));
-		fd = recv_fd(s[1]);
+		MUST(recv_fds(s[1], &fd, 1, 0));
 		read_all(fd, buf, 4);
 		say("receiver read %.4s", buf);
 		write_all(fd, "thanks", 6);
@@ -182,7 +143,7 @@ CASE(by_message)
 		_exit(0);
 	}
 	make_pair(p);
-	send_fd(s[0], p[1]);
+	send_fds(s[0], &p[1], 1);
 	MUST(close(p[1]));
 	write_all(p[0], "data", 4);
 	read_all(p[0], buf, 6);
@@ -209,14 +170,14 @@ CASE(of_many_processes)
 		child = MUST(fork());
 		if (child == 0) {
 			make_pair(p);
-			send_fd(s[1], p[1]);
+			send_fds(s[1], &p[1], 1);
 			MUST(close(p[1]));
 			write_all(p[0], "a", 1);
 			read_all(p[0], &c, 1);
 			write_all(p[0], &c, 1);
 			_exit(read(p[0], &c, 1) != 0);
 		}
-		wait[0].fd = recv_fd(s[0]);
+		MUST(recv_fds(s[0], &wait[0].fd, 1, 0));
 		wait[1].fd = s[0];
 		MUST(epoll_ctl(ep, EPOLL_CTL_ADD, wait[0].fd, &e));
 		right += MUST(poll(wait, 2, -1)) == 1;

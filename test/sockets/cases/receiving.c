@@ -267,43 +267,48 @@ CASE(recvfrom_has_no_sender)
 	end(p);
 }
 
-CASE(recvmsg_fills_its_fields)
-{
+/* A message with a field for everything. */
+struct whole {
 	struct sockaddr_storage from;
 	char buf[8], control[64];
-	struct iovec v = {buf, sizeof buf};
-	struct msghdr m = {.msg_name = &from,
-			   .msg_namelen = sizeof from,
-			   .msg_iov = &v,
-			   .msg_iovlen = 1,
-			   .msg_control = control,
-			   .msg_controllen = sizeof control,
-			   .msg_flags = -1};
+	struct iovec v;
+	struct msghdr m;
+};
+
+static struct msghdr *whole_message(struct whole *w, int flags)
+{
+	w->v = (struct iovec){w->buf, sizeof w->buf};
+	w->m = (struct msghdr){.msg_name = &w->from,
+			       .msg_namelen = sizeof w->from,
+			       .msg_iov = &w->v,
+			       .msg_iovlen = 1,
+			       .msg_control = w->control,
+			       .msg_controllen = sizeof w->control,
+			       .msg_flags = flags};
+	return &w->m;
+}
+
+CASE(recvmsg_fills_its_fields)
+{
+	struct whole w;
+	struct msghdr *m = whole_message(&w, -1);
 	int p[2];
 
 	filled(p, "abc");
-	tell("recvmsg", recvmsg(p[1], &m, 0));
-	say("name %u, control %zu, flags %#x", m.msg_namelen, m.msg_controllen, m.msg_flags);
+	tell("recvmsg", recvmsg(p[1], m, 0));
+	say("name %u, control %zu, flags %#x", m->msg_namelen, m->msg_controllen, m->msg_flags);
 	end(p);
 }
 
 CASE(recvmsg_failing_leaves_its_fields)
 {
-	struct sockaddr_storage from;
-	char buf[8], control[64];
-	struct iovec v = {buf, sizeof buf};
-	struct msghdr m = {.msg_name = &from,
-			   .msg_namelen = sizeof from,
-			   .msg_iov = &v,
-			   .msg_iovlen = 1,
-			   .msg_control = control,
-			   .msg_controllen = sizeof control,
-			   .msg_flags = 77};
+	struct whole w;
+	struct msghdr *m = whole_message(&w, 77);
 	int p[2];
 
 	make_pair(p);
-	tell("recvmsg", recvmsg(p[1], &m, MSG_DONTWAIT));
-	say("name %u, control %zu, flags %d", m.msg_namelen, m.msg_controllen, m.msg_flags);
+	tell("recvmsg", recvmsg(p[1], m, MSG_DONTWAIT));
+	say("name %u, control %zu, flags %d", m->msg_namelen, m->msg_controllen, m->msg_flags);
 	end(p);
 }
 
