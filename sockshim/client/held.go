@@ -215,6 +215,13 @@ func (c *Conn) AwaitEnd() error {
 	return c.s.fault()
 }
 
+// Room returns how many octets Write takes without waiting, as far as one can tell.
+func (c *Conn) Room() int {
+	c.s.writeMu.Lock()
+	defer c.s.writeMu.Unlock()
+	return int(c.s.room())
+}
+
 // Unacknowledged returns how many octets were written that the peer has not acknowledged.
 func (c *Conn) Unacknowledged() uint64 {
 	return atomic.LoadUint64(&c.s.p.TxProd) - atomic.LoadUint64(&c.s.p.TxCons)

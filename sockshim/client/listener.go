@@ -30,9 +30,9 @@ type Listener struct {
 	closed  chan struct{}
 	ending  sync.Once
 
+	estate atomic.Pointer[estate] // of a held one: what its connections inherit. Not under mu, which Close has while Accept ends
+
 	mu    sync.Mutex
-	told  []told        // of a held one: what its connections inherit
-	cc    string        // of a held one: the congestion control that it was told; "": none
 	s     *sock         // the TOE's half; nil: none
 	moved chan struct{} // closed when s has changed
 }

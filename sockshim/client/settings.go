@@ -165,6 +165,12 @@ func (c *Conn) Info() (Info, error) {
 // told is an option that a kernel socket was given.
 type told struct{ level, name, value int }
 
+// estate is what a listener's connections inherit.
+type estate struct {
+	told []told
+	cc   string // the congestion control; "": none
+}
+
 // Inherit has the listener's connections inherit what its kernel socket, as of now, has been told. The kernel's
 // own accept would see to that.
 func (l *Listener) Inherit() {
@@ -194,20 +200,19 @@ func (l *Listener) Inherit() {
 	if cc == congestionOf(fresh) {
 		cc = ""
 	}
-	l.mu.Lock()
-	l.told, l.cc = list, cc
-	l.mu.Unlock()
+	l.estate.Store(&estate{list, cc})
 }
 
 // inherit gives the kernel socket of an accepted connection what the listener's was told.
 func (l *Listener) inherit(fd int) {
-	l.mu.Lock()
-	list, cc := l.told, l.cc
-	l.mu.Unlock()
-	if cc != "" {
-		_ = unix.SetsockoptString(fd, unix.IPPROTO_TCP, unix.TCP_CONGESTION, cc)
+	e := l.estate.Load()
+	if e == nil {
+		return
 	}
-	for _, o := range list {
+	if e.cc != "" {
+		_ = unix.SetsockoptString(fd, unix.IPPROTO_TCP, unix.TCP_CONGESTION, e.cc)
+	}
+	for _, o := range e.told {
 		_ = unix.SetsockoptInt(fd, o.level, o.name, o.value) // the listener's was accepted
 	}
 }

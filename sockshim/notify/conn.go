@@ -35,8 +35,10 @@ type conn struct {
 	kernel int             // the kernel's socket beneath. Under mu; -1 when it is over
 	up     chan struct{}   // closed when the handshake is over
 	over   chan struct{}   // closed when the connection has ended
+	shown  chan struct{}   // closed when the program's end shows that
 	lost   atomic.Bool     // octets of the peer's were thrown away
 	shut   atomic.Bool     // the program's stream has ended
+	ended  atomic.Bool     // the peer's has
 	eof    bool            // the peer's stream had ended before the connection failed: the program sees that. Of toProgram
 
 	once sync.Once  // of failing and finishing
@@ -57,7 +59,7 @@ func (s *Supervisor) newConn(toe *client.Conn, kernel, domain int, connecting, b
 	}
 	c = &conn{
 		s: s, toe: toe, domain: domain, kernel: kernel, inode: inodeOf(theirs),
-		up: make(chan struct{}), over: make(chan struct{}), told: !connecting,
+		up: make(chan struct{}), over: make(chan struct{}), shown: make(chan struct{}), told: !connecting,
 	}
 	c.file = os.NewFile(uintptr(ours), "pair")
 	if c.key, err = cookie(theirs); err == nil {
@@ -89,9 +91,8 @@ func (c *conn) discard() {
 	unix.Close(c.kernel)
 }
 
-// start makes the connection known and has octets flow.
+// start has octets flow.
 func (c *conn) start() {
-	c.s.add(c.key, c)
 	c.s.live.Add(2)
 	ctx, cancel := context.WithCancel(c.s.ctx)
 	go func() {
@@ -171,6 +172,7 @@ func (c *conn) toProgram(ctx context.Context) {
 			c.fail(unix.ECONNRESET)
 			return
 		case err == io.EOF:
+			c.ended.Store(true)
 			_ = c.raw.Control(func(fd uintptr) { _ = unix.Shutdown(int(fd), unix.SHUT_WR) })
 			// What the program still sends may be answered by a reset.
 			err = c.toe.AwaitEnd()
@@ -211,7 +213,11 @@ func (c *conn) fromProgram(cancel context.CancelFunc) {
 	for {
 		n, err := c.take(buf[:])
 		if n > 0 {
-			if _, err := c.toe.Write(buf[:n]); err != nil && !errors.Is(err, unix.EPIPE) {
+			switch err := c.send(buf[:n]); {
+			case err == errAborted:
+				c.finish(true)
+				return
+			case err != nil && !errors.Is(err, unix.EPIPE):
 				c.fail(err)
 				return
 			}
@@ -231,6 +237,42 @@ func (c *conn) fromProgram(cancel context.CancelFunc) {
 		}
 	}
 	c.finish(false)
+}
+
+// errAborted is what send returns when the program has ended the connection by a reset.
+var errAborted = errors.New("aborted by the program")
+
+// stall is how long toed may have no room before send looks after the program.
+const stall = 100 * time.Millisecond
+
+// send passes octets on to toed. A reset does not wait until there is room for them.
+func (c *conn) send(b []byte) error {
+	if len(b) <= c.toe.Room() {
+		_, err := c.toe.Write(b)
+		return err
+	}
+	defer c.toe.SetWriteDeadline(time.Time{}) // fails when it is over, which the next call tells
+	for {
+		_ = c.toe.SetWriteDeadline(time.Now().Add(stall))
+		n, err := c.toe.Write(b)
+		b = b[n:]
+		if !errors.Is(err, os.ErrDeadlineExceeded) {
+			return err
+		}
+		if c.hung() && c.resets() {
+			return errAborted
+		}
+	}
+}
+
+// resets reports whether the program, which has closed its end, did so by a reset: with unread octets, or without lingering.
+func (c *conn) resets() bool {
+	unread := 0
+	_ = c.raw.Control(func(fd uintptr) { unread, _ = unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_ERROR) })
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	l, err := unix.GetsockoptLinger(c.kernel, unix.SOL_SOCKET, unix.SO_LINGER)
+	return unread != 0 || err == nil && l.Onoff != 0 && l.Linger == 0
 }
 
 func (c *conn) hung() (yes bool) {
@@ -275,6 +317,7 @@ func (c *conn) fail(cause error) {
 			c.poison()
 		}
 		c.close(false)
+		close(c.shown)
 		c.s.bury(c.key)
 	})
 }
@@ -288,6 +331,7 @@ func (c *conn) finish(abort bool) {
 		c.mu.Unlock()
 		abort = abort || c.lost.Load() || err == nil && l.Onoff != 0 && l.Linger == 0
 		c.close(abort)
+		close(c.shown)
 		c.s.bury(c.key) // it may only have been shut down
 	})
 }
@@ -338,7 +382,13 @@ func (c *conn) remote() netip.AddrPort { return c.toe.RemoteAddr().(*net.TCPAddr
 
 // call answers a notification about the connection.
 func (c *conn) call(n *notification, fd int) {
-	defer unix.Close(fd)
+	n.look(fd)
+	defer n.release()
+	select {
+	case <-c.over:
+		<-c.shown
+	default:
+	}
 	switch n.nr {
 	case unix.SYS_CONNECT:
 		c.connectAgain(n, fd)
@@ -347,7 +397,7 @@ func (c *conn) call(n *notification, fd int) {
 	case unix.SYS_GETSOCKNAME:
 		c.s.reply(n, 0, answerAddress(n.pid, n.args[1], n.args[2], address(c.domain, c.local())))
 	case unix.SYS_GETPEERNAME:
-		if !c.connected() {
+		if !c.connected() && !c.orphan() {
 			c.s.reply(n, 0, unix.ENOTCONN)
 			return
 		}
@@ -357,11 +407,14 @@ func (c *conn) call(n *notification, fd int) {
 	case unix.SYS_GETSOCKOPT:
 		c.s.reply(n, 0, c.getOption(n, fd))
 	case unix.SYS_SHUTDOWN:
-		if c.gone() {
+		switch {
+		case !c.gone(), n.args[1] > unix.SHUT_RDWR:
+			c.s.proceed(n) // the pair's end does it, and we see it
+		case c.orphan():
+			c.s.reply(n, 0, nil)
+		default:
 			c.s.reply(n, 0, unix.ENOTCONN)
-			return
 		}
-		c.s.proceed(n) // the pair's end does it, and we see it
 	case unix.SYS_IOCTL:
 		c.unsent(n)
 	default:
@@ -394,6 +447,14 @@ func (c *conn) unsent(n *notification) {
 		err = errFault
 	}
 	c.s.reply(n, 0, err)
+}
+
+// orphan reports whether the program has ended the connection, or has it shut down both ways, which looks the same, and the peer
+// had not ended its stream.
+func (c *conn) orphan() bool {
+	c.inMu.Lock()
+	defer c.inMu.Unlock()
+	return c.gone() && !c.failed && !c.ended.Load()
 }
 
 func (c *conn) connected() bool {

@@ -40,9 +40,11 @@ func (s *Supervisor) connect(n *notification, fd int) {
 	}
 	c.tid, c.fd = n.pid, int(int32(n.args[0]))
 	waits := !nonblocking(theirs)
+	s.add(c.key, c) // the program may be interrupted, and ask again, before we are back
 	err = s.give(n, theirs, c.fd)
 	unix.Close(theirs)
 	if err != nil {
+		s.remove(c.key)
 		_ = toe.Abort()
 		c.discard()
 		s.reply(n, 0, err)
@@ -64,20 +66,22 @@ func v6Only(fd int) bool {
 // wait answers a blocking connect when the handshake is over. A signal may end the call before: then the
 // handshake goes on, and the program may ask again.
 func (c *conn) wait(n *notification) {
+	n.release() // or the program's close of it would not be seen
 	patience := c.timeout(unix.SO_SNDTIMEO)
 	select {
 	case <-c.up:
-		c.s.reply(n, 0, c.outcome(n))
+		c.tell(n)
 	case <-c.over:
-		c.s.reply(n, 0, c.outcome(n))
+		c.tell(n)
 	case <-patience:
 		c.s.reply(n, 0, unix.EINPROGRESS)
 	}
 }
 
-// outcome tells the caller how the handshake ended, once.
-func (c *conn) outcome(n *notification) error {
+// tell answers a connect by how the handshake ended, once: a caller that a signal has interrupted meanwhile asks again.
+func (c *conn) tell(n *notification) {
 	if !c.connected() {
+		<-c.shown
 		if fd, err := descriptor(n.pid, int(int32(n.args[0]))); err == nil {
 			_, _ = unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR) // the pair's own is taken with it
 			unix.Close(fd)
@@ -85,16 +89,19 @@ func (c *conn) outcome(n *notification) error {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.told = true
-	if c.connected() {
-		return nil
+	var outcome error
+	if !c.connected() {
+		outcome = unix.ECONNABORTED
+		if c.pending != 0 {
+			outcome = c.pending
+		}
 	}
-	e := c.pending
-	c.pending = 0
-	if e == 0 {
-		e = unix.ECONNABORTED
+	if c.s.reply(n, 0, outcome) {
+		c.told = true
+		if outcome != nil {
+			c.pending = 0
+		}
 	}
-	return e
 }
 
 // timeout returns a channel that hears when a timeout of the socket has passed; nil if there is none.
@@ -140,7 +147,7 @@ func (c *conn) connectAgain(n *notification, fd int) {
 	case failed && told:
 		c.restart(n, fd)
 	case failed, c.connected() && !told:
-		c.s.reply(n, 0, c.outcome(n))
+		c.tell(n)
 	case c.connected():
 		c.s.reply(n, 0, unix.EISCONN)
 	case nonblocking(fd):

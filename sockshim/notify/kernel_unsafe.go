@@ -27,6 +27,21 @@ type notification struct {
 	arch  uint32
 	ip    uint64
 	args  [6]uint64
+
+	// Ours: a duplicate of the caller's descriptor; 0: none. It is closed before the answer, after which the caller's own is to
+	// be the only one.
+	shown int
+}
+
+// look keeps a duplicate of the caller's descriptor until the call is answered.
+func (n *notification) look(fd int) { n.shown = fd }
+
+// release closes the duplicate of the caller's descriptor.
+func (n *notification) release() {
+	if n.shown > 0 {
+		unix.Close(n.shown)
+	}
+	n.shown = 0
 }
 
 // response is struct seccomp_notif_resp.
@@ -59,7 +74,7 @@ func install(prog []bpf.RawInstruction) (fd int, err error) {
 
 // receive waits for a notification.
 //
-// Safety: n is as large as the number of the call says, and zero as the kernel wants it.
+// Safety: n is larger than the number of the call says, and zero as the kernel wants it.
 func receive(fd int, n *notification) error {
 	*n = notification{}
 	_, _, e := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), ioctlRecv, uintptr(unsafe.Pointer(n)))

@@ -38,6 +38,7 @@ type listener struct {
 
 	mu      sync.Mutex
 	stopped bool
+	told    []option // that its connections have, too
 	queue   []arrival
 	waiters []waiter
 	octets  int // on the program's end: at least one while the queue is not empty
@@ -130,6 +131,7 @@ func (s *Supervisor) newListener(toe *client.Listener, fd int, own uint64) (l *l
 	if l.raw, err = l.file.SyscallConn(); err == nil {
 		l.kraw, err = l.kernel.SyscallConn()
 	}
+	l.told = inherited(fd)
 	return l, theirs, err
 }
 
@@ -209,11 +211,26 @@ func (l *listener) arrive(a arrival) {
 		}
 	}
 	l.queue = append(l.queue, a)
+	l.mark()
+}
+
+// mark leaves an octet for the program to see that a connection waits. Precondition: mu is held.
+func (l *listener) mark() {
 	_ = l.raw.Control(func(fd uintptr) {
 		if _, err := unix.SendmsgN(int(fd), filler[:1], nil, nil, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL); err == nil {
 			l.octets++
 		}
 	})
+}
+
+// unmark takes an octet off the program's end fd, and reports whether it did. Precondition: mu is held.
+func (l *listener) unmark(fd int) bool {
+	var b [1]byte
+	n, _, _ := unix.Recvfrom(fd, b[:], unix.MSG_DONTWAIT)
+	if n == 1 {
+		l.octets--
+	}
+	return n == 1
 }
 
 // deliver answers an accept with the connection; false: the connection is still there, for somebody else.
@@ -245,6 +262,9 @@ func (l *listener) deliver(n *notification, a arrival) bool {
 	if err != nil {
 		l.s.reply(n, 0, err)
 		return false
+	}
+	for _, o := range l.told {
+		_ = setOption(kernel, o.level, o.name, o.value) // the listener's was accepted
 	}
 	c, theirs, err := l.s.newConn(a.toe, kernel, l.domain, false, flags&unix.SOCK_NONBLOCK == 0)
 	if err != nil {
@@ -292,20 +312,21 @@ func (l *listener) accept(n *notification, fd int) {
 	case l.stopped:
 		l.s.reply(n, 0, unix.EINVAL)
 	case len(l.queue) > 0:
+		// Before the answer: who has it finds the queue as it is then.
+		taken := l.octets >= len(l.queue) && l.unmark(fd)
+		n.release()
 		if !l.deliver(n, l.queue[0]) {
+			if taken {
+				l.mark()
+			}
 			return
 		}
 		l.queue = l.queue[1:]
 		<-l.room
-		if l.octets > len(l.queue) {
-			var b [1]byte
-			if k, _, _ := unix.Recvfrom(fd, b[:], unix.MSG_DONTWAIT); k == 1 {
-				l.octets--
-			}
-		}
 	case !blocks:
 		l.s.reply(n, 0, unix.EAGAIN)
 	default:
+		n.release() // or the program's close of it would not be seen
 		w := waiter{n: n}
 		var tv *unix.Timeval
 		_ = l.kraw.Control(func(k uintptr) { tv, _ = unix.GetsockoptTimeval(int(k), unix.SOL_SOCKET, unix.SO_RCVTIMEO) })
@@ -370,6 +391,27 @@ func (l *listener) stop() {
 	})
 }
 
+// shut ends the listening: the caller, whose descriptor is fd, has the kernel's socket again, which keeps its port and may
+// listen again.
+func (l *listener) shut(n *notification, fd int) error {
+	kernel := -1
+	err := l.onKernel(func(k int) (err error) {
+		if err = unix.Shutdown(k, unix.SHUT_RD); err == nil {
+			kernel, err = unix.FcntlInt(uintptr(k), unix.F_DUPFD_CLOEXEC, 0)
+		}
+		return err
+	})
+	l.stop()
+	if err != nil {
+		return err
+	}
+	defer unix.Close(kernel)
+	if err := unix.SetNonblock(kernel, nonblocking(fd)); err != nil {
+		return err
+	}
+	return l.s.give(n, kernel, int(int32(n.args[0])))
+}
+
 // rejoin answers a call about the listener's kernel socket, of which the program has a descriptor that it
 // duplicated before it listened: the pair's end takes its place.
 func (l *listener) rejoin(n *notification, fd int) {
@@ -391,7 +433,8 @@ func (l *listener) rejoin(n *notification, fd int) {
 
 // call answers a notification about the listener.
 func (l *listener) call(n *notification, fd int) {
-	defer unix.Close(fd)
+	n.look(fd)
+	defer n.release()
 	switch n.nr {
 	case unix.SYS_ACCEPT, unix.SYS_ACCEPT4:
 		l.accept(n, fd)
@@ -413,10 +456,11 @@ func (l *listener) call(n *notification, fd int) {
 			l.s.reply(n, 0, unix.EINVAL)
 			return
 		}
-		if n.args[1] != unix.SHUT_WR {
-			l.stop()
+		if n.args[1] == unix.SHUT_WR {
+			l.s.reply(n, 0, nil)
+			return
 		}
-		l.s.reply(n, 0, nil)
+		l.s.reply(n, 0, l.shut(n, fd))
 	case unix.SYS_GETSOCKNAME:
 		l.s.reply(n, 0, l.onKernel(func(k int) error {
 			sa, err := unix.Getsockname(k)
@@ -431,6 +475,8 @@ func (l *listener) call(n *notification, fd int) {
 		l.s.reply(n, 0, l.onKernel(func(k int) error { return answerOption(n, k) }))
 	case unix.SYS_SETSOCKOPT:
 		l.s.reply(n, 0, l.setOption(n))
+	case unix.SYS_IOCTL: // how much is unsent
+		l.s.reply(n, 0, unix.EINVAL)
 	default:
 		l.s.proceed(n)
 	}
@@ -452,5 +498,10 @@ func (l *listener) setOption(n *notification) error {
 		return err
 	}
 	l.toe.Inherit()
-	return nil
+	var told []option
+	err = l.onKernel(func(k int) error { told = inherited(k); return nil })
+	l.mu.Lock()
+	l.told = told
+	l.mu.Unlock()
+	return err
 }

@@ -1,6 +1,7 @@
 package notify
 
 import (
+	"bytes"
 	"encoding/binary"
 
 	"golang.org/x/sys/unix"
@@ -11,6 +12,31 @@ const tcpAOAddKey = 38
 
 // maxOption is the largest value of an option that is passed on.
 const maxOption = 4096
+
+// option is one that a socket was told.
+type option struct {
+	level, name int
+	value       []byte
+}
+
+// heirlooms are the options of a listener that its connections have besides those that toed is told of.
+var heirlooms = [...]struct{ level, name int }{
+	{unix.SOL_SOCKET, unix.SO_REUSEADDR}, {unix.SOL_SOCKET, unix.SO_OOBINLINE}, {unix.SOL_SOCKET, unix.SO_RCVLOWAT},
+	{unix.SOL_SOCKET, unix.SO_RCVTIMEO}, {unix.SOL_SOCKET, unix.SO_SNDTIMEO}, {unix.SOL_SOCKET, unix.SO_LINGER},
+	{unix.SOL_SOCKET, unix.SO_PEEK_OFF}, {unix.IPPROTO_TCP, unix.TCP_SYNCNT},
+}
+
+// inherited returns what the listening kernel socket fd was told of those.
+func inherited(fd int) (list []option) {
+	for _, h := range heirlooms {
+		var b [16]byte
+		n, err := getOption(fd, h.level, h.name, b[:])
+		if err == nil {
+			list = append(list, option{h.level, h.name, b[:n:n]})
+		}
+	}
+	return list
+}
 
 // ofTheFile are the options that act on the descriptor that the program has, not on the connection.
 var ofTheFile = [...]int{
@@ -75,7 +101,7 @@ func (c *conn) setOption(n *notification, fd int) error {
 		return err
 	}
 	if kernelOnly(level, name) {
-		return unix.ENOPROTOOPT
+		return c.refuse(level, name, value)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -100,8 +126,24 @@ func (c *conn) setOption(n *notification, fd int) error {
 	return nil
 }
 
+// refuse answers setsockopt of an option that only the kernel honours: what is wrong with the value, nothing if that
+// leaves the option as it is, else ENOPROTOOPT.
+func (c *conn) refuse(level, name int, value []byte) error {
+	if level == unix.IPPROTO_TCP && name == unix.TCP_ULP && len(value) > 0 {
+		return unix.ENOENT // as a kernel that lacks it
+	}
+	err := c.blank(func(k int) error { return setOption(k, level, name, value) })
+	if err == nil && !bytes.Equal(value, make([]byte, len(value))) {
+		err = unix.ENOPROTOOPT
+	}
+	return err
+}
+
 // setCongestion asks toed for an algorithm; the kernel need not have it. Precondition: mu is held.
 func (c *conn) setCongestion(value []byte) error {
+	if len(value) == 0 {
+		return unix.EINVAL
+	}
 	name := unix.ByteSliceToString(value)
 	if err := c.toe.SetCongestion(name); err != nil {
 		return unix.ENOENT
@@ -113,6 +155,9 @@ func (c *conn) setCongestion(value []byte) error {
 // getOption answers getsockopt.
 func (c *conn) getOption(n *notification, fd int) error {
 	level, name := int(int32(n.args[1])), int(int32(n.args[2]))
+	if level == unix.SOL_SOCKET && name == unix.SO_PEERNAME && c.connected() {
+		return c.peerName(n)
+	}
 	value, err := c.option(level, name, fd)
 	if err != nil {
 		return err
@@ -128,6 +173,19 @@ func (c *conn) getOption(n *notification, fd int) error {
 	return answerOption(n, c.kernel)
 }
 
+// peerName answers SO_PEERNAME, which takes no more room than the name has.
+func (c *conn) peerName(n *notification) error {
+	name := address(c.domain, c.remote())
+	size, err := optionRoom(n)
+	if err == nil && size > len(name) {
+		err = unix.EINVAL
+	}
+	if err != nil {
+		return err
+	}
+	return putOption(n, name[:size], uint32(size))
+}
+
 // option returns what the connection itself knows; nil: ask the kernel's socket.
 func (c *conn) option(level, name, fd int) ([]byte, error) {
 	switch {
@@ -136,7 +194,7 @@ func (c *conn) option(level, name, fd int) ([]byte, error) {
 	case isOfTheFile(level, name) && name == unix.SO_PEEK_OFF:
 		v, err := unix.GetsockoptInt(fd, level, name)
 		return binary.NativeEndian.AppendUint32(nil, uint32(v)), err
-	case kernelOnly(level, name) && level == unix.IPPROTO_TCP:
+	case level == unix.IPPROTO_TCP && (name == unix.TCP_ZEROCOPY_RECEIVE || name == unix.TCP_FASTOPEN_KEY):
 		return nil, unix.ENOPROTOOPT
 	case !c.asked(level, name):
 		return nil, nil

@@ -221,23 +221,26 @@ func (s *Supervisor) reap() {
 
 // proceed has the kernel carry out the call.
 func (s *Supervisor) proceed(n *notification) {
-	s.respond(&response{id: n.id, flags: respContinue})
+	s.respond(n, &response{id: n.id, flags: respContinue})
 }
 
-// reply answers the call: err nil returns value, else an errno.
-func (s *Supervisor) reply(n *notification, value int64, err error) {
+// reply answers the call: err nil returns value, else an errno. It reports whether the caller has the answer: he may
+// have been interrupted, or have ended.
+func (s *Supervisor) reply(n *notification, value int64, err error) bool {
 	r := response{id: n.id, val: value}
 	if err != nil {
 		r.val, r.errno = 0, -int32(errnoIn(err))
 	}
-	s.respond(&r)
+	return s.respond(n, &r)
 }
 
-func (s *Supervisor) respond(r *response) {
-	// ENOENT: the caller was interrupted, or has ended.
-	if err := send(s.fd, r); err != nil && err != unix.ENOENT {
+func (s *Supervisor) respond(n *notification, r *response) bool {
+	n.release()
+	err := send(s.fd, r)
+	if err != nil && err != unix.ENOENT { // that is a caller that has gone
 		s.cfg.Errors(fmt.Errorf("notify: answer: %w", err))
 	}
+	return err == nil
 }
 
 // errnoIn returns the errno that err wraps; EIO if there is none.

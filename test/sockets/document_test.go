@@ -61,12 +61,34 @@ func differencesTable() string {
 	return b.String()
 }
 
+// supervisedTable lists each reason once, with up to so many cases that show it.
+func supervisedTable() string {
+	const shown = 4
+	var b strings.Builder
+	b.WriteString("\n| what is different | shown by |\n|---|---|\n")
+	cases, reasons := map[string][]string{}, []string(nil)
+	for _, d := range supervisedDifferences {
+		if cases[d.reason] == nil {
+			reasons = append(reasons, d.reason)
+		}
+		cases[d.reason] = append(cases[d.reason], d.cases...)
+	}
+	for _, r := range reasons {
+		list, more := cases[r], ""
+		if n := len(list) - shown; n > 0 {
+			list, more = list[:shown], fmt.Sprintf(" and %d more", n)
+		}
+		fmt.Fprintf(&b, "| %s | `%s`%s |\n", r, strings.Join(list, "`, `"), more)
+	}
+	return b.String()
+}
+
 // TestDocument demands that docs/SOCKETS.md has the options that the library has, and the differences that
 // the cases show.
 func TestDocument(t *testing.T) {
 	text, err := os.ReadFile(document)
 	require.NoError(t, err)
-	parts := map[string]string{"options": optionsTable(t), "differences": differencesTable()}
+	parts := map[string]string{"options": optionsTable(t), "differences": differencesTable(), "supervised": supervisedTable()}
 	want := generated.ReplaceAllStringFunc(string(text), func(s string) string {
 		m := generated.FindStringSubmatch(s)
 		require.Contains(t, parts, m[2])

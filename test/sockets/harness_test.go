@@ -190,6 +190,11 @@ func run(t testing.TB, env []string, bin string, args ...string) (string, error)
 func runAs(t testing.TB, user *syscall.Credential, env []string, bin string, args ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
+	return runFor(ctx, user, env, bin, args...)
+}
+
+// runFor is runAs until the context's end.
+func runFor(ctx context.Context, user *syscall.Credential, env []string, bin string, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, bin, args...)
 	cmd.Env = append(os.Environ(), env...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL, Credential: user}
