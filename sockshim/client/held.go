@@ -174,6 +174,13 @@ func (c *Client) OfferListener(fd, backlog int) (*Listener, error) {
 // Backlog changes how many connections may wait.
 func (l *Listener) Backlog(n int) { l.mu.Lock(); l.backlog = uint32(max(n, 0)); l.mu.Unlock() }
 
+// Defer has connections wait for their first octets, so many seconds at most, before they are accepted (TCP_DEFER_ACCEPT).
+func (l *Listener) Defer(seconds int) {
+	if s, _ := l.half(); s != nil {
+		_ = s.option(shm.OptDeferAccept, uint64(max(seconds, 0))) // who accepts hears of its end
+	}
+}
+
 // heldListener is the kernel's half of a listener whose kernel socket somebody else has made, and accepts from.
 type heldListener struct {
 	fd int

@@ -66,6 +66,7 @@ func request(p *shm.Slot, fd int) {
 	p.ReqNodelay = uint8(get(unix.IPPROTO_TCP, unix.TCP_NODELAY))
 	p.ReqKeepalive = uint8(get(unix.SOL_SOCKET, unix.SO_KEEPALIVE))
 	p.ReqReuseport = uint8(get(unix.SOL_SOCKET, unix.SO_REUSEPORT))
+	p.ReqDeferAccept = uint32(get(unix.IPPROTO_TCP, unix.TCP_DEFER_ACCEPT))
 	p.ReqUserTimeout = uint32(get(unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT))
 	p.ReqLowat = uint32(max(get(unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT), 0))
 	p.ReqDeferAccept = uint32(max(get(unix.IPPROTO_TCP, unix.TCP_DEFER_ACCEPT), 0))

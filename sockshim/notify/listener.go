@@ -1,6 +1,7 @@
 package notify
 
 import (
+	"encoding/binary"
 	"errors"
 	"net"
 	"net/netip"
@@ -14,7 +15,8 @@ import (
 	"opentoe/sockshim/client"
 )
 
-// maxBacklog bounds how many connections a supervisor holds for one listener; toed and the kernel hold more.
+// maxBacklog bounds how many connections a supervisor holds for one listener, no more than its first backlog; toed and the
+// kernel hold as many.
 const maxBacklog = 1024
 
 // listener is a listening socket of the kernel and the TOE whose descriptor is one end of a pair: readable
@@ -80,7 +82,7 @@ func (s *Supervisor) listen(n *notification, fd int, own uint64) {
 		s.reply(n, 0, nil)
 		return
 	}
-	l, theirs, err := s.newListener(toe, fd, own)
+	l, theirs, err := s.newListener(toe, fd, own, backlog)
 	if err != nil {
 		_ = toe.Close()
 		unix.Close(fd)
@@ -103,7 +105,7 @@ func (s *Supervisor) listen(n *notification, fd int, own uint64) {
 	s.reply(n, 0, err)
 }
 
-func (s *Supervisor) newListener(toe *client.Listener, fd int, own uint64) (l *listener, theirs int, err error) {
+func (s *Supervisor) newListener(toe *client.Listener, fd int, own uint64, backlog int) (l *listener, theirs int, err error) {
 	domain, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DOMAIN)
 	if err != nil {
 		return nil, -1, err
@@ -115,7 +117,7 @@ func (s *Supervisor) newListener(toe *client.Listener, fd int, own uint64) (l *l
 	}
 	l = &listener{
 		s: s, toe: toe, domain: domain, own: own, inode: inodeOf(theirs),
-		room: make(chan struct{}, maxBacklog), done: make(chan struct{}),
+		room: make(chan struct{}, min(max(backlog, 0)+1, maxBacklog)), done: make(chan struct{}),
 	}
 	_ = unix.SetsockoptInt(theirs, unix.SOL_SOCKET, unix.SO_SNDBUF, 1) // the least there is
 	fill(theirs)
@@ -498,6 +500,9 @@ func (l *listener) setOption(n *notification) error {
 		return err
 	}
 	l.toe.Inherit()
+	if level == unix.IPPROTO_TCP && name == unix.TCP_DEFER_ACCEPT && len(value) >= 4 {
+		l.toe.Defer(int(int32(binary.NativeEndian.Uint32(value))))
+	}
 	var told []option
 	err = l.onKernel(func(k int) error { told = inherited(k); return nil })
 	l.mu.Lock()
