@@ -109,6 +109,11 @@ var supervisedDifferences = []supervisedDifference{
 		"options/inherited_when_set_after_listen", "options/inherited_when_set_before_listen", "options/tcp_options_of_a_connection",
 		"receiving/bytes_to_come_by_message",
 	}},
+	{waits, "SO_ZEROCOPY is refused, and a socket that has it before it is opened is the kernel's.", nil, []string{
+		"zerocopy/shared_by_processes", "zerocopy/in_select", "zerocopy/wakes_edge", "zerocopy/wakes_level",
+		"zerocopy/short_control", "zerocopy/option", "zerocopy/without_the_option", "zerocopy/large", "zerocopy/numbers",
+		"zerocopy/completions",
+	}},
 	{waits, inq, nil, []string{"options/set_before_connect_stays"}},
 	{prints, "There is an edge for space whenever the supervisor has taken octets, also when nobody lacked any.",
 		[]change{{"no edge: 0", "no edge: 1: OUT"}}, []string{"edges/no_edge_for_space_that_nobody_lacked"}},
