@@ -73,8 +73,10 @@ func TestResolve(t *testing.T) {
 	other := net.HardwareAddr{2, 0, 0, 0, 0, 7}
 	n := &netlink.Neigh{LinkIndex: index, IP: net.IPv4(10, 99, 0, 2), HardwareAddr: other, State: netlink.NUD_STALE}
 	require.NoError(t, l.near.NeighSet(n))
-	l.becomes("10.99.0.2", ports.StateStale)
-	require.Equal(t, wire.MAC(other), l.neighbour(addr("10.99.0.2")).MAC)
+	require.Eventually(t, func() bool { // stale it may have become by itself
+		is := l.neighbour(addr("10.99.0.2"))
+		return is.State == ports.StateStale && is.MAC == wire.MAC(other)
+	}, patience, time.Millisecond)
 	n.State = netlink.NUD_PERMANENT
 	require.NoError(t, l.near.NeighSet(n))
 	l.becomes("10.99.0.2", ports.StatePermanent)

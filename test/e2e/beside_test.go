@@ -206,7 +206,8 @@ func testBeside(t *testing.T, l *besideLab) {
 		serve(l.ctx, t, l.Lab, l.d, 5201, "iperf3", "-s")
 		for _, a := range []string{toeAddr, toeAddrB6} {
 			before := offloaded(l.ctx, l.T, l.d)
-			l.on(far, "iperf3", "-c", a, "-n", "100K")
+			// Between two tests it does not listen.
+			eventually(l.ctx, t, func() error { return far.Run("iperf3", "-c", a, "-n", "100K") })
 			require.Equal(t, before+2, offloaded(l.ctx, l.T, l.d), a) // its control connection, and the data's
 		}
 	})
