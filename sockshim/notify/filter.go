@@ -88,8 +88,11 @@ func Filter() (fd int, err error) {
 		}
 		fd, err = install(prog)
 	}
-	if err != nil {
-		return -1, fmt.Errorf("seccomp: %w", err)
+	switch err {
+	case nil:
+		return fd, nil
+	case unix.EBUSY:
+		return -1, fmt.Errorf("another one is asked about its calls already: %w", err)
 	}
-	return fd, nil
+	return -1, fmt.Errorf("seccomp: %w", err)
 }
