@@ -4,6 +4,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -14,17 +15,21 @@ import (
 // Conn is an offloaded TCP connection.
 type Conn struct {
 	s             *sock
-	local, remote *net.TCPAddr
+	local, remote atomic.Pointer[net.TCPAddr] // toed may choose them while the handshake is under way
 }
 
 var _ net.Conn = (*Conn)(nil)
 
 func newConn(s *sock) *Conn {
-	return &Conn{
-		s:      s,
-		local:  tcpAddr(s.p.LocalAddr, s.p.LocalPort),
-		remote: tcpAddr(s.p.RemoteAddr, s.p.RemotePort),
-	}
+	c := &Conn{s: s}
+	c.locate()
+	return c
+}
+
+// locate takes the connection's addresses from its slot.
+func (c *Conn) locate() {
+	c.local.Store(tcpAddr(c.s.p.LocalAddr, c.s.p.LocalPort))
+	c.remote.Store(tcpAddr(c.s.p.RemoteAddr, c.s.p.RemotePort))
 }
 
 func tcpAddr(addr [16]byte, port uint16) *net.TCPAddr {
@@ -35,7 +40,7 @@ func (c *Conn) wrap(op string, err error) error {
 	if err == nil {
 		return nil
 	}
-	return &net.OpError{Op: op, Net: "tcp", Source: c.local, Addr: c.remote, Err: err}
+	return &net.OpError{Op: op, Net: "tcp", Source: c.local.Load(), Addr: c.remote.Load(), Err: err}
 }
 
 // wrapSet is wrap for settings, whose errors in package net have one address.
@@ -43,7 +48,7 @@ func (c *Conn) wrapSet(err error) error {
 	if err == nil {
 		return nil
 	}
-	return &net.OpError{Op: "set", Net: "tcp", Addr: c.local, Err: err}
+	return &net.OpError{Op: "set", Net: "tcp", Addr: c.local.Load(), Err: err}
 }
 
 // Read reads what has arrived into b; io.EOF after the peer's FIN.
@@ -83,10 +88,10 @@ func (c *Conn) SetNoDelay(on bool) error {
 }
 
 // LocalAddr returns our address.
-func (c *Conn) LocalAddr() net.Addr { return c.local }
+func (c *Conn) LocalAddr() net.Addr { return c.local.Load() }
 
 // RemoteAddr returns the peer's.
-func (c *Conn) RemoteAddr() net.Addr { return c.remote }
+func (c *Conn) RemoteAddr() net.Addr { return c.remote.Load() }
 
 // SetDeadline limits reads and writes.
 func (c *Conn) SetDeadline(t time.Time) error { return c.wrapSet(c.s.setDeadline(true, true, t)) }

@@ -127,8 +127,7 @@ func boundTo(fd int) (netip.AddrPort, error) {
 func (c *Conn) Established(ctx context.Context) error {
 	err := c.s.established(ctx)
 	if err == nil {
-		at := newConn(c.s) // the local address may have been toed's choice
-		c.local, c.remote = at.local, at.remote
+		c.locate() // the local address may have been toed's choice
 	}
 	return err
 }

@@ -329,11 +329,12 @@ func (l *listener) accept(n *notification, fd int) {
 		l.s.reply(n, 0, unix.EAGAIN)
 	default:
 		n.release() // or the program's close of it would not be seen
-		w := waiter{n: n}
+		later := *n // n is our caller's
+		w := waiter{n: &later}
 		var tv *unix.Timeval
 		_ = l.kraw.Control(func(k uintptr) { tv, _ = unix.GetsockoptTimeval(int(k), unix.SOL_SOCKET, unix.SO_RCVTIMEO) })
 		if tv != nil && tv.Nano() > 0 {
-			w.timer = time.AfterFunc(time.Duration(tv.Nano()), func() { l.s.reply(n, 0, unix.EAGAIN) })
+			w.timer = time.AfterFunc(time.Duration(tv.Nano()), func() { l.s.reply(&later, 0, unix.EAGAIN) })
 		}
 		l.waiters = append(l.live(), w)
 	}

@@ -35,7 +35,7 @@ type Supervisor struct {
 	cfg    Config
 	client *client.Client
 	fd     int            // of the notifications
-	live   sync.WaitGroup // connections and listeners that still have work to do
+	live   sync.WaitGroup // calls, connections and listeners that still have work to do
 	ctx    context.Context
 
 	mu     sync.Mutex
@@ -126,9 +126,9 @@ func (s *Supervisor) handle(n notification) {
 	s.mu.Unlock()
 	switch {
 	case k != nil:
-		go k.call(&n, fd)
+		s.live.Go(func() { k.call(&n, fd) })
 	case aside != nil:
-		go aside.rejoin(&n, fd)
+		s.live.Go(func() { aside.rejoin(&n, fd) })
 	case kept:
 		unix.Close(fd)
 		s.proceed(&n)
@@ -143,9 +143,9 @@ func (s *Supervisor) other(n *notification, fd int, key uint64) {
 	case unix.SYS_CONNECT, unix.SYS_LISTEN:
 		if undecided(fd) {
 			if n.nr == unix.SYS_CONNECT {
-				go s.connect(n, fd)
+				s.live.Go(func() { s.connect(n, fd) })
 			} else {
-				go s.listen(n, fd, key)
+				s.live.Go(func() { s.listen(n, fd, key) })
 			}
 			return
 		}
