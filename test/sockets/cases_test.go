@@ -235,12 +235,17 @@ func (l *lane) run(t *testing.T, s side, p *program, c socketCase) string {
 	}
 	counters := srv.Counters()
 	require.Equal(t, violations, sum(counters.Violations[:]), "%s: the library broke the contract", s.name)
+	idle(t, srv, s.name)
+	return out
+}
+
+// idle waits until all that was taken of toed is given back.
+func idle(t *testing.T, srv *server.Server, side string) {
 	for end := time.Now().Add(patience); srv.Usage() != (server.Usage{}); time.Sleep(200 * time.Microsecond) {
 		if time.Now().After(end) {
-			require.Equal(t, server.Usage{}, srv.Usage(), "%s: memory, sockets and places are given back", s.name)
+			require.Equal(t, server.Usage{}, srv.Usage(), "%s: memory, sockets and places are given back", side)
 		}
 	}
-	return out
 }
 
 // diff tells how what a side printed differs from what the kernel's sockets gave.

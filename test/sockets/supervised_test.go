@@ -15,8 +15,6 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-
-	"opentoe/sockshim/server"
 )
 
 // toerun builds the command, once.
@@ -139,7 +137,7 @@ func (l *lane) supervised(t *testing.T, command string, p *program, list []socke
 			t.Errorf("%s: no difference any more: take it out of the table", id)
 		}
 	}
-	l.idle(t)
+	idle(t, srv, "supervised")
 }
 
 // familiesOf returns the sides on which a case is run under a supervisor.
@@ -164,17 +162,7 @@ func (l *lane) waits(t *testing.T, command string, p *program, c socketCase) {
 	if err == nil && got == want {
 		t.Error("no difference any more: take it out of the table")
 	}
-	l.idle(t)
-}
-
-// idle waits until what was taken of toed is given back.
-func (l *lane) idle(t *testing.T) {
-	srv := l.toed[1]
-	for end := time.Now().Add(patience); srv.Usage() != (server.Usage{}); time.Sleep(200 * time.Microsecond) {
-		if time.Now().After(end) {
-			require.Equal(t, server.Usage{}, srv.Usage(), "memory, sockets and places are given back")
-		}
-	}
+	idle(t, l.toed[1], "supervised")
 }
 
 // parts takes apart what a series of cases has printed: by name and address.
