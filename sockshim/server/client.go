@@ -288,7 +288,11 @@ func (c *client) join(r *region) {
 	}
 	for _, w := range c.l.workers {
 		_ = c.l.dev.Do(w.id, func(vtime.Time) {
-			if from, to := w.share(c.own), w.share(r); from != nil && to != nil {
+			from, to := w.share(c.own), w.share(r)
+			if to != nil {
+				to.silent = false
+			}
+			if from != nil && to != nil {
 				from.names = append(from.names, to)
 			}
 		})
@@ -341,7 +345,7 @@ func (s *Server) leave(c *client, r *region, alive bool) {
 	r.freeEQs(c, func(int) bool { return true })
 	if len(r.clients) == 0 {
 		r.left = time.Now()
-		r.orphan.Store(true) // what is posted from now on nobody hears
+		r.orphan.Store(true)
 	}
 	if s.endSockets(r, c, alive) {
 		select {
@@ -457,6 +461,7 @@ func (s *Server) endSockets(r *region, c *client, alive bool) (left bool) {
 				return
 			}
 			sh.drainPosted(shm.CmdEntries) // all that was posted before
+			sh.silent = len(r.clients) == 0 // not before: a close that is not heard would be a reset
 			for i := range sh.seen.Load() {
 				n := sh.slotBase + i
 				k := sh.sock(n)

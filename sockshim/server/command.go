@@ -10,7 +10,7 @@ import (
 
 // deaf reports whether nothing is to come from the share's queue: the region has ended, or nobody is attached
 // to it. Who has hung up may still write there, but then nobody would know when he goes.
-func (sh *share) deaf() bool { return sh.dead || sh.reg.orphan.Load() }
+func (sh *share) deaf() bool { return sh.dead || sh.silent }
 
 // drainCommands handles up to budget commands of the share's queue and returns how many there
 // were.

@@ -863,3 +863,25 @@ func TestLastWords(t *testing.T) {
 	require.False(t, r.mem.Detached())
 	require.True(t, r.live(c))
 }
+
+// TestCloseBeforeGoodbye: a process closes a socket, says goodbye and ends. The kernel's word that the socket has
+// gone may be faster than the worker that is to hear of the close; the peer sees a close all the same.
+func TestCloseBeforeGoodbye(t *testing.T) {
+	r := newRig(t, 1, nil)
+	r.srv.destroys = true
+	fd, cookie := placeholder(t)
+	defer unix.Close(fd)
+	slot, c := r.held(cookie)
+	require.True(t, r.mem.CmdQs[0].Post(shm.Command{Op: shm.OpCloseConReq, Region: uint16(r.reg.id), Slot: slot}, nil))
+	// So far its end has come when the kernel's word does.
+	r.c.bye.Store(true)
+	r.c.ended.Store(true)
+	r.reg.orphan.Store(true)
+	r.srv.socketGone(cookie)
+	r.c.ended.Store(false)
+	r.dev.mu.Lock()
+	defer r.dev.mu.Unlock()
+	require.Zero(t, r.dev.rsts)
+	require.True(t, c.fin)
+	require.True(t, c.released)
+}

@@ -80,6 +80,7 @@ type share struct {
 	refill      bool     // a slot came back: the loan may want it
 	names       []*share // of other regions whose slots commands of this queue may name
 	dead        bool     // a violation was found; ended after the poll
+	silent      bool     // nobody is attached, and all that was posted before has been heard
 	declines    declines // of the region's client
 	kept        []uint32 // connections kept back, the oldest first (defer.go)
 	keeper      *time.Timer
