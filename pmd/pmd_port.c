@@ -140,6 +140,18 @@ pmd_port_start(uint16_t port)
 	return rc == -ENOTSUP ? 0 : rc;
 }
 
+void
+pmd_port_forget(uint16_t port, uint16_t queue)
+{
+	struct rte_mbuf *m[32];
+	uint16_t n = RTE_DIM(m);
+
+	for (int i = 0; i < 1024 && n > 0; i++) {
+		n = rte_eth_rx_burst(port, queue, m, RTE_DIM(m));
+		rte_pktmbuf_free_bulk(m, n);
+	}
+}
+
 int
 pmd_port_close(uint16_t port)
 {

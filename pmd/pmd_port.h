@@ -58,6 +58,7 @@ int pmd_port_adjust_desc(uint16_t port, uint16_t *rx, uint16_t *tx);
 int pmd_port_rx_setup(uint16_t port, uint16_t queue, uint16_t desc, struct pmd_pool *pool);
 int pmd_port_tx_setup(uint16_t port, uint16_t queue, uint16_t desc);
 int pmd_port_start(uint16_t port);
+void pmd_port_forget(uint16_t port, uint16_t queue); /* frees what waits to be received */
 int pmd_port_close(uint16_t port); /* stops, closes and unplugs */
 int pmd_port_mac(uint16_t port, uint8_t mac[6]);
 int pmd_port_mtu(uint16_t port, uint16_t *mtu);

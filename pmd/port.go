@@ -194,6 +194,12 @@ func (p *Port) open(cfg *PortConfig, d *device) (err error) {
 		return err
 	}
 	p.assignSockets(newSockets(before))
+	if p.driver == "net_af_packet" {
+		// Until the driver had bound its sockets, they heard every interface of the machine.
+		for i := range p.queues {
+			C.pmd_port_forget(p.id, C.uint16_t(i))
+		}
+	}
 	return nil
 }
 

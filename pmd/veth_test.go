@@ -246,6 +246,38 @@ func TestEachQueueHasItsSocket(t *testing.T) {
 	}
 }
 
+// TestPortHearsItsInterfaceOnly opens ports while another interface is busy.
+func TestPortHearsItsInterfaceOnly(t *testing.T) {
+	to, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	require.NoError(t, err)
+	defer to.Close()
+	from, err := net.DialUDP("udp4", nil, to.LocalAddr().(*net.UDPAddr))
+	require.NoError(t, err)
+	stop, talk := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(talk)
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				_, _ = from.Write([]byte("elsewhere")) // nobody need read it
+			}
+		}
+	}()
+	defer func() { close(stop); <-talk; from.Close() }()
+	w := newWireQueues(t, 2)
+	for range 5 {
+		p, err := eal.OpenPort(pmd.PortConfig{Device: fmt.Sprintf("net_af_packet0,iface=%s,qpairs=2", w.dut), RxQueues: 2})
+		require.NoError(t, err)
+		var b frame.Burst
+		for i := range 2 {
+			require.Zero(t, p.Queue(i).Receive(&b), "queue %d", i)
+		}
+		require.NoError(t, p.Close())
+	}
+}
+
 // poll waits until a descriptor is readable and returns those that are.
 func poll(t testing.TB, fds []int) (ready []int) {
 	t.Helper()
