@@ -172,20 +172,22 @@ func runIperf3(b *bench) {
 func runNetcat(b *bench) {
 	file, sum := b.random("big", 32*megabyte)
 	shell := func(command string) []string { return []string{"sh", "-c", command} }
-	b.step("listening on the TOE", func() {
-		p := b.serve(7000, shell("exec nc -l -N 7000 <"+file+" >"+b.Path("in"))...)
-		b.far(shell("nc -N " + toeAddr + " 7000 <" + file + " >" + b.Path("out"))...)
+	// One way at a time: a listening nc ends with its peer's stream, on the kernel too, whatever it still has to send.
+	// serve starts one, run runs its peer.
+	there, back := b.Path("there"), b.Path("back")
+	transfers := func(host string, serve func(port int, words ...string) *lab.Process, run func(words ...string) string) {
+		b.Helper()
+		p := serve(7000, shell("exec nc -l 7000 >"+there)...)
+		run(shell("nc -N " + host + " 7000 <" + file)...)
 		b.ends(p)
-		b.same(b.Path("in"), sum)
-		b.same(b.Path("out"), sum)
-	})
-	b.step("connecting from the TOE", func() {
-		p := b.serveFar(7000, shell("exec nc -l -N 7000 <"+file+" >"+b.Path("in"))...)
-		b.near(shell("nc -N " + peerAddr + " 7000 <" + file + " >" + b.Path("out"))...)
+		b.same(there, sum)
+		p = serve(7000, shell("exec nc -l -N 7000 <"+file)...)
+		run(shell("nc -d " + host + " 7000 >" + back)...)
 		b.ends(p)
-		b.same(b.Path("in"), sum)
-		b.same(b.Path("out"), sum)
-	})
+		b.same(back, sum)
+	}
+	b.step("listening on the TOE", func() { transfers(toeAddr, b.serve, b.far) })
+	b.step("connecting from the TOE", func() { transfers(peerAddr, b.serveFar, b.near) })
 	b.step("looking for open ports", func() {
 		b.serve(7001, "nc", "-lk", "7001")
 		out := b.far(shell("nc -zvw 10 " + toeAddr + " 7000-7002 2>&1 || true")...)
