@@ -228,6 +228,16 @@ static bool any_ready(struct set *set)
 	return false;
 }
 
+/* listen_again asks to be woken for what comes from now on. What has come meanwhile wakes at once. */
+static void listen_again(struct set *set)
+{
+	set_sleeping(set, 1);
+	fence_seq();
+	drain(set);
+	if (any_ready(set))
+		shim_set_kick(set);
+}
+
 /* rest leaves a set so that its descriptor becomes readable when it should, if somebody polls it,
  * and that the next news wakes another thread that sleeps on it: whoever was woken has used the
  * queues' flag up, and may be away for long. */
@@ -235,11 +245,7 @@ static void rest(struct set *set)
 {
 	if (!set->watched && !set->sleepers)
 		return;
-	set_sleeping(set, 1);
-	fence_seq();
-	drain(set);
-	if (any_ready(set))
-		shim_set_kick(set);
+	listen_again(set);
 }
 
 /* calm makes the kernel find a set not readable of which nothing is ready. Who has pushed meanwhile
@@ -251,11 +257,7 @@ static void calm(struct set *set)
 	if (set->event_fd < 0 ||
 	    shim_real()->read(set->event_fd, &count, sizeof count) != sizeof count)
 		return;
-	set_sleeping(set, 1);
-	fence_seq();
-	drain(set);
-	if (any_ready(set))
-		shim_set_kick(set);
+	listen_again(set);
 }
 
 /* look_in does for a set and those in it what toed does while somebody sleeps: what is new makes

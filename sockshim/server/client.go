@@ -460,7 +460,7 @@ func (s *Server) endSockets(r *region, c *client, alive bool) (left bool) {
 			if sh == nil {
 				return
 			}
-			sh.drainPosted(shm.CmdEntries) // all that was posted before
+			sh.drainPosted(shm.CmdEntries)  // all that was posted before
 			sh.silent = len(r.clients) == 0 // not before: a close that is not heard would be a reset
 			for i := range sh.seen.Load() {
 				n := sh.slotBase + i
